@@ -1,0 +1,100 @@
+import { fileURLToPath } from 'node:url'
+import { coded, invalidType, invalidValue, outOfRange } from './error.ts'
+
+/** What names a file: as in node:fs. */
+export type PathLike = string | URL | Buffer
+
+/**
+ * @returns the path as the OS takes it
+ * @throws TypeError ERR_INVALID_ARG_TYPE; ERR_INVALID_ARG_VALUE: a zero byte; ERR_INVALID_URL_SCHEME: not a file: URL
+ */
+export function checkPath(path: PathLike): string | Buffer {
+  const given = path instanceof URL ? fileURLToPath(path) : path
+  if (typeof given !== 'string' && !Buffer.isBuffer(given)) {
+    throw invalidType('path', 'a string, a Buffer or a file: URL', path)
+  }
+  if (given.includes('\0')) throw invalidValue('path', 'must be without null bytes', path)
+  return given
+}
+
+/**
+ * A count or a place: a whole number from `least`, 0, to `most`, 2^53 − 1.
+ * @throws TypeError ERR_INVALID_ARG_TYPE, RangeError ERR_OUT_OF_RANGE
+ */
+export function checkInteger(value: number, name: string, least = 0, most = Number.MAX_SAFE_INTEGER): number {
+  if (Number.isSafeInteger(value) && value >= least && value <= most) return value
+  if (typeof value !== 'number') throw invalidType(name, 'a number', value)
+  throw outOfRange(name, `an integer from ${least} to ${most}`, value)
+}
+
+/** @throws TypeError ERR_INVALID_ARG_TYPE: given, and not an AbortSignal */
+export function checkSignal(signal: AbortSignal | undefined, name: string): void {
+  if (signal !== undefined && !(signal instanceof AbortSignal))
+    throw invalidType(name, 'an AbortSignal', signal)
+}
+
+/**
+ * Memory that the OS may write into after this call has returned: it must stay where it is.
+ * @throws TypeError ERR_INVALID_ARG_TYPE: not a view; ERR_INVALID_STATE: detached;
+ *   ERR_INVALID_ARG_VALUE: resizable, growable, or a WebAssembly memory
+ */
+export function checkBuffer(buffer: NodeJS.ArrayBufferView): void {
+  if (!ArrayBuffer.isView(buffer)) throw invalidType('buffer', 'a Buffer, a TypedArray or a DataView', buffer)
+  const memory = buffer.buffer
+  if (buffer.byteLength === 0 && isDetached(memory)) throw detached()
+  if (memory instanceof SharedArrayBuffer ? memory.growable : memory.resizable) {
+    throw invalidValue('buffer', 'must not be resizable: its memory may go away under the operation', buffer)
+  }
+  // WebAssembly memories come in whole pages of 64 KiB: only these are looked at more closely.
+  if ((memory.byteLength & 0xffff) === 0 && memory.byteLength > 0 && isWebAssemblyMemory(buffer)) {
+    throw invalidValue(
+      'buffer',
+      'must not be a WebAssembly memory: it goes away when the memory grows',
+      buffer,
+    )
+  }
+}
+
+export function detached(): TypeError {
+  return coded(TypeError, 'ERR_INVALID_STATE', 'The buffer is detached: its memory was transferred elsewhere')
+}
+
+function isDetached(memory: ArrayBufferLike): boolean {
+  if (memory.byteLength > 0 || memory instanceof SharedArrayBuffer) return false
+  if ('detached' in memory) return memory.detached
+  try {
+    new Uint8Array(memory) // Node 20 has no `detached`, but a detached buffer takes no view
+    return false
+  } catch {
+    return true
+  }
+}
+
+const looked = new WeakMap<ArrayBufferLike, boolean>()
+
+/**
+ * A WebAssembly memory cannot be detached, and no more can Buffer's pool. V8 has no name for the difference; the pool
+ * has Buffer's own size, and no Buffer of it is longer than half of it. Node 20 tells neither.
+ */
+function isWebAssemblyMemory({ buffer: memory, byteLength }: NodeJS.ArrayBufferView): boolean {
+  if (memory.byteLength === Buffer.poolSize && byteLength <= Buffer.poolSize / 2) return false
+  let answer = looked.get(memory)
+  if (answer === undefined) {
+    // Of the shared ones, only WebAssembly's are frozen (its JavaScript interface, "create a fixed length memory buffer").
+    answer = memory instanceof SharedArrayBuffer ? Object.isFrozen(memory) : !isDetachable(memory)
+    looked.set(memory, answer)
+  }
+  return answer
+}
+
+/** Asks for a transfer that must fail: for its function where the buffer could go, for the buffer where it could not. */
+function isDetachable(memory: ArrayBuffer): boolean {
+  try {
+    structuredClone(nothing, { transfer: [memory] })
+  } catch (error) {
+    return !(error as Error).message.includes('unsupported type')
+  }
+  return true
+}
+
+const nothing = () => {}

@@ -1,0 +1,154 @@
+import { follow, unfollow } from './follow-signal.ts'
+import { LaneEntry, lane, pieceBytes, urgentPieceBytes } from './lane.ts'
+import { type Asker, askerOf, type Caller, deliver, type Rank, rankOf } from './priority.ts'
+
+/**
+ * What every disk operation shares: the way from its caller through the lane to the OS and back, and its abort.
+ *
+ *     begin ─► lane ─► start ─► (the OS) ─► leave ─► again through the lane, or
+ *                                                    succeed / fail ─► the caller's turn ─► the promise
+ *
+ * A subclass makes the system calls: it says what `start` hands to the OS, and what follows when the OS is done.
+ */
+export abstract class Operation<T> extends LaneEntry {
+  readonly asker: Asker
+  /** The signal aborted: whatever the OS answers, the outcome is the signal's reason. */
+  aborted = false
+  readonly #resolve: (value: T) => void
+  readonly #reject: (reason: unknown) => void
+  #outcome: 'open' | 'value' | 'error' = 'open'
+  #result: unknown = undefined
+  #heldBytes = 0
+  #heldRank: Rank = 3
+
+  /** @throws what `askerOf` throws */
+  constructor(caller: Caller, resolve: (value: T) => void, reject: (reason: unknown) => void) {
+    super()
+    this.asker = askerOf(caller)
+    this.#resolve = resolve
+    this.#reject = reject
+  }
+
+  /** Asks the OS to stop what `start` gave it, where it can. The completion still comes. */
+  protected abstract stop(): void
+
+  /** The library owns the buffer: an abort need not wait until the OS is done with it. */
+  protected abstract readonly ownsBuffer: boolean
+
+  /** Runs when an abort ends an operation that the OS does not have: gives back what it holds. */
+  abstract end(): void
+
+  /** Enters the lane with a first piece of `bytes`, unless the caller's signal has aborted already. */
+  begin(bytes: number): void {
+    const signal = this.asker.signal
+    if (signal !== undefined) {
+      if (signal.aborted) {
+        this.aborted = true
+        this.fail(undefined)
+        this.end()
+        return
+      }
+      follow(signal, this)
+    }
+    this.enter(bytes)
+  }
+
+  /** How much the next piece may transfer. */
+  protected get mostBytes(): number {
+    return rankOf(this.asker.priority) >= 2 ? pieceBytes : urgentPieceBytes
+  }
+
+  /** Asks for the next piece. */
+  enter(bytes: number): void {
+    this.bytes = bytes
+    lane.enter(this)
+  }
+
+  /** The OS is done with the piece. */
+  leave(): void {
+    lane.leave(this)
+  }
+
+  /** No memory for its buffer, or a buffer that went away while it waited. */
+  override notStarted(error: unknown): void {
+    this.fail(error)
+    this.end()
+  }
+
+  /** @param ownedBytes memory of the library's that the value holds until it is delivered */
+  succeed(value: T, ownedBytes = 0): void {
+    if (this.#outcome !== 'open') return
+    if (this.aborted) {
+      this.fail(undefined)
+      return
+    }
+    this.#outcome = 'value'
+    this.#result = value
+    const rank = rankOf(this.asker.priority)
+    if (ownedBytes > 0 && rank >= 2) {
+      this.#heldBytes = ownedBytes
+      this.#heldRank = rank
+      lane.hold(ownedBytes, rank)
+    }
+    this.#decided()
+  }
+
+  fail(error: unknown): void {
+    if (this.#outcome !== 'open') return
+    this.#outcome = 'error'
+    this.#result = this.aborted ? this.asker.signal!.reason : error
+    this.#decided()
+  }
+
+  /** @internal */
+  abort(): void {
+    this.aborted = true
+    if (lane.withdraw(this)) {
+      this.fail(undefined)
+      this.end()
+      return
+    }
+    if (this.ownsBuffer) this.fail(undefined)
+    this.stop()
+  }
+
+  /** The outcome is there. An implementation that completes many at once hands them over most urgent first. */
+  protected handOver(): void {
+    this.deliver()
+  }
+
+  /** Settles when the caller's turn comes. */
+  deliver(): void {
+    try {
+      deliver(this.asker, settle, this)
+    } catch (error) {
+      // An asker's own deliver has thrown: that is uncaught, and must not cost others their turn.
+      process.nextTick(rethrow, error)
+    }
+  }
+
+  /** Runs when the outcome has been delivered. */
+  protected delivered(): void {}
+
+  /** Resolves or rejects the promise. */
+  settle(): void {
+    if (this.#heldBytes > 0) lane.release(this.#heldBytes, this.#heldRank)
+    if (this.#outcome === 'value') this.#resolve(this.#result as T)
+    else this.#reject(this.#result)
+    this.delivered()
+  }
+
+  #decided(): void {
+    const signal = this.asker.signal
+    if (signal !== undefined) unfollow(signal, this)
+    this.handOver()
+  }
+}
+
+function settle(operation: { settle(): void }): void {
+  operation.settle()
+}
+
+function rethrow(error: unknown): never {
+  throw error
+}
