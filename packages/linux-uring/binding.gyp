@@ -1,0 +1,10 @@
+{
+  "targets": [
+    {
+      "target_name": "uring",
+      "sources": ["src/uring.cc"],
+      "defines": ["NAPI_VERSION=8"],
+      "cflags_cc": ["-std=c++20", "-Wall", "-Wextra", "-fvisibility=hidden"],
+    }
+  ]
+}

@@ -1,0 +1,81 @@
+import { Stats } from 'node:fs'
+
+// struct statx, linux/stat.h; the kernel's byte order is the machine's, which is little-endian wherever Node runs but s390x.
+const offset = {
+  blockSize: 4,
+  links: 16,
+  uid: 20,
+  gid: 24,
+  mode: 28,
+  inode: 32,
+  size: 40,
+  blocks: 48,
+  accessed: 64,
+  born: 80,
+  changed: 96,
+  modified: 112,
+  rdevMajor: 128,
+  rdevMinor: 132,
+  devMajor: 136,
+  devMinor: 140,
+} as const
+
+/** The file's length in bytes, of what statx(2) has written. */
+export function statxSize(status: Buffer): number {
+  return uint64(new DataView(status.buffer, status.byteOffset, status.length), offset.size)
+}
+
+/** node:fs's own Stats, of what statx(2) has written. */
+export function statsOf(status: Buffer): Stats {
+  const view = new DataView(status.buffer, status.byteOffset, status.length)
+  const uint32 = (at: number) => view.getUint32(at, littleEndian)
+  const [atimeMs, mtimeMs] = [timeMs(view, offset.accessed), timeMs(view, offset.modified)]
+  const [ctimeMs, birthtimeMs] = [timeMs(view, offset.changed), timeMs(view, offset.born)]
+  // Its constructor is deprecated; a Stats is its prototype's methods over these fields.
+  return Object.assign(Object.create(Stats.prototype) as Stats, {
+    dev: device(uint32(offset.devMajor), uint32(offset.devMinor)),
+    mode: view.getUint16(offset.mode, littleEndian),
+    nlink: uint32(offset.links),
+    uid: uint32(offset.uid),
+    gid: uint32(offset.gid),
+    rdev: device(uint32(offset.rdevMajor), uint32(offset.rdevMinor)),
+    blksize: uint32(offset.blockSize),
+    ino: uint64(view, offset.inode),
+    size: uint64(view, offset.size),
+    blocks: uint64(view, offset.blocks),
+    atimeMs,
+    mtimeMs,
+    ctimeMs,
+    birthtimeMs,
+    atime: dateOf(atimeMs),
+    mtime: dateOf(mtimeMs),
+    ctime: dateOf(ctimeMs),
+    birthtime: dateOf(birthtimeMs),
+  })
+}
+
+const littleEndian = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1
+
+function uint64(view: DataView, at: number): number {
+  return Number(view.getBigUint64(at, littleEndian))
+}
+
+/** struct statx_timestamp: seconds and nanoseconds, as milliseconds with a fraction. */
+function timeMs(view: DataView, at: number): number {
+  return Number(view.getBigInt64(at, littleEndian)) * 1000 + view.getUint32(at + 8, littleEndian) / 1e6
+}
+
+/** A Date has whole milliseconds: node:fs rounds so. */
+function dateOf(timeMs: number): Date {
+  return new Date(Math.round(timeMs))
+}
+
+/** makedev(3) */
+function device(major: number, minor: number): number {
+  return (
+    (major & 0xfff) * 256 +
+    (minor & 0xff) +
+    Math.floor(minor / 256) * 2 ** 20 +
+    Math.floor(major / 4096) * 2 ** 44
+  )
+}

@@ -1,0 +1,302 @@
+import { execFileSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import * as fs from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import * as seek from './seek.ts'
+
+const MiB = 1024 * 1024
+let folder = ''
+let fifo = ''
+let large = ''
+/** The other end: it never blocks. */
+let end = -1
+
+beforeAll(() => {
+  folder = fs.mkdtempSync(join(tmpdir(), 'kiruna-worker-'))
+  fifo = join(folder, 'fifo')
+  execFileSync('mkfifo', [fifo])
+  end = fs.openSync(fifo, fs.constants.O_RDWR | fs.constants.O_NONBLOCK)
+  large = join(folder, 'large')
+  fs.writeFileSync(large, Buffer.alloc(16 * MiB, 'x'))
+  fs.writeFileSync(join(folder, 'small'), 'small')
+})
+afterAll(() => {
+  fs.closeSync(end)
+  fs.rmSync(folder, { recursive: true })
+})
+
+/** Runs the built package in a worker; `work` ends with `ready` or by itself. */
+async function start(work: string, data: object = {}): Promise<Worker> {
+  const worker = new Worker(
+    `const { parentPort, workerData } = require('node:worker_threads')
+     const fs = require('node:fs')
+     const { setTimeout: sleep } = require('node:timers/promises')
+     const ready = (value = true) => parentPort.postMessage(value)
+     import(workerData.seek).then(async seek => { ${work} })`,
+    {
+      eval: true,
+      workerData: { ...data, folder, fifo, large, seek: new URL('../dist/seek.js', import.meta.url).href },
+    },
+  )
+  await once(worker, 'message')
+  return worker
+}
+
+/** What this process has open: rings, and files of the test's folder. */
+function open(): string[] {
+  const targets = fs.readdirSync('/proc/self/fd').map(fd => {
+    try {
+      return fs.readlinkSync(`/proc/self/fd/${fd}`)
+    } catch {
+      return ''
+    }
+  })
+  return targets.filter(target => target.startsWith(folder) || target.includes('io_uring')).sort()
+}
+
+function isRing(fd: string): boolean {
+  try {
+    return fs.readlinkSync(`/proc/self/fd/${fd}`).includes('io_uring')
+  } catch {
+    return false
+  }
+}
+
+function restOfPipe(): string {
+  try {
+    const buffer = Buffer.alloc(2 * 65536)
+    return buffer.toString('latin1', 0, fs.readSync(end, buffer))
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EAGAIN') return ''
+    throw error
+  }
+}
+
+async function leave(worker: Worker, how: string): Promise<void> {
+  if (how === 'process.exit') {
+    const exit = once(worker, 'exit')
+    worker.postMessage('exit')
+    await exit
+  } else await worker.terminate()
+}
+
+const onExitMessage = "parentPort.on('message', () => process.exit(3));"
+
+test('two workers and the main thread read at once, each on its own ring', async () => {
+  const paths = ['one', 'two', 'main'].map(name => join(folder, name))
+  for (const [i, path] of paths.entries()) fs.writeFileSync(path, Buffer.alloc(MiB, i + 1))
+  const reading = `
+    const file = await seek.open(workerData.path, 'user-visible')
+    let wrong = 0
+    for (let i = 0; i < 200; i++) {
+      const buffers = Array.from({ length: 16 }, () => Buffer.alloc(3000))
+      await Promise.all(buffers.map((buffer, k) => file.read(buffer, (i * 16 + k) * 100, 'user-visible')))
+      for (const buffer of buffers) if (!buffer.every(byte => byte === workerData.byte)) wrong++
+    }
+    await file.close()
+    ready(wrong)`
+  const before = open()
+  const workers = [0, 1].map(
+    i =>
+      new Worker(
+        `const { parentPort, workerData } = require('node:worker_threads')
+         const ready = value => parentPort.postMessage(value)
+         import(workerData.seek).then(async seek => { ${reading} })`,
+        {
+          eval: true,
+          workerData: { path: paths[i], byte: i + 1, seek: new URL('../dist/seek.js', import.meta.url).href },
+        },
+      ),
+  )
+  const answers = Promise.all(workers.map(worker => once(worker, 'message')))
+  const exits = Promise.all(workers.map(worker => once(worker, 'exit')))
+  for (let i = 0; i < 50; i++)
+    expect((await seek.readAll(paths[2]!, 'background')).every(byte => byte === 3)).toBe(true)
+  expect(await answers).toEqual([[0], [0]])
+  expect(await exits).toEqual([[0], [0]])
+  // This thread's own ring has come, theirs have gone.
+  expect(open().filter(target => !target.includes('io_uring'))).toEqual(
+    before.filter(target => !target.includes('io_uring')),
+  )
+})
+
+describe.each(['terminate', 'process.exit'])('a worker that ends with operations in flight (%s)', how => {
+  test.each([
+    ['that wait for data', 4096],
+    ['that threads of the kernel wait in', 65536],
+  ])('reads %s: the kernel writes nothing afterwards, and nothing stays open', async (_, lengthBytes) => {
+    const before = open()
+    for (let round = 0; round < 3; round++) {
+      const memory = new SharedArrayBuffer(16 * lengthBytes)
+      const worker = await start(
+        `${onExitMessage}
+         const file = await seek.open(workerData.fifo, 'realtime', { flags: fs.constants.O_RDWR })
+         for (let i = 0; i < 16; i++) {
+           file.read(new Uint8Array(workerData.memory, i * ${lengthBytes}, ${lengthBytes}), 0, 'realtime')
+         }
+         setTimeout(ready, 30)`,
+        { memory },
+      )
+      expect(open().length).toBeGreaterThan(before.length)
+      const startMs = performance.now()
+      await leave(worker, how)
+      expect(performance.now() - startMs).toBeLessThan(5000)
+      fs.writeSync(end, 'stays')
+      await sleep(30)
+      expect(new Uint8Array(memory).every(byte => byte === 0)).toBe(true)
+      expect(restOfPipe()).toBe('stays')
+      expect(open()).toEqual(before)
+    }
+  })
+
+  test('reads from the disk, which cannot be cancelled: none lands afterwards', async () => {
+    // Larger than the disk reads while a worker ends.
+    const disk = join(folder, 'disk')
+    fs.writeFileSync(disk, Buffer.alloc(96 * MiB, 'x'))
+    const before = open()
+    const memory = new SharedArrayBuffer(96 * MiB + 4096)
+    const others = fs.readdirSync('/proc/self/fd')
+    const told = new Int32Array(new SharedArrayBuffer(4))
+    const worker = await start(
+      `${onExitMessage}
+         const { O_RDONLY, O_DIRECT } = fs.constants
+         const file = await seek.open(workerData.disk, 'realtime', { flags: O_RDONLY | O_DIRECT })
+           .catch(() => seek.open(workerData.disk, 'realtime'))
+         const { ring } = await import(workerData.seek.replace('seek.js', 'uring.js'))
+         // Its ring is told by its size: libuv has rings of its own.
+         workerData.told[0] = fs.readdirSync('/proc/self/fdinfo').find(fd => {
+           try {
+             return !workerData.others.includes(fd) &&
+               fs.readFileSync('/proc/self/fdinfo/' + fd, 'utf8').includes('SqMask:\\t0x3f')
+           } catch {}
+         })
+         const start = (4096 - (ring().addressOf(new Uint8Array(workerData.memory)) & 4095)) & 4095
+         for (let i = 0; i < 384; i++) {
+           file.read(new Uint8Array(workerData.memory, start + i * 262144, 262144), i * 262144, 'realtime')
+         }
+         setImmediate(() => ready())`,
+      { memory, told, others, disk },
+    )
+    // The end of the thread waits for the kernel in any case: what counts is that nothing lands once the ring is
+    // closed, which is before the memory of the worker goes.
+    const ring = String(told[0])
+    expect(isRing(ring)).toBe(true)
+    const leaving = leave(worker, how)
+    for (const lateMs = performance.now() + 5000; isRing(ring); ) {
+      expect(performance.now()).toBeLessThan(lateMs)
+    }
+    const landed = () => createHash('sha1').update(new Uint8Array(memory)).digest('hex')
+    const atClose = landed()
+    await leaving
+    expect(landed()).toBe(atClose)
+    expect(open()).toEqual(before)
+    fs.unlinkSync(disk)
+  })
+
+  test('opens that wait for the other end of a FIFO', async () => {
+    const lonely = join(folder, `lonely-${how}`)
+    execFileSync('mkfifo', [lonely])
+    const before = open()
+    const worker = await start(
+      `${onExitMessage}
+       for (let i = 0; i < 5; i++) seek.open(workerData.lonely, 'realtime', { flags: 'w' }).catch(() => {})
+       setTimeout(ready, 30)`,
+      { lonely },
+    )
+    await leave(worker, how)
+    expect(open()).toEqual(before)
+  })
+})
+
+test.each([
+  ['a file that it opened and left open', "await seek.open(workerData.large, 'realtime')"],
+  [
+    'a file that it has just asked to close',
+    `(await seek.open(workerData.large, 'realtime')).close()
+    for (let i = 0; i < workerData.round; i++) await null`,
+  ],
+  ['an open that it has just asked for', "seek.open(workerData.large, 'realtime')"],
+  [
+    'an open that it has just aborted',
+    `
+    const controller = new AbortController()
+    const open = seek.open(workerData.large, { priority: 'realtime', signal: controller.signal })
+    open.catch(() => {})
+    process.nextTick(() => process.nextTick(() => controller.abort()))
+    await null`,
+  ],
+  [
+    'opens that are done, but whose completions it has not seen',
+    `for (let i = 0; i < 5; i++) seek.open(workerData.large, 'realtime', { flags: 'a' }) // O_CREAT: on a kernel thread
+    await new Promise(resolve => process.nextTick(() => process.nextTick(resolve)))
+    for (const end = performance.now() + 30; performance.now() < end; );`,
+  ],
+  ['a readAll that is done', "await seek.readAll(workerData.large, 'realtime')"],
+  [
+    'a readAll under way',
+    `
+    for (let i = 0; i < 20; i++) seek.readAll(workerData.large, 'realtime')
+    await sleep(workerData.round * 2)`,
+  ],
+])('a worker leaves no fd of %s', async (_, work) => {
+  const before = open()
+  for (let round = 0; round < 4; round++) {
+    const worker = new Worker(
+      `const { workerData } = require('node:worker_threads')
+       const { setTimeout: sleep } = require('node:timers/promises')
+       import(workerData.seek).then(async seek => { ${work}; process.exit() })`,
+      {
+        eval: true,
+        workerData: { large, round, seek: new URL('../dist/seek.js', import.meta.url).href },
+      },
+    )
+    await once(worker, 'exit')
+  }
+  expect(open()).toEqual(before)
+})
+
+test('a worker that is terminated anywhere in a flood of reads takes nothing with it', async () => {
+  const before = open()
+  for (let round = 0; round < 15; round++) {
+    const worker = await start(`
+      ready()
+      const file = await seek.open(workerData.large, 'user-visible')
+      const loop = async caller => {
+        for (let i = 0; ; i++) {
+          await file.read(Buffer.alloc(i % 7 === 0 ? 70000 : 4096), (i * 4096) % 1e7, caller)
+          if (i % 16 === 0) await seek.readAll(workerData.folder + '/small', caller)
+        }
+      }
+      for (let i = 0; i < 8; i++) loop(i % 2 === 0 ? 'background' : 'realtime')`)
+    await sleep(round * 3)
+    expect(await worker.terminate()).toBe(1)
+  }
+  expect(open()).toEqual(before)
+})
+
+test('thirty workers, three at a time, leave neither fds nor memory', async () => {
+  const threeWorkers = () =>
+    Promise.all(
+      Array.from({ length: 3 }, async () => {
+        const worker = await start(`
+          const file = await seek.open(workerData.fifo, 'realtime', { flags: fs.constants.O_RDWR })
+          for (let i = 0; i < 50; i++) file.read(Buffer.alloc(100_000), 0, 'realtime')
+          await seek.readAll(workerData.large, 'background')
+          ready()`)
+        await worker.terminate()
+      }),
+    )
+  for (let i = 0; i < 2; i++) await threeWorkers()
+  gc!()
+  const before = { open: open(), rss: process.memoryUsage().rss }
+  for (let i = 0; i < 8; i++) await threeWorkers()
+  gc!()
+  expect(open()).toEqual(before.open)
+  // Each had 5 MB of buffers in flight and read a file of 16 MiB: a leak of either would be 60 MB and more.
+  expect(process.memoryUsage().rss - before.rss).toBeLessThan(50 * MiB)
+})
