@@ -1,0 +1,54 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, readdirSync, readlinkSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, sep } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
+import type { Test } from './contract.ts'
+
+export const KiB = 1024
+export const MiB = 1024 * KiB
+export const GiB = 1024 * MiB
+
+const all = Buffer.alloc(8 * MiB)
+for (let at = 0; at < all.length; at += 4) all.writeUInt32LE(Math.imul(at + 1, 0x9e37_79b1) >>> 0, at)
+
+/** Bytes that tell where they are from: no two places look alike, nor two files of different `seed`. */
+export function pattern(lengthBytes: number, seed = 0): Buffer {
+  return all.subarray(seed * 13, seed * 13 + lengthBytes)
+}
+
+/** Writes a file into the test's folder. */
+export function file({ folder }: Test, name: string, content: string | Uint8Array): string {
+  const path = join(folder, name)
+  writeFileSync(path, content)
+  return path
+}
+
+/** Runs with an empty folder, and removes it. */
+export async function withFolder<T>(run: (folder: string) => Promise<T>): Promise<T> {
+  const folder = realpathSync(mkdtempSync(join(tmpdir(), 'kiruna-')))
+  try {
+    return await run(folder)
+  } finally {
+    rmSync(folder, { recursive: true, force: true, maxRetries: 3 })
+  }
+}
+
+/** What this process has open in the folder. Only Linux tells: elsewhere, nothing. */
+export function openIn(folder: string): string[] {
+  if (process.platform !== 'linux') return []
+  const open = []
+  for (const fd of readdirSync('/proc/self/fd')) {
+    try {
+      const path = readlinkSync(`/proc/self/fd/${fd}`)
+      if (path.startsWith(folder + sep)) open.push(path)
+    } catch {} // the fd that has listed the folder
+  }
+  return open
+}
+
+/** Nothing of the folder stays open. A close that nobody waits for may take a moment. */
+export async function assertAllClosed(folder: string): Promise<void> {
+  for (let waits = 0; waits < 200 && openIn(folder).length > 0; waits++) await setTimeout(10)
+  assert.deepEqual(openIn(folder), [])
+}

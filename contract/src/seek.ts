@@ -1,0 +1,25 @@
+import type { Contract } from './contract.ts'
+import { aborting } from './seek/aborting.ts'
+import { badArguments } from './seek/arguments.ts'
+import { callers } from './seek/callers.ts'
+import { chunks } from './seek/chunks.ts'
+import { errors } from './seek/errors.ts'
+import { manyFiles } from './seek/many-files.ts'
+import { opening } from './seek/opening.ts'
+import { processes } from './seek/process.ts'
+import { reading } from './seek/reading.ts'
+import { wholeFiles } from './seek/whole-files.ts'
+
+/** What every `seek` must do: plain data, for any test runner. */
+export const seekContract: Record<string, Contract[]> = {
+  reading,
+  'whole files': wholeFiles,
+  'many files': manyFiles,
+  chunks,
+  'opening, closing, status': opening,
+  errors,
+  'bad arguments': badArguments,
+  aborting,
+  callers,
+  'the process': processes,
+}
