@@ -1,0 +1,324 @@
+import { execFile } from 'node:child_process'
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+
+const packages = fileURLToPath(new URL('../..', import.meta.url))
+
+let folder = ''
+let path = ''
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'kiruna-core-'))
+  path = join(folder, 'file')
+  writeFileSync(path, 'content')
+})
+afterAll(() => rmSync(folder, { recursive: true }))
+
+interface Result {
+  code: unknown
+  out: string
+  err: string
+}
+
+/** Runs a module in a process of its own, as a user of `@kiruna/core` would whose packages are in `cwd`. */
+function run(
+  source: string,
+  env: Record<string, string> = {},
+  cwd = join(packages, 'core'),
+): Promise<Result> {
+  // NODE_PATH: pnpm's way into the workspace, from anywhere.
+  const { NODE_OPTIONS: _, NODE_PATH: __, KIRUNA_IO: ___, ...inherited } = process.env
+  return new Promise(resolve => {
+    execFile(
+      process.execPath,
+      ['--input-type=module', '-e', source],
+      { cwd, env: { ...inherited, FILE: path, ...env }, timeout: 15_000 },
+      (error, out, err) => resolve({ code: error === null ? 0 : (error.code ?? error.signal), out, err }),
+    )
+  })
+}
+
+const header = `
+  import { post, spawn } from '@kiruna/core'
+  import { implementation, seek } from '@kiruna/core/io'
+  const path = process.env.FILE
+`
+
+/** What the module prints, line by line; it must end well and warn of nothing. */
+async function lines(source: string, env?: Record<string, string>): Promise<string[]> {
+  const { code, out, err } = await run(header + source, env)
+  expect({ code, err }).toEqual({ code: 0, err: '' })
+  return out.split('\n').slice(0, -1)
+}
+
+describe('which implementation', () => {
+  const say = `
+    console.log(JSON.stringify(implementation()))
+    console.log(String(await seek.readAll(path, 'user-blocking')))`
+
+  test('is said, with a reason where it is not the OS’s own', async () => {
+    const [answer, content] = await lines(say)
+    const { name, reason } = JSON.parse(answer!)
+    if (name === 'libuv') expect(reason).toBeTypeOf('string')
+    else expect({ name, reason }).toEqual({ name: 'io_uring', reason: undefined })
+    expect(content).toBe('content')
+  })
+
+  test('KIRUNA_IO=libuv forces libuv', async () => {
+    const [answer, content] = await lines(say, { KIRUNA_IO: 'libuv' })
+    expect(JSON.parse(answer!)).toEqual({ name: 'libuv', reason: 'KIRUNA_IO=libuv' })
+    expect(content).toBe('content')
+  })
+
+  test('an empty KIRUNA_IO is none', async () => {
+    const [answer] = await lines(say, { KIRUNA_IO: '' })
+    expect(JSON.parse(answer!).reason).not.toBe('KIRUNA_IO=')
+  })
+
+  test('another KIRUNA_IO is an error that says what it may be', async () => {
+    const { code, err } = await run(header + say, { KIRUNA_IO: 'iouring' })
+    expect(code).toBe(1)
+    expect(err).toContain('ERR_INVALID_ARG_VALUE')
+    expect(err).toContain('KIRUNA_IO')
+    expect(err).toContain("'libuv'")
+    expect(err).toContain("'iouring'")
+  })
+
+  test('the answer is the caller’s own copy', async () => {
+    const out = await lines(`
+      implementation().name = 'mine'
+      console.log(implementation().name !== 'mine')`)
+    expect(out).toEqual(['true'])
+  })
+
+  describe.runIf(process.platform === 'linux')('where io_uring cannot be had', () => {
+    /** The packages as a package manager would install them: what is published of them. */
+    function install(names: string[], parts: string[]): string {
+      const root = mkdtempSync(join(folder, 'installed-'))
+      for (const name of names) {
+        for (const part of ['package.json', 'dist', ...parts]) {
+          const from = join(packages, name, part)
+          cpSync(from, join(root, 'node_modules/@kiruna', name, part), { recursive: true })
+        }
+      }
+      return root
+    }
+
+    test('linux-uring is not installed: libuv, and it says so', async () => {
+      const root = install(['core', 'priority', 'node-libuv'], [])
+      const { code, out, err } = await run(header + say, {}, root)
+      expect({ code, err }).toEqual({ code: 0, err: '' })
+      const [answer, content] = out.split('\n')
+      expect(JSON.parse(answer!)).toEqual({ name: 'libuv', reason: '@kiruna/linux-uring is not installed' })
+      expect(content).toBe('content')
+    })
+
+    test('linux-uring has no addon for this machine: libuv, and it says so', async () => {
+      const root = install(['core', 'priority', 'node-libuv', 'linux-uring'], [])
+      const loader = join(root, 'node_modules/node-gyp-build')
+      cpSync(join(packages, 'linux-uring/node_modules/node-gyp-build'), loader, {
+        recursive: true,
+        dereference: true,
+      })
+      const { code, out, err } = await run(header + say, {}, root)
+      expect({ code, err }).toEqual({ code: 0, err: '' })
+      const [answer, content] = out.split('\n')
+      const { name, reason } = JSON.parse(answer!)
+      expect(name).toBe('libuv')
+      expect(reason).toContain('addon')
+      expect(content).toBe('content')
+    })
+
+    test('linux-uring is broken: an error, not a silent fallback', async () => {
+      const root = install(['core', 'priority', 'node-libuv', 'linux-uring'], [])
+      const ring = join(root, 'node_modules/@kiruna/linux-uring/dist/uring.js')
+      writeFileSync(ring, `export function ring() { throw new Error('broken') }`)
+      const { code, err } = await run(header + say, {}, root)
+      expect(code).toBe(1)
+      expect(err).toContain('broken')
+    })
+
+    test('linux-uring lacks something that it imports: its error, not “not installed”', async () => {
+      const root = install(['core', 'priority', 'node-libuv', 'linux-uring'], [])
+      const ring = join(root, 'node_modules/@kiruna/linux-uring/dist/uring.js')
+      writeFileSync(ring, `import 'missing-package'\nexport function ring() {}`)
+      const { code, err } = await run(header + say, {}, root)
+      expect(code).toBe(1)
+      expect(err).toContain('missing-package')
+    })
+
+    test('core works from a folder in which nothing else is', async () => {
+      const root = install(['core', 'priority'], [])
+      mkdirSync(join(root, 'elsewhere'))
+      const { code, out } = await run(
+        `import { post } from '@kiruna/core'\npost('background', () => console.log('ran'))`,
+        {},
+        join(root, 'elsewhere'),
+      )
+      expect({ code, out }).toEqual({ code: 0, out: 'ran\n' })
+    })
+  })
+})
+
+describe.each([
+  ['the OS’s own', {}],
+  ['libuv', { KIRUNA_IO: 'libuv' }],
+])('with %s', (_name, env) => {
+  test('a read at a bare priority goes on at that priority', async () => {
+    const out = await lines(
+      `
+      // A stream of user-visible jobs that lasts as long as the background read has not gone on: or a second.
+      const end = performance.now() + 1000
+      let going = true
+      const job = () => { if (performance.now() < end && going) post('user-visible', job); else console.log('jobs end') }
+      await seek.stat(path, 'background')
+      job()
+      await seek.readAll(path, 'background')
+      going = false
+      console.log('background goes on')`,
+      env,
+    )
+    expect(out).toEqual(['jobs end', 'background goes on'])
+  })
+
+  test('an urgent one does not wait for those jobs', async () => {
+    const out = await lines(
+      `
+      const end = performance.now() + 1000
+      let going = true
+      const job = () => { if (performance.now() < end && going) post('user-visible', job); else console.log('jobs end') }
+      job()
+      await seek.readAll(path, 'user-blocking')
+      going = false
+      console.log('urgent goes on')`,
+      env,
+    )
+    expect(out).toEqual(['urgent goes on', 'jobs end'])
+  })
+
+  test('of a batch of completions the most urgent is resumed first', async () => {
+    const out = await lines(
+      `
+      const file = await seek.open(path, 'realtime')
+      const log = []
+      const ranks = ['background', 'user-visible', 'user-blocking', 'realtime', 'user-blocking', 'realtime']
+      const read = async rank => {
+        await file.read(Buffer.alloc(4), 0, rank)
+        log.push(rank)
+      }
+      const all = Promise.all(ranks.map(read))
+      const end = performance.now() + 100
+      while (performance.now() < end); // all of them complete while this thread is busy
+      await all
+      await file.close()
+      console.log(log.join(' '))`,
+      env,
+    )
+    expect(out).toEqual(['realtime realtime user-blocking user-blocking user-visible background'])
+  })
+
+  test('a read on behalf of a task is resumed at its priority', async () => {
+    const out = await lines(
+      `
+      const log = []
+      const task = spawn('background', async scope => {
+        const end = performance.now() + 300
+        const job = () => { if (performance.now() < end) post('user-visible', job); else log.push('jobs end') }
+        job()
+        await seek.readAll(path, scope)
+        log.push('goes on')
+      })
+      await task
+      console.log(log.join(', '))`,
+      env,
+    )
+    expect(out).toEqual(['jobs end, goes on'])
+  })
+
+  test('a paused task is not resumed until it is released', async () => {
+    const out = await lines(
+      `
+      let pause
+      const task = spawn('realtime', async scope => {
+        const reading = seek.readAll(path, scope)
+        pause = task.pause()
+        console.log(String(await reading))
+      })
+      setTimeout(() => {
+        console.log('still paused')
+        pause[Symbol.dispose]()
+      }, 100)
+      await task`,
+      env,
+    )
+    expect(out).toEqual(['still paused', 'content'])
+  })
+
+  test('a cancelled task’s read is rejected with its reason', async () => {
+    const out = await lines(
+      `
+      const task = spawn('background', async scope => {
+        const reading = seek.readAll(path, scope)
+        task.cancel('enough')
+        await reading.catch(reason => console.log('read: ' + reason))
+        await seek.readAll(path, scope).catch(reason => console.log('next: ' + reason))
+      })
+      await task.catch(reason => console.log('task: ' + reason))`,
+      env,
+    )
+    expect(out).toEqual(['read: enough', 'next: enough', 'task: enough'])
+  })
+
+  test('a paused task whose read is under way wakes when it is cancelled', async () => {
+    const out = await lines(
+      `
+      const task = spawn('background', async scope => {
+        const reading = seek.readAll(path, scope)
+        task.pause()
+        post('background', () => task.cancel('enough'))
+        await reading.catch(() => {}) // unless it was quicker
+        console.log('went on')
+      })
+      await task.catch(reason => console.log('task: ' + reason))`,
+      env,
+    )
+    expect(out).toEqual(['went on', 'task: enough'])
+  })
+
+  test('a task that is raised while its read waits in the lane is admitted', async () => {
+    const out = await lines(
+      `
+      import { lane } from '@kiruna/priority/lane'
+      import { LaneEntry } from '@kiruna/priority/lane'
+      // The lane is full for as long as this lasts.
+      class Holder extends LaneEntry { asker = { priority: 'background' }; start() {} }
+      const holders = Array.from({ length: 4 }, () => new Holder())
+      for (const holder of holders) lane.enter(holder)
+      let ended = false
+      const task = spawn('background', async scope => {
+        await seek.readAll(path, scope)
+        ended = true
+      })
+      await new Promise(resolve => setTimeout(resolve, 100))
+      console.log(ended)
+      task.priority = 'user-blocking'
+      await task
+      console.log(ended)
+      for (const holder of holders) lane.leave(holder)`,
+      env,
+    )
+    expect(out).toEqual(['false', 'true'])
+  })
+
+  test('reads in flight keep the process alive, and nothing else does', async () => {
+    const out = await lines(
+      `
+      seek.readAll(path, 'background').then(bytes => console.log(String(bytes)))
+      process.on('exit', () => console.log('end'))`,
+      env,
+    )
+    expect(out).toEqual(['content', 'end'])
+  })
+})

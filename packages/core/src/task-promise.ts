@@ -1,0 +1,70 @@
+import type { Priority } from '@kiruna/priority'
+import type { Task } from './task.ts'
+import type { Work } from './work.ts'
+
+/**
+ * A real promise. Its constructor reads as Promise: so `await` takes it as it is, in one tick, and `then` returns a
+ * plain promise.
+ */
+export class TaskPromise<T> extends Promise<T> implements Task<T> {
+  readonly #work: Work
+
+  constructor(
+    work: Work,
+    executor: (resolve: (value: T) => void, reject: (reason: unknown) => void) => void,
+  ) {
+    super(executor)
+    this.#work = work
+  }
+
+  get priority(): Priority {
+    return this.#work.priority
+  }
+
+  set priority(priority: Priority) {
+    this.#work.priority = priority
+  }
+
+  get name(): string {
+    return this.#work.name
+  }
+
+  get signal(): AbortSignal {
+    return this.#work.signal
+  }
+
+  cancel(reason?: unknown): void {
+    this.#work.cancel(reason)
+  }
+
+  boost(priority: Priority): Disposable {
+    return this.#work.boost(priority)
+  }
+
+  pause(): Disposable {
+    return this.#work.pause()
+  }
+
+  deliver(job: () => void): void {
+    this.#work.deliver(job)
+  }
+
+  onPriorityChange(listener: () => void): () => void {
+    return this.#work.onPriorityChange(listener)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.cancel()
+    try {
+      await this
+    } catch (error) {
+      if (!this.#work.isOwnCancellation(error)) throw error
+    }
+  }
+}
+
+Object.defineProperty(TaskPromise.prototype, 'constructor', {
+  value: Promise,
+  writable: true,
+  configurable: true,
+})

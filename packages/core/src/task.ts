@@ -1,0 +1,52 @@
+import type { Asker, Priority } from '@kiruna/priority'
+
+export interface SpawnOptions {
+  /** For errors and diagnostics; the work function's own name. */
+  name?: string
+  /** Cancels the task. */
+  signal?: AbortSignal
+  /** Starts no earlier; 0. */
+  delayMs?: number
+}
+
+export interface ChildOptions extends SpawnOptions {
+  /** Its own; otherwise it follows its parent's. */
+  priority?: Priority
+  /** Its failure rejects only its own promise, and neither cancels its siblings nor fails its parent. */
+  contain?: boolean
+}
+
+/** The handle of a task: a real promise of what its work returns. `await task` goes on at the task's priority. */
+export interface Task<T = unknown> extends Promise<T>, Asker, AsyncDisposable {
+  /** Its own priority, or what a boost has made of it. Setting it moves what is queued, what waits, and its children. */
+  priority: Priority
+  readonly name: string
+  readonly signal: AbortSignal
+  /** Ends it: it rejects with `reason` (an AbortError) once its work and its children have come to an end. Idempotent. */
+  cancel(reason?: unknown): void
+  /** Until disposed of, it is at least as urgent as `priority`. */
+  boost(priority: Priority): Disposable
+  /** Until disposed of, nothing of it or of its children starts or goes on; `cancel` still wakes it. */
+  pause(): Disposable
+  deliver(job: () => void): void
+  onPriorityChange(listener: () => void): () => void
+}
+
+/** What the work of a task sees. It is a caller: pass it to every I/O call. */
+export interface Scope extends Asker {
+  priority: Priority
+  readonly name: string
+  readonly signal: AbortSignal
+  /** Gives way to what is as urgent or more so; goes on at its priority. @throws the reason when cancelled */
+  yield(): Promise<void>
+  /** Whether giving way would let anything run that ought to. Cheap enough for every step of 20 µs. */
+  shouldYield(): boolean
+  /** @throws the reason when cancelled, at once */
+  sleep(ms: number): Promise<void>
+  /** Goes on at this priority after somebody else's promise. A task is raised to this priority until it is settled. */
+  run<U>(foreign: PromiseLike<U>): Promise<U>
+  /** A child: it follows this priority, is awaited and cancelled with its parent, and fails it. */
+  spawn<U>(work: (scope: Scope) => U | PromiseLike<U>, options?: ChildOptions): Task<U>
+  deliver(job: () => void): void
+  onPriorityChange(listener: () => void): () => void
+}

@@ -1,0 +1,69 @@
+import type { RunLoop } from './run-loop.ts'
+
+/** What `every` returns: the handle to stop it, or to let the process end although it ticks. */
+export class Ticker implements Disposable {
+  /** @internal the next point of its grid, on performance.now()'s clock */
+  dueMs: number
+  /** @internal */
+  readonly periodMs: number
+  /** @internal */
+  readonly job: (lateMs: number, missedTicks: number) => void
+  /** @internal */
+  keepsAlive = true
+  readonly name: string
+  readonly #loop: RunLoop
+  readonly #startMs: number
+  readonly #signal: AbortSignal | undefined
+  readonly #aborted = () => this.stop()
+  #count = 1
+
+  /** @internal use `every` */
+  constructor(
+    loop: RunLoop,
+    periodMs: number,
+    job: (lateMs: number, missedTicks: number) => void,
+    name: string,
+    signal: AbortSignal | undefined,
+  ) {
+    this.#loop = loop
+    this.periodMs = periodMs
+    this.job = job
+    this.name = name
+    this.#startMs = performance.now()
+    this.dueMs = this.#startMs + periodMs
+    this.#signal = signal
+    if (signal?.aborted) return
+    signal?.addEventListener('abort', this.#aborted)
+    loop.addTicker(this)
+  }
+
+  /** @internal the grid point `ticks` after the next: counted from the start, so that rounding does not add up */
+  dueAfter(ticks: number): number {
+    this.#count += ticks
+    return this.#startMs + this.#count * this.periodMs
+  }
+
+  /** No tick comes any more. Idempotent. */
+  stop(): void {
+    this.#signal?.removeEventListener('abort', this.#aborted)
+    this.#loop.removeTicker(this)
+  }
+
+  /** It keeps the process alive: as it does from the start. */
+  ref(): this {
+    this.keepsAlive = true
+    this.#loop.keepAliveChanged()
+    return this
+  }
+
+  /** The process may end although it ticks. It may then come a millisecond or two late: nothing spins for it. */
+  unref(): this {
+    this.keepsAlive = false
+    this.#loop.keepAliveChanged()
+    return this
+  }
+
+  [Symbol.dispose](): void {
+    this.stop()
+  }
+}

@@ -1,0 +1,402 @@
+import { type Priority, priorities, type Rank, rankOf } from '@kiruna/priority'
+import { checkSignal } from '@kiruna/priority/arguments'
+import { coded, invalidType, outOfRange } from '@kiruna/priority/error'
+import { follow, unfollow } from '@kiruna/priority/follow-signal'
+import { longestTimeoutMs, type RunLoop } from './run-loop.ts'
+import type { ChildOptions, Scope, Task } from './task.ts'
+import { TaskPromise } from './task-promise.ts'
+
+/** A queued turn at each rank: the loop calls it with the work whose turn it is. */
+const turnAt = ([0, 1, 2, 3] as const).map(rank => (work: Work) => work.takeTurn(rank))
+
+/**
+ * A task from the inside: its place in the queues and in the tree. It is the Scope that the work sees.
+ *
+ * Its jobs wait in a list of its own; the loop's queue has one turn for each. When its priority changes, the turns that
+ * are queued go stale where they are, and as many are queued at the new priority. Stale ones are in front of all that
+ * are queued there later, so a number for each rank is enough to know them.
+ */
+export class Work implements Scope {
+  readonly name: string
+  readonly task: Task<unknown>
+  readonly #loop: RunLoop
+  readonly #parent: Work | undefined
+  readonly #contained: boolean
+  #resolve!: (value: unknown) => void
+  #reject!: (reason: unknown) => void
+
+  /** Its own priority; undefined while it follows its parent's. */
+  #own: Rank | undefined
+  /** How many boosts there are to each rank. */
+  #boosts: number[] | undefined = undefined
+  /** What it runs at: the most urgent of its own and all boosts. */
+  #rank: Rank
+  #pauses = 0
+
+  /** Those before #first are gone: an array's shift() would move all the others, each time. */
+  #jobs: ((() => void) | undefined)[] = []
+  #first = 0
+  /** How many turns are queued at #rank, and how many stale ones at each. */
+  #queued = 0
+  #stale: number[] | undefined = undefined
+
+  #children: Set<Work> | undefined = undefined
+  #listeners: Set<() => void> | undefined = undefined
+  /** What ends when the task does: a timer, a listener on somebody's signal. */
+  #endings: (() => void)[] | undefined = undefined
+  /** Sleeps and foreign promises that are waited for: a stop rejects them. */
+  #waits: Set<() => void> | undefined = undefined
+  #controller: AbortController | undefined = undefined
+
+  /** Cancelled, or failing: nothing new begins, what waits is rejected with the reason. */
+  #stopped: { reason: unknown } | undefined = undefined
+  #failure: { error: unknown } | undefined = undefined
+  #value: unknown = undefined
+  #workEnded = false
+  #settled = false
+
+  constructor(
+    loop: RunLoop,
+    parent: Work | undefined,
+    own: Rank | undefined,
+    work: (scope: Scope) => unknown,
+    options: ChildOptions,
+  ) {
+    if (typeof work !== 'function') throw invalidType('work', 'a function', work)
+    const { name = work.name || 'task', signal, delayMs = 0, contain = false } = options
+    checkDuration(delayMs, 'options.delayMs')
+    checkSignal(signal, 'options.signal')
+    this.name = name
+    this.#loop = loop
+    this.#parent = parent
+    this.#contained = contain
+    this.#own = own
+    this.#rank = own ?? parent!.#rank
+    this.task = new TaskPromise(this, (resolve, reject) => {
+      this.#resolve = resolve
+      this.#reject = reject
+    })
+    if (parent !== undefined) {
+      parent.#children ??= new Set()
+      parent.#children.add(this)
+      if (parent.#stopped !== undefined) this.cancel(parent.#stopped.reason)
+    }
+    if (signal !== undefined) this.cancelWith(signal)
+    this.#run(delayMs > 0 ? this.sleep(delayMs) : this.#nextTurn(), work)
+  }
+
+  get priority(): Priority {
+    return priorities[this.#rank]!
+  }
+
+  set priority(priority: Priority) {
+    this.#own = rankOf(priority)
+    this.#reprioritize()
+  }
+
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController()
+      if (this.#stopped !== undefined) this.#controller.abort(this.#stopped.reason)
+    }
+    return this.#controller.signal
+  }
+
+  yield(): Promise<void> {
+    if (this.#stopped === undefined && !this.#isPaused() && this.#loop.mayGoOn(this.#rank)) return goOn
+    return this.#nextTurn()
+  }
+
+  shouldYield(): boolean {
+    return this.#isPaused() || this.#loop.shouldYield(this.#rank)
+  }
+
+  sleep(ms: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      checkDuration(ms, 'ms')
+      const sleeper = { dueMs: performance.now() + ms, place: -1, wake: () => end(resolve) }
+      const end = this.#wait(reject, () => this.#loop.removeSleeper(sleeper))
+      this.#loop.addSleeper(sleeper)
+    })
+  }
+
+  run<U>(foreign: PromiseLike<U>): Promise<U> {
+    return new Promise((resolve, reject) => {
+      let boost: Disposable | undefined
+      const raise = () => {
+        const before = boost
+        boost = (foreign as unknown as Task).boost(this.priority)
+        before?.[Symbol.dispose]()
+      }
+      let unfollow: (() => void) | undefined
+      if (foreign instanceof TaskPromise) {
+        raise()
+        unfollow = this.onPriorityChange(raise)
+      }
+      const end = this.#wait(reject, () => {
+        unfollow?.()
+        boost?.[Symbol.dispose]()
+      })
+      // A plain value will do, as for `await`, and so will a thenable that throws or calls back at once.
+      Promise.resolve(foreign).then(
+        value => end(() => resolve(value)),
+        reason => end(() => reject(reason)),
+      )
+    })
+  }
+
+  spawn<U>(work: (scope: Scope) => U | PromiseLike<U>, options: ChildOptions = {}): Task<U> {
+    if (this.#settled) throw coded(Error, 'ERR_INVALID_STATE', `The task '${this.name}' has ended`)
+    const own = options.priority === undefined ? undefined : rankOf(options.priority)
+    return new Work(this.#loop, this, own, work, options).task as Task<U>
+  }
+
+  deliver(job: () => void): void {
+    this.#jobs.push(job)
+    if (this.#isPaused()) return
+    this.#queued++
+    this.#loop.deliver(this.#rank, turnAt[this.#rank]!, this)
+  }
+
+  onPriorityChange(listener: () => void): () => void {
+    this.#listeners ??= new Set()
+    const listeners = this.#listeners
+    listeners.add(listener)
+    return () => listeners.delete(listener)
+  }
+
+  cancel(reason: unknown = new DOMException(`The task '${this.name}' was cancelled`, 'AbortError')): void {
+    this.#stop(reason)
+  }
+
+  /** The signal that it follows has aborted. @internal */
+  abort(reason: unknown): void {
+    this.#stop(reason)
+  }
+
+  /** Follows a signal until the task is settled. */
+  cancelWith(signal: AbortSignal): void {
+    if (signal.aborted) this.cancel(signal.reason)
+    else {
+      follow(signal, this)
+      this.onEnd(() => unfollow(signal, this))
+    }
+  }
+
+  /** Runs when the task is settled. */
+  onEnd(ending: () => void): void {
+    this.#endings ??= []
+    this.#endings.push(ending)
+  }
+
+  boost(priority: Priority): Disposable {
+    const rank = rankOf(priority)
+    this.#boosts ??= [0, 0, 0, 0]
+    const boosts = this.#boosts
+    boosts[rank]!++
+    this.#reprioritize()
+    return once(() => {
+      boosts[rank]!--
+      this.#reprioritize()
+    })
+  }
+
+  pause(): Disposable {
+    this.#pauses++
+    this.#hold()
+    return once(() => {
+      this.#pauses--
+      this.#release()
+    })
+  }
+
+  /** Its turn has come in the queue of `rank`. @internal */
+  takeTurn(rank: Rank): void {
+    if (this.#stale !== undefined && this.#stale[rank]! > 0) {
+      this.#stale[rank]!--
+      return
+    }
+    this.#queued--
+    this.#takeJob()()
+  }
+
+  /** The reason for which the task was cancelled, if `error` is that. */
+  isOwnCancellation(error: unknown): boolean {
+    return this.#stopped !== undefined && this.#failure === undefined && error === this.#stopped.reason
+  }
+
+  #takeJob(): () => void {
+    const job = this.#jobs[this.#first]!
+    this.#jobs[this.#first++] = undefined
+    if (this.#first === this.#jobs.length) this.#jobs.length = this.#first = 0
+    else if (this.#first >= 64 && this.#first * 2 > this.#jobs.length) {
+      this.#jobs = this.#jobs.slice(this.#first)
+      this.#first = 0
+    }
+    return job
+  }
+
+  /** A turn in the queue; rejected if the task has been stopped by then. */
+  #nextTurn(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#jobs.push(() => {
+        if (this.#stopped === undefined) resolve()
+        else reject(this.#stopped.reason)
+      })
+      if (this.#isPaused()) return
+      this.#queued++
+      this.#loop.enqueue(this.#rank, turnAt[this.#rank]!, this)
+    })
+  }
+
+  /** An async function, so that the work has the AsyncLocalStorage context of its spawn. */
+  async #run(started: Promise<void>, work: (scope: Scope) => unknown): Promise<void> {
+    try {
+      await started
+      this.#value = await work(this)
+    } catch (error) {
+      const stopped = this.#stopped
+      const cancelled = stopped !== undefined && (error === stopped.reason || isAbortError(error))
+      if (!cancelled) this.#fail(error)
+    }
+    this.#workEnded = true
+    this.#settleIfEnded()
+  }
+
+  /**
+   * Waits for something that a stop interrupts. The returned function ends the wait: it calls back at its priority, if
+   * the task has not been stopped by then.
+   */
+  #wait(reject: (reason: unknown) => void, cleanUp: () => void): (callBack: () => void) => void {
+    this.#waits ??= new Set()
+    const waits = this.#waits
+    const end = (callBack: () => void) => {
+      if (!waits.delete(interrupt)) return
+      cleanUp()
+      this.deliver(() => {
+        if (this.#stopped === undefined) callBack()
+        else reject(this.#stopped.reason)
+      })
+    }
+    const interrupt = () => end(nothing)
+    waits.add(interrupt)
+    if (this.#stopped !== undefined) queueMicrotask(interrupt)
+    return end
+  }
+
+  #stop(reason: unknown): void {
+    if (this.#stopped !== undefined || this.#settled) return
+    this.#stopped = { reason }
+    this.#controller?.abort(reason)
+    for (const interrupt of this.#waits ?? []) interrupt()
+    for (const child of this.#children ?? []) child.#stop(reason)
+    this.#release() // what is stopped is not paused any more
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??= { error }
+    this.#stop(error)
+    if (this.#parent !== undefined && !this.#contained) this.#parent.#fail(error)
+  }
+
+  #settleIfEnded(): void {
+    if (this.#workEnded && (this.#children === undefined || this.#children.size === 0)) {
+      this.deliver(() => this.#settle())
+    }
+  }
+
+  #settle(): void {
+    // A child was spawned meanwhile: the last one settles this. If it was very quick, it has already.
+    if (this.#settled || (this.#children !== undefined && this.#children.size > 0)) return
+    this.#settled = true
+    const parentHasIt = this.#parent !== undefined && !this.#contained
+    if (this.#failure !== undefined) {
+      const { error } = this.#failure
+      if (parentHasIt) this.task.catch(nothing)
+      else nameTask(error, this.name)
+      this.#reject(error)
+    } else if (this.#stopped !== undefined) {
+      this.task.catch(nothing)
+      this.#reject(this.#stopped.reason)
+    } else this.#resolve(this.#value)
+    if (this.#parent !== undefined) {
+      this.#parent.#children!.delete(this)
+      this.#parent.#settleIfEnded()
+    }
+    for (const ending of this.#endings ?? []) ending()
+  }
+
+  #reprioritize(): void {
+    let rank = this.#own ?? this.#parent!.#rank
+    const boosted = this.#boosts?.findIndex(count => count > 0) ?? -1
+    if (boosted !== -1 && boosted < rank) rank = boosted as Rank
+    if (rank === this.#rank) return
+    const queued = this.#queued
+    this.#unqueue()
+    this.#rank = rank
+    for (let i = 0; i < queued; i++) this.#loop.enqueue(rank, turnAt[rank]!, this)
+    this.#queued = queued
+    for (const child of this.#children ?? []) child.#reprioritize()
+    for (const listener of this.#listeners ?? []) listener()
+  }
+
+  /** The turns that are queued go stale. */
+  #unqueue(): void {
+    if (this.#queued === 0) return
+    this.#stale ??= [0, 0, 0, 0]
+    this.#stale[this.#rank]! += this.#queued
+    this.#queued = 0
+  }
+
+  #isPaused(): boolean {
+    if (this.#stopped !== undefined) return false
+    if (this.#pauses > 0) return true
+    return this.#parent === undefined ? false : this.#parent.#isPaused()
+  }
+
+  #hold(): void {
+    if (!this.#isPaused()) return
+    this.#unqueue()
+    for (const child of this.#children ?? []) child.#hold()
+  }
+
+  #release(): void {
+    if (this.#isPaused()) return
+    while (this.#queued < this.#jobs.length - this.#first) {
+      this.#queued++
+      this.#loop.enqueue(this.#rank, turnAt[this.#rank]!, this)
+    }
+    for (const child of this.#children ?? []) child.#release()
+  }
+}
+
+const goOn = Promise.resolve()
+const nothing = () => {}
+
+/** @throws TypeError ERR_INVALID_ARG_TYPE, RangeError ERR_OUT_OF_RANGE */
+function checkDuration(ms: number, name: string): void {
+  if (typeof ms !== 'number') throw invalidType(name, 'a number of milliseconds', ms)
+  if (!(ms >= 0 && ms <= longestTimeoutMs))
+    throw outOfRange(name, `from 0 to ${longestTimeoutMs} milliseconds`, ms)
+}
+
+function isAbortError(error: unknown): boolean {
+  return error instanceof Error && error.name === 'AbortError'
+}
+
+/** An unhandled rejection prints its error: with this, the task's name too. */
+function nameTask(error: unknown, name: string): void {
+  if (error instanceof Error && Object.isExtensible(error) && !('task' in error)) {
+    Object.assign(error, { task: name })
+  }
+}
+
+function once(dispose: () => void): Disposable {
+  let disposed = false
+  return {
+    [Symbol.dispose]() {
+      if (!disposed) dispose()
+      disposed = true
+    },
+  }
+}
