@@ -77,7 +77,7 @@ async function install() {
 
 function manifestsHash() {
   const folders = ['.', 'contract', 'bench']
-  for (const parent of ['packages']) {
+  for (const parent of ['packages', 'examples']) {
     for (const name of readdirSync(join(root, parent)).sort()) folders.push(join(parent, name))
   }
   const files = [
