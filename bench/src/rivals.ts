@@ -1,0 +1,29 @@
+/** One round of a rival: does its work and returns its measure, of which more is better or less, as the bench says. */
+export type Round = () => Promise<number>
+
+/**
+ * Runs rivals in alternation, so that a noisy machine is equally unkind to all, after one round each that does not
+ * count. No collection is forced in between: it shrinks the young generation, and the next round would measure how that
+ * grows again.
+ * @returns the median of each rival's rounds
+ */
+export async function alternate<Name extends string>(
+  rivals: Record<Name, Round>,
+  rounds: number,
+): Promise<Record<Name, number>> {
+  const names = Object.keys(rivals) as Name[]
+  const measured = Object.fromEntries(names.map(name => [name, [] as number[]])) as Record<Name, number[]>
+  for (let round = 0; round <= rounds; round++) {
+    for (const name of names) {
+      const value = await rivals[name]()
+      if (round > 0) measured[name].push(value)
+    }
+  }
+  return Object.fromEntries(names.map(name => [name, median(measured[name])])) as Record<Name, number>
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  const middle = sorted.length >> 1
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
+}
