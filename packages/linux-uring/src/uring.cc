@@ -65,6 +65,22 @@ int io_uring_register(int fd, unsigned opcode, void* arg, unsigned count) {
 
 unsigned& at(Ring* ring, unsigned offset) { return *reinterpret_cast<unsigned*>(ring->pages + kRingsAt + offset); }
 
+io_uring_sqe* submissions(Ring* ring) { return reinterpret_cast<io_uring_sqe*>(ring->pages); }
+
+uint32_t* owned(Ring* ring) { return reinterpret_cast<uint32_t*>(ring->pages + kOwnedAt); }
+
+// At the end of the environment it is closed, once.
+void own(Ring* ring, unsigned fd) {
+  if (fd < kOwnedBytes * 8)
+    owned(ring)[fd / 32] |= 1u << fd % 32;
+  else
+    close(fd);
+}
+
+void disown(Ring* ring, unsigned fd) {
+  if (fd < kOwnedBytes * 8) owned(ring)[fd / 32] &= ~(1u << fd % 32);
+}
+
 // After this the kernel writes neither into buffers nor into the ring. Closing the ring alone lets reads land
 // afterwards, and so does cancelling alone: a disk read cannot be cancelled. A draining NOP completes only when all
 // before it has. Returns false if the disk did not answer in time.
@@ -84,7 +100,7 @@ bool drain(Ring* ring, int64_t timeout_ms) {
   // What the kernel has not taken yet never starts: the NOP goes in its place.
   unsigned head = __atomic_load_n(&at(ring, p.sq_off.head), __ATOMIC_ACQUIRE);
   unsigned slot = head & (kSqEntries - 1);
-  io_uring_sqe* sqe = reinterpret_cast<io_uring_sqe*>(ring->pages) + slot;
+  io_uring_sqe* sqe = submissions(ring) + slot;
   memset(sqe, 0, sizeof *sqe);
   sqe->opcode = IORING_OP_NOP;
   sqe->flags = IOSQE_IO_DRAIN;
@@ -107,7 +123,7 @@ bool drain(Ring* ring, int64_t timeout_ms) {
       if (cqe.user_data == kDrained)
         drained = true;
       else if (cqe.user_data & kResultIsFd && cqe.res >= 0)
-        close(cqe.res);
+        own(ring, cqe.res);  // JavaScript may have been stopped after noting it, with the completion still there
     }
     __atomic_store_n(&at(ring, p.cq_off.head), cq_head, __ATOMIC_RELEASE);
     if (drained) return true;
@@ -118,9 +134,8 @@ bool drain(Ring* ring, int64_t timeout_ms) {
 }
 
 void close_owned(Ring* ring) {
-  const uint32_t* owned = reinterpret_cast<uint32_t*>(ring->pages + kOwnedAt);
   for (unsigned word = 0; word < kOwnedBytes / 4; word++)
-    for (uint32_t bits = owned[word]; bits != 0; bits &= bits - 1) close(word * 32 + __builtin_ctz(bits));
+    for (uint32_t bits = owned(ring)[word]; bits != 0; bits &= bits - 1) close(word * 32 + __builtin_ctz(bits));
 }
 
 void finish(Ring* ring) {
@@ -235,13 +250,19 @@ Ring* ring_of(napi_env env) {
 }
 
 // enter(toSubmit: number): number taken | negative errno. See io_uring_enter(2).
+// A worker can be terminated between any two lines of JavaScript, but not in here: so it is here that an fd which the
+// kernel is closing ceases to be ours. A moment later it may be somebody else's.
 napi_value Enter(napi_env env, napi_callback_info info) {
   napi_value args[1], result;
   size_t argc = 1;
   uint32_t to_submit = 0;
   napi_get_cb_info(env, info, &argc, args, nullptr, nullptr);
   napi_get_value_uint32(env, args[0], &to_submit);
-  napi_create_int32(env, io_uring_enter(ring_of(env)->fd, to_submit, 0, IORING_ENTER_GETEVENTS, nullptr, 0), &result);
+  Ring* ring = ring_of(env);
+  int taken = io_uring_enter(ring->fd, to_submit, 0, IORING_ENTER_GETEVENTS, nullptr, 0);
+  for (int i = 0; i < taken; i++)
+    if (submissions(ring)[i].opcode == IORING_OP_CLOSE) disown(ring, submissions(ring)[i].fd);
+  napi_create_int32(env, taken, &result);
   return result;
 }
 

@@ -322,10 +322,7 @@ export class Ring {
       for (let word = 0; word < count * sqeWords; word++) words[word] = this.#staged[first + word]!
       const rings = this.#rings
       const head = rings[this.#sqHead]!
-      for (let i = 0; i < count; i++) {
-        rings[this.#sqArray + ((head + i) & (sqEntries - 1))] = i
-        if ((words[i * sqeWords]! & 0xff) === IORING_OP_CLOSE) this.#disown(words[i * sqeWords + 1]!)
-      }
+      for (let i = 0; i < count; i++) rings[this.#sqArray + ((head + i) & (sqEntries - 1))] = i
       Atomics.store(rings, this.#sqTail, (head + count) | 0)
       const taken = this.#native.enter(count)
       if (taken > 0) {
@@ -353,11 +350,6 @@ export class Ring {
       if (this.#keepsAlive) this.#native.ref()
       else this.#native.unref()
     }
-  }
-
-  /** Not before the kernel gets the close: a worker that is terminated has its fds closed by uring.cc. */
-  #disown(fd: number): void {
-    if (fd < ownedFdLimit) this.#owned[fd >>> 5]! &= ~(1 << (fd & 31))
   }
 
   /** Takes the whole batch of completions, then hands over what has its outcome. */

@@ -262,18 +262,18 @@ test.each([
 
 test('a worker that is terminated anywhere in a flood of reads takes nothing with it', async () => {
   const before = open()
-  for (let round = 0; round < 15; round++) {
+  for (let round = 0; round < 40; round++) {
     const worker = await start(`
       ready()
       const file = await seek.open(workerData.large, 'user-visible')
       const loop = async caller => {
         for (let i = 0; ; i++) {
           await file.read(Buffer.alloc(i % 7 === 0 ? 70000 : 4096), (i * 4096) % 1e7, caller)
-          if (i % 16 === 0) await seek.readAll(workerData.folder + '/small', caller)
+          if (i % 3 === 0) await seek.readAll(workerData.folder + '/small', caller)
         }
       }
-      for (let i = 0; i < 8; i++) loop(i % 2 === 0 ? 'background' : 'realtime')`)
-    await sleep(round * 3)
+      for (let i = 0; i < 32; i++) loop(i % 2 === 0 ? 'background' : 'realtime')`)
+    await sleep(round)
     expect(await worker.terminate()).toBe(1)
   }
   expect(open()).toEqual(before)
