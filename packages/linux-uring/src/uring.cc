@@ -32,6 +32,10 @@ constexpr unsigned kMemoryBytes = kOwnedAt + kOwnedBytes;
 
 // In the upper half of user_data: the completion's result is a new fd, to be closed if nobody is left to take it.
 constexpr uint64_t kResultIsFd = 1ull << 63;
+// Or the fd that it closes, which is still open if the close was cancelled: on overlayfs, FUSE and NFS a thread of the
+// kernel makes it.
+constexpr uint64_t kClosesFd = 1ull << 62;
+constexpr unsigned kClosedFdMask = (1u << 30) - 1;
 constexpr uint64_t kDrained = ~0ull;
 
 // A process that ends does not wait longer than this for a disk that does not answer.
@@ -124,6 +128,8 @@ bool drain(Ring* ring, int64_t timeout_ms) {
         drained = true;
       else if (cqe.user_data & kResultIsFd && cqe.res >= 0)
         own(ring, cqe.res);  // JavaScript may have been stopped after noting it, with the completion still there
+      else if (cqe.user_data & kClosesFd && cqe.res == -ECANCELED)
+        own(ring, cqe.user_data >> 32 & kClosedFdMask);
     }
     __atomic_store_n(&at(ring, p.cq_off.head), cq_head, __ATOMIC_RELEASE);
     if (drained) return true;

@@ -44,6 +44,9 @@ const turnMs = 0.25
 const noSlot = 0xffff_ffff
 /** In the upper word of user_data: the result is a new fd. uring.cc closes it if nobody is left to take it. */
 const resultIsFd = 0x8000_0000
+/** And this: the rest is the fd that is closed. uring.cc closes it if the kernel was kept from it. */
+const closesFd = 0x4000_0000
+const generations = 0x3fff_ffff
 
 /** A RingOperation, whatever its value. */
 type AnyOperation = Completion &
@@ -181,7 +184,8 @@ export class Ring {
    * @see io_uring_prep_close(3), close(2)
    */
   close(fd: number, completion?: Completion): void {
-    this.#stage(IORING_OP_CLOSE, fd, completion)
+    const sqe = this.#stage(IORING_OP_CLOSE, fd, completion)
+    this.#staged[sqe + 9] = closesFd | fd
     this.#flushSoon(completion === undefined ? 3 : 1)
   }
 
@@ -229,7 +233,7 @@ export class Ring {
     let slot = noSlot
     if (completion !== undefined) {
       slot = this.#freeSlots.pop() ?? this.#completions.length
-      high = (((this.#userHigh[slot] ?? 0) + 1) & ~resultIsFd) | high
+      high = (((this.#userHigh[slot] ?? 0) + 1) & generations) | high
       this.#completions[slot] = completion
       this.#userHigh[slot] = high
       completion.slot = slot
