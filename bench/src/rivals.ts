@@ -1,3 +1,7 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { availableParallelism } from 'node:os'
+
 /** One round of a rival: does its work and returns its measure, of which more is better or less, as the bench says. */
 export type Round = () => Promise<number>
 
@@ -26,4 +30,25 @@ export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b)
   const middle = sorted.length >> 1
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
+}
+
+/**
+ * Does the work while every core but one has something else to do, as when an app's renderer or a build is running:
+ * what is spread over threads then shows its whole cost.
+ */
+export async function onBusyMachine<T>(work: () => Promise<T>): Promise<T> {
+  const busy = Array.from({ length: availableParallelism() - 1 }, () =>
+    spawn(process.execPath, ['-e', 'for (;;);'], { stdio: 'ignore' }),
+  )
+  const kill = () => {
+    for (const one of busy) one.kill('SIGKILL')
+  }
+  process.on('exit', kill)
+  try {
+    await Promise.all(busy.map(one => once(one, 'spawn')))
+    return await work()
+  } finally {
+    process.off('exit', kill)
+    kill()
+  }
 }
