@@ -45,6 +45,27 @@ export const wholeFiles: Contract[] = [
     },
   },
   {
+    name: 'what readAll returned can be read into, and transferred only if it takes nobody else’s bytes along',
+    async run(seek, test) {
+      const paths = [100, 5000, 8 * KiB, 9 * KiB, 40 * KiB].map((bytes, index) =>
+        file(test, `${index}`, pattern(bytes, index)),
+      )
+      const results = await Promise.all(paths.map(path => seek.readAll(path, 'background')))
+      for (const bytes of results) {
+        const memory = bytes.buffer
+        const sharers = results.filter(other => other.buffer === memory)
+        if (sharers.length > 1) assert.throws(() => structuredClone(0, { transfer: [memory as ArrayBuffer] }))
+      }
+      results.forEach((bytes, index) => {
+        assert.ok(bytes.equals(pattern(bytes.length, index)), `file ${index}`)
+      })
+      await using opened = await seek.open(paths[1]!, 'background')
+      const [first] = results
+      assert.equal(await opened.read(first!, 0, 'background'), 100)
+      assert.ok(first!.equals(pattern(100, 1)))
+    },
+  },
+  {
     name: 'readAll takes a string, a Buffer or a file: URL',
     async run(seek, test) {
       const path = file(test, 'ä file #1', 'content')

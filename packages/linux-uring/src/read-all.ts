@@ -7,7 +7,10 @@ import { RingOperation } from './ring-operation.ts'
 import { statxSize } from './stats.ts'
 import { cString, EINTR, statxBytes } from './uring.ts'
 
-/** open, read until 0, close; for a file larger than the landing, statx after the first read tells how much to expect. */
+/**
+ * open, read until 0, close. The lane admits the open with the first piece and, where that was short, with the read
+ * that finds the end: most files are done then. One that fills the landing and a guess beyond it is asked for its size.
+ */
 export class ReadAll extends RingOperation<Buffer> {
   protected readonly ownsBuffer = true
   readonly #path: string | Buffer
@@ -15,7 +18,8 @@ export class ReadAll extends RingOperation<Buffer> {
   #step: 'open' | 'read' | 'statx' = 'open'
   #fd = -1
   #content: Content | undefined = undefined
-  #memory: Buffer | undefined = undefined // held while the kernel reads or writes it
+  #memory: Buffer | undefined = undefined // held while the kernel reads the path, or writes the status
+  #askedBytes = 0
 
   constructor(
     path: string | Buffer,
@@ -37,51 +41,59 @@ export class ReadAll extends RingOperation<Buffer> {
       this.#memory = Buffer.allocUnsafe(statxBytes)
       this.ring.statx(this.#fd, undefined, this.#memory, this)
     } else {
-      this.#content ??= new Content(this.#path, this.#maxBytes)
-      this.#memory = this.#content.room()
-      const address = this.ring.addressOf(this.#memory)
-      const askedBytes = Math.min(this.#memory.length, this.mostBytes)
-      this.ring.read(this.#fd, address, askedBytes, this.#content.lengthBytes, this)
+      const content = (this.#content ??= new Content(this.#path, this.#maxBytes))
+      this.#askedBytes = Math.min(content.makeRoom(), this.mostBytes)
+      const address = this.ring.addressOf(content.memory) + content.lengthBytes
+      this.ring.read(this.#fd, address, this.#askedBytes, content.lengthBytes, this)
     }
   }
 
   complete(result: number): void {
-    this.leave()
     if (this.#step === 'open' && result >= 0) this.#fd = result
-    if (this.aborted) this.end()
-    else if (result === EINTR) this.enter(this.bytes)
-    else if (result < 0)
-      this.#giveUp(systemError(result, this.#step === 'statx' ? 'fstat' : this.#step, this.#path))
-    else {
-      try {
-        this.#next(result)
-      } catch (error) {
-        this.#giveUp(error) // too large, or no memory
-      }
+    try {
+      if (this.aborted) this.#finish()
+      else if (result === EINTR) this.start()
+      else if (result < 0) {
+        throw systemError(result, this.#step === 'statx' ? 'fstat' : this.#step, this.#path)
+      } else this.#next(result)
+    } catch (error) {
+      this.fail(error) // the kernel's, or too large, or no memory
+      this.#finish()
     }
   }
 
   #next(result: number): void {
-    if (this.#step === 'read') {
-      const content = this.#content!
-      if (result === 0) {
-        this.succeed(content.take(), content.lengthBytes)
-        this.end()
-        return
-      }
+    const content = this.#content
+    if (content === undefined)
+      this.#goOn() // it has been opened
+    else if (this.#step === 'statx') {
+      content.expect(statxSize(this.#memory!))
+      this.#askAgain('read', pieceBytes)
+    } else if (result === 0) {
+      this.succeed(content.take(), content.lengthBytes)
+      this.#finish()
+    } else {
       content.add(result)
-      if (content.outgrown) {
-        this.#step = 'statx'
-        this.enter(0)
-        return
-      }
-    } else if (this.#step === 'statx') this.#content!.expect(statxSize(this.#memory!))
-    this.#step = 'read'
-    this.enter(pieceBytes)
+      if (content.outgrown) this.#askAgain('statx', 0)
+      else if (result < this.#askedBytes) this.#goOn()
+      else this.#askAgain('read', pieceBytes)
+    }
   }
 
-  #giveUp(error: unknown): void {
-    this.fail(error)
+  /** Reads as what the lane has admitted already. */
+  #goOn(): void {
+    this.#step = 'read'
+    this.start()
+  }
+
+  #askAgain(step: 'read' | 'statx', bytes: number): void {
+    this.#step = step
+    this.leave()
+    this.enter(bytes)
+  }
+
+  #finish(): void {
+    this.leave()
     this.end()
   }
 

@@ -5,13 +5,17 @@ import { Content } from '@kiruna/priority/content'
 import { pieceBytes } from '@kiruna/priority/lane'
 import { type Failure, PoolOperation, type Reject, type Resolve, withPath } from './pool.ts'
 
-/** open, read until 0, close; for a file larger than the landing, fstat once that is full tells how much to expect. */
+/**
+ * open, read until 0, close. The lane admits the open with the first piece and, where that was short, with the read
+ * that finds the end: most files are done then. One that fills the landing and a guess beyond it is asked for its size.
+ */
 export class ReadAll extends PoolOperation<Buffer> {
   protected readonly ownsBuffer = true
   readonly #path: string | Buffer
   readonly #maxBytes: number
   #fd = -1
   #content: Content | undefined = undefined
+  #askedBytes = 0
 
   constructor(
     path: string | Buffer,
@@ -35,42 +39,52 @@ export class ReadAll extends PoolOperation<Buffer> {
       fs.fstat(this.#fd, this.#measured)
       return
     }
-    const room = content.room()
-    fs.read(this.#fd, room, 0, Math.min(room.length, this.mostBytes), content.lengthBytes, this.#transferred)
+    this.#askedBytes = Math.min(content.makeRoom(), this.mostBytes)
+    const { memory, lengthBytes } = content
+    fs.read(this.#fd, memory, lengthBytes, this.#askedBytes, lengthBytes, this.#transferred)
   }
 
   readonly #opened = (error: Failure, fd: number): void => {
     if (error === null) this.#fd = fd
-    this.#next(error)
+    this.#next(error, () => this.start())
   }
 
   readonly #measured = (error: Failure, stats: Stats): void => {
-    this.#next(error, content => content.expect(stats.size))
+    this.#next(error, content => {
+      content.expect(stats.size)
+      this.#askAgain(pieceBytes)
+    })
   }
 
   readonly #transferred = (error: Failure, bytes: number): void => {
-    if (error === null && bytes === 0) {
-      this.succeed(this.#content!.take(), this.#content!.lengthBytes)
-      this.end()
-    } else this.#next(error, content => content.add(bytes))
+    this.#next(error, content => {
+      if (bytes === 0) {
+        this.succeed(content.take(), content.lengthBytes)
+        this.end()
+        return
+      }
+      content.add(bytes)
+      if (content.outgrown) this.#askAgain(0)
+      else if (bytes < this.#askedBytes) this.start()
+      else this.#askAgain(pieceBytes)
+    })
   }
 
-  /** Takes what has come, and goes on if somebody still wants it. */
-  #next(error: Failure, take?: (content: Content) => void): void {
+  /** Goes on if somebody still wants it: by `start`, as what the lane has admitted already, or by asking again. */
+  #next(error: Failure, goOn: (content: Content) => void): void {
     try {
       if (error !== null) throw withPath(error, this.#path)
-      take?.(this.#content!)
+      if (this.aborted) this.end()
+      else goOn(this.#content!)
     } catch (error) {
-      this.fail(error)
+      this.fail(error) // the system's, or too large, or no memory
       this.end()
-      return
     }
-    if (this.aborted) {
-      this.end()
-      return
-    }
+  }
+
+  #askAgain(bytes: number): void {
     this.leave()
-    this.enter(pieceBytes)
+    this.enter(bytes)
   }
 
   /** The close holds a pool thread too, though nobody waits for it: until then it stays in the lane. */

@@ -7,7 +7,12 @@ import { largestFileBytes } from '@kiruna/priority/content'
 import { parseFlags } from '@kiruna/priority/flags'
 import { InUse } from '@kiruna/priority/in-use'
 import { pieceBytes } from '@kiruna/priority/lane'
-import { type ReadManyOptions, type ReadResult, readMany as readManyWith } from '@kiruna/priority/read-many'
+import {
+  type ReadManyOptions,
+  type ReadResult,
+  type ReadUpTo,
+  readMany as readManyWith,
+} from '@kiruna/priority/read-many'
 import { type Failure, PoolOperation, type Reject, type Resolve, withPath } from './pool.ts'
 import { ReadAll } from './read-all.ts'
 
@@ -44,13 +49,11 @@ export function open(
  * @see open(2), pread(2)
  */
 export function readAll(path: PathLike, caller: Caller): Promise<Buffer> {
-  return readUpTo(path, caller, largestFileBytes)
+  return new Promise((resolve, reject) => readUpTo(largestFileBytes, path, caller, resolve, reject))
 }
 
-function readUpTo(path: PathLike, caller: Caller, maxBytes: number): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    new ReadAll(checkPath(path), maxBytes, caller, resolve, reject).begin(0)
-  })
+const readUpTo: ReadUpTo = (maxBytes, path, caller, resolve, reject) => {
+  new ReadAll(checkPath(path), maxBytes, caller, resolve, reject).begin(pieceBytes)
 }
 
 /**

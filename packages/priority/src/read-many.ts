@@ -14,7 +14,14 @@ export type ReadResult =
   | { path: PathLike; bytes: Buffer; error?: undefined }
   | { path: PathLike; bytes?: undefined; error: ErrnoException }
 
-type ReadAll = (path: PathLike, caller: Caller, maxBytes: number) => Promise<Buffer>
+/** An implementation's readAll, with callbacks: a promise for each file would cost what reading it does. */
+export type ReadUpTo = (
+  maxBytes: number,
+  path: PathLike,
+  caller: Caller,
+  resolve: (bytes: Buffer) => void,
+  reject: (reason: unknown) => void,
+) => void
 
 /** Enough to keep an NVMe device busy; below user-blocking the lane admits fewer. */
 const readsAtOnce = 64
@@ -25,7 +32,7 @@ const readsAtOnce = 64
  * @throws TypeError, RangeError: bad arguments, at once
  */
 export function readMany(
-  readAll: ReadAll,
+  readUpTo: ReadUpTo,
   paths: Iterable<PathLike> | AsyncIterable<PathLike>,
   caller: Caller,
   options: ReadManyOptions = {},
@@ -33,7 +40,7 @@ export function readMany(
   const { bufferedBytes = 16 * 1024 * 1024, maxFileBytes = largestFileBytes } = options
   checkInteger(bufferedBytes, 'bufferedBytes', 1)
   checkInteger(maxFileBytes, 'maxFileBytes')
-  return new Reads(readAll, sourceOf(paths), askerOf(caller), bufferedBytes, maxFileBytes)
+  return new Reads(readUpTo, sourceOf(paths), askerOf(caller), bufferedBytes, maxFileBytes)
 }
 
 type Source = Iterator<PathLike> | AsyncIterator<PathLike>
@@ -55,7 +62,7 @@ interface Waiter {
 }
 
 class Reads implements AsyncIterableIterator<ReadResult, undefined, undefined> {
-  readonly #readAll: ReadAll
+  readonly #readUpTo: ReadUpTo
   readonly #source: Source
   readonly #asker: Asker
   readonly #ours: Asker
@@ -74,8 +81,8 @@ class Reads implements AsyncIterableIterator<ReadResult, undefined, undefined> {
   #ended = false
   #failure: { reason: unknown } | undefined = undefined
 
-  constructor(readAll: ReadAll, source: Source, asker: Asker, bufferedBytes: number, maxFileBytes: number) {
-    this.#readAll = readAll
+  constructor(readUpTo: ReadUpTo, source: Source, asker: Asker, bufferedBytes: number, maxFileBytes: number) {
+    this.#readUpTo = readUpTo
     this.#source = source
     this.#asker = asker
     this.#ours = limit(asker, { signal: this.#left.signal })
@@ -148,10 +155,18 @@ class Reads implements AsyncIterableIterator<ReadResult, undefined, undefined> {
 
   #read(path: PathLike): void {
     this.#underWay++
-    this.#readAll(path, this.#ours, this.#maxFileBytes).then(
-      bytes => this.#completed({ path, bytes }, bytes.length),
-      error => this.#completed({ path, error }, 0),
-    )
+    const failed = (error: unknown) => this.#completed({ path, error: error as ErrnoException }, 0)
+    try {
+      this.#readUpTo(
+        this.#maxFileBytes,
+        path,
+        this.#ours,
+        bytes => this.#completed({ path, bytes }, bytes.length),
+        failed,
+      )
+    } catch (error) {
+      failed(error)
+    }
   }
 
   #completed(result: ReadResult, bytes: number): void {
