@@ -1,7 +1,7 @@
 import { createRequire } from 'node:module'
 import * as libuv from '@kiruna/node-libuv/seek'
 import { invalidValue } from '@kiruna/priority/error'
-import './scheduler.ts' // a bare priority goes on at that priority
+import './default-scheduler.ts' // a bare priority goes on at that priority
 
 /** The seek personality: files at offsets. */
 export type Seek = typeof libuv

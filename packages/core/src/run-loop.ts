@@ -1,4 +1,5 @@
 import type { Rank } from '@kiruna/priority'
+import type { Clock, ClockTimer } from './clock.ts'
 import { type Job, JobQueue } from './job-queue.ts'
 import { drainMicrotasks } from './microtasks.ts'
 import { type Sleeper, Sleepers } from './sleepers.ts'
@@ -27,6 +28,7 @@ const batchLimit = 64
  * What is urgent and delivered by I/O does not wait for setImmediate: its slice is the next tick.
  */
 export class RunLoop {
+  readonly clock: Clock
   readonly #queues = [new JobQueue(), new JobQueue(), new JobQueue(), new JobQueue()] as const
   /** Bit r is set while #queues[r] has a job. */
   #ready = 0
@@ -36,7 +38,7 @@ export class RunLoop {
 
   #running = false
   #immediate: NodeJS.Immediate | undefined = undefined
-  #timer: NodeJS.Timeout | undefined = undefined
+  #timer: ClockTimer | undefined = undefined
   #timerWakesMs = 0
   #tickArmed = false
 
@@ -51,6 +53,10 @@ export class RunLoop {
   #stride = 1
   #ranSinceClock = 0
   #lastClockMs = 0
+
+  constructor(clock: Clock) {
+    this.clock = clock
+  }
 
   /** Queues `job(context)` for a turn of its own: never runs it here. */
   enqueue(rank: Rank, job: Job, context: unknown): void {
@@ -75,7 +81,7 @@ export class RunLoop {
   /** Something of this rank should give way: a deadline, something more urgent, or the event loop. */
   shouldYield(rank: Rank): boolean {
     if ((this.#ready & ((1 << rank) - 1)) !== 0) return true
-    const nowMs = performance.now()
+    const nowMs = this.clock.now()
     return nowMs >= this.#sliceEndMs || (this.#tickers.length > 0 && nowMs >= this.#tickers[0]!.dueMs)
   }
 
@@ -122,7 +128,7 @@ export class RunLoop {
   /** The slice of a turn of the event loop. */
   readonly #slice = (): void => {
     this.#immediate = undefined
-    const nowMs = performance.now()
+    const nowMs = this.clock.now()
     this.#open(nowMs, nowMs)
     if (drainMicrotasks === undefined) {
       this.#runBatch()
@@ -139,7 +145,7 @@ export class RunLoop {
   readonly #urgentSlice = (): void => {
     this.#tickArmed = false
     if (this.#running || (this.#ready & 0b0011) === 0) return
-    const nowMs = performance.now()
+    const nowMs = this.clock.now()
     if (nowMs - this.#lastTickMs > sameTurnMs) this.#turnStartMs = nowMs
     this.#lastTickMs = nowMs
     if (drainMicrotasks === undefined || nowMs - this.#turnStartMs >= budgetMs) {
@@ -191,7 +197,7 @@ export class RunLoop {
 
   /** Short jobs double the stride, a long one ends it. */
   #lookAtClock(): number {
-    const nowMs = performance.now()
+    const nowMs = this.clock.now()
     const jobMs = (nowMs - this.#lastClockMs) / this.#ranSinceClock
     this.#stride = jobMs > 0.02 ? 1 : Math.min(this.#stride * 2 || 1, jobMs > 0.005 ? 2 : 4)
     this.#lastClockMs = nowMs
@@ -244,16 +250,16 @@ export class RunLoop {
     const keepsAlive = spins || this.#sleepers.nextMs < Number.POSITIVE_INFINITY
     const timer = this.#timer
     if (timer !== undefined && wakesMs === this.#timerWakesMs && timer.hasRef() === keepsAlive) return
-    clearTimeout(timer)
+    timer?.[Symbol.dispose]()
     this.#timer = undefined
     this.#timerWakesMs = wakesMs
     if (wakesMs === Number.POSITIVE_INFINITY) return
-    const nowMs = performance.now()
+    const nowMs = this.clock.now()
     if (wakesMs <= nowMs || (spins && tickMs - nowMs <= spinMs)) {
       if (this.#immediate === undefined) this.#arm()
       return
     }
-    this.#timer = setTimeout(this.#timeUp, Math.min(wakesMs - nowMs, longestTimeoutMs))
+    this.#timer = this.clock.setTimeout(this.#timeUp, Math.min(wakesMs - nowMs, longestTimeoutMs))
     if (!keepsAlive) this.#timer.unref()
   }
 

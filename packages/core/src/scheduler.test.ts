@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { every, type Priority, post } from './scheduler.ts'
+import { every, type Priority, post } from './default-scheduler.ts'
 
 const priorities: Priority[] = ['realtime', 'user-blocking', 'user-visible', 'background']
 
@@ -23,7 +23,7 @@ function spin(ms: number): void {
 
 /** Runs a module of its own, in a process of its own. */
 function run(source: string, nodeOptions: string[] = []) {
-  const header = `import { every, post, spawn } from './scheduler.ts'\n`
+  const header = `import { every, post, spawn } from './default-scheduler.ts'\n`
   const cwd = fileURLToPath(new URL('.', import.meta.url))
   const { NODE_OPTIONS: _, ...env } = process.env
   return new Promise<{ code: unknown; out: string; err: string }>(resolve => {
@@ -629,7 +629,7 @@ test('each worker thread has a scheduler of its own', async () => {
   const answer = async () => {
     const worker = new Worker(source, {
       eval: true,
-      workerData: new URL('./scheduler.ts', import.meta.url).href,
+      workerData: new URL('./default-scheduler.ts', import.meta.url).href,
     })
     const ended = once(worker, 'exit') // its own scheduler does not keep it alive
     const [log] = await once(worker, 'message')
@@ -655,7 +655,7 @@ test('a worker that is terminated in the middle of its jobs takes nothing else w
        job()
        parentPort.postMessage('running')
      })`,
-    { eval: true, workerData: new URL('./scheduler.ts', import.meta.url).href },
+    { eval: true, workerData: new URL('./default-scheduler.ts', import.meta.url).href },
   )
   await once(worker, 'message')
   expect(await worker.terminate()).toBe(1)

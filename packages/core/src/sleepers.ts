@@ -1,6 +1,6 @@
 /** What waits for a time: `wake` queues what follows. */
 export interface Sleeper {
-  /** On performance.now()'s clock. */
+  /** On the loop's clock. */
   readonly dueMs: number
   wake(): void
   /** @internal its place in the heap, −1 outside */

@@ -6,7 +6,15 @@ import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type Asker, type Caller, type Priority, post, type Scope, spawn, type Task } from './scheduler.ts'
+import {
+  type Asker,
+  type Caller,
+  type Priority,
+  post,
+  type Scope,
+  spawn,
+  type Task,
+} from './default-scheduler.ts'
 
 const { gc } = globalThis as unknown as { gc(): void }
 const priorities: Priority[] = ['realtime', 'user-blocking', 'user-visible', 'background']
@@ -42,7 +50,7 @@ const outcome = (promise: Promise<unknown>) =>
 
 /** Runs a module of its own, in a process of its own. */
 function run(source: string, nodeOptions: string[] = []) {
-  const header = `import { every, post, spawn } from './scheduler.ts'\n`
+  const header = `import { every, post, spawn } from './default-scheduler.ts'\n`
   const cwd = fileURLToPath(new URL('.', import.meta.url))
   const { NODE_OPTIONS: _, ...env } = process.env
   return new Promise<{ code: unknown; out: string; err: string }>(resolve => {
@@ -1664,7 +1672,7 @@ test('tasks of two threads know nothing of each other', async () => {
        }, { name: 'in the worker' })
        parentPort.postMessage(await task)
      })`,
-    { eval: true, workerData: new URL('./scheduler.ts', import.meta.url).href },
+    { eval: true, workerData: new URL('./default-scheduler.ts', import.meta.url).href },
   )
   const ended = once(worker, 'exit')
   const mine = spawn('background', async scope => {

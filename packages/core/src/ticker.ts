@@ -2,7 +2,7 @@ import type { RunLoop } from './run-loop.ts'
 
 /** What `every` returns: the handle to stop it, or to let the process end although it ticks. */
 export class Ticker implements Disposable {
-  /** @internal the next point of its grid, on performance.now()'s clock */
+  /** @internal the next point of its grid, on the loop's clock */
   dueMs: number
   /** @internal */
   readonly periodMs: number
@@ -29,7 +29,7 @@ export class Ticker implements Disposable {
     this.periodMs = periodMs
     this.job = job
     this.name = name
-    this.#startMs = performance.now()
+    this.#startMs = loop.clock.now()
     this.dueMs = this.#startMs + periodMs
     this.#signal = signal
     if (signal?.aborted) return

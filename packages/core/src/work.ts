@@ -114,7 +114,7 @@ export class Work implements Scope {
   sleep(ms: number): Promise<void> {
     return new Promise((resolve, reject) => {
       checkDuration(ms, 'ms')
-      const sleeper = { dueMs: performance.now() + ms, place: -1, wake: () => end(resolve) }
+      const sleeper = { dueMs: this.#loop.clock.now() + ms, place: -1, wake: () => end(resolve) }
       const end = this.#wait(reject, () => this.#loop.removeSleeper(sleeper))
       this.#loop.addSleeper(sleeper)
     })
