@@ -1,52 +1,77 @@
 /** What is queued: a function and what it is called with, so that a job needs no closure of its own. */
 export type Job = (context: never) => void
 
-const leastCapacity = 64
+/** Jobs in the first chunk, and in the largest: 128 KiB, which the garbage collector does not move. */
+const leastJobs = 64
+const mostJobs = 8192
+
+class Chunk {
+  next: Chunk | undefined = undefined
+  readonly slots: unknown[]
+
+  constructor(jobs: number) {
+    this.slots = new Array(jobs * 2).fill(undefined)
+  }
+}
 
 /**
- * First in, first out: a ring of pairs, 16 bytes a job and no allocation for one.
+ * First in, first out: pairs in a chain of chunks, 16 bytes a job, no allocation for one and none that grows with all.
  *
- *     slots  ┌────┬────┬────┬────┬────┬────┬────┬────┐
- *            │    │    │ f₀ │ c₀ │ f₁ │ c₁ │    │    │    capacity is a power of two
- *            └────┴────┴────┴────┴────┴────┴────┴────┘
- *                      ▲ head      length = 2
+ *     first                                    last
+ *     ┌────┬────┬────┬────┬────┬────┐         ┌────┬────┬────┬────┬────┬────┐
+ *     │    │    │ f₀ │ c₀ │ f₁ │ c₁ │─► … ──► │ f₈ │ c₈ │    │    │    │    │
+ *     └────┴────┴────┴────┴────┴────┘         └────┴────┴────┴────┴────┴────┘
+ *               ▲ head                                     ▲ tail
  */
 export class JobQueue {
   length = 0
+  /** How many have been taken. */
+  taken = 0
   /** What the job last taken is to be called with. */
   context: unknown = undefined
-  #slots: unknown[] = new Array(leastCapacity * 2).fill(undefined)
-  #capacity = leastCapacity
+  #first = new Chunk(leastJobs)
+  #last = this.#first
   #head = 0
+  #tail = 0
+  /** One that has been emptied, for the next. */
+  #spare: Chunk | undefined = undefined
 
   push(job: Job, context: unknown): void {
-    if (this.length === this.#capacity) this.#resize(this.#capacity * 2)
-    const slot = ((this.#head + this.length++) & (this.#capacity - 1)) * 2
-    this.#slots[slot] = job
-    this.#slots[slot + 1] = context
+    if (this.#tail === this.#last.slots.length) this.#append()
+    const { slots } = this.#last
+    slots[this.#tail++] = job
+    slots[this.#tail++] = context
+    this.length++
   }
 
   /** Takes the first job and leaves its context in `context`. Only where there is one. */
   take(): Job {
-    const slot = this.#head * 2
-    const job = this.#slots[slot] as Job
-    this.context = this.#slots[slot + 1]
-    this.#slots[slot] = this.#slots[slot + 1] = undefined
-    this.#head = (this.#head + 1) & (this.#capacity - 1)
-    // A burst has passed: its memory goes.
-    if (--this.length === 0 && this.#capacity > 4096) this.#resize(leastCapacity)
+    if (this.#head === this.#first.slots.length) this.#advance()
+    const { slots } = this.#first
+    const job = slots[this.#head] as Job
+    this.context = slots[this.#head + 1]
+    slots[this.#head] = slots[this.#head + 1] = undefined
+    this.#head += 2
+    this.taken++
+    if (--this.length === 0) {
+      this.#head = this.#tail = 0
+      this.#spare = undefined // a burst has passed: its memory goes
+    }
     return job
   }
 
-  #resize(capacity: number): void {
-    const slots: unknown[] = new Array(capacity * 2).fill(undefined)
-    for (let i = 0; i < this.length; i++) {
-      const from = ((this.#head + i) & (this.#capacity - 1)) * 2
-      slots[i * 2] = this.#slots[from]
-      slots[i * 2 + 1] = this.#slots[from + 1]
-    }
-    this.#slots = slots
-    this.#capacity = capacity
+  #append(): void {
+    const chunk = this.#spare ?? new Chunk(Math.min(this.#last.slots.length, mostJobs))
+    this.#spare = undefined
+    this.#last = this.#last.next = chunk
+    this.#tail = 0
+  }
+
+  #advance(): void {
+    const emptied = this.#first
+    this.#first = emptied.next!
     this.#head = 0
+    emptied.next = undefined
+    if (emptied.slots.length === mostJobs * 2) this.#spare = emptied
   }
 }
