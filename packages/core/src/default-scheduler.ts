@@ -1,13 +1,23 @@
 import { type Caller, type Priority, shared } from '@kiruna/priority'
-import { type EveryOptions, type NotAsync, Scheduler } from './scheduler.ts'
-import type { Scope, SpawnOptions, Task } from './task.ts'
+import type { Overrun } from './overrun.ts'
+import { type EveryOptions, type NotAsync, Scheduler, type Stats } from './scheduler.ts'
+import type { Scope, SpawnOptions, Task, TaskInfo } from './task.ts'
 import type { Ticker } from './ticker.ts'
 
 export type { Asker, Caller, Priority } from '@kiruna/priority'
 export type { Clock, ClockTimer } from './clock.ts'
-export type { EveryOptions, Scheduler, SchedulerOptions } from './scheduler.ts'
+export type { LatenessMs } from './lateness.ts'
+export type { MissedDeadline, Overrun } from './overrun.ts'
+export type {
+  EveryOptions,
+  EveryStats,
+  PriorityStats,
+  Scheduler,
+  SchedulerOptions,
+  Stats,
+} from './scheduler.ts'
 export { createScheduler } from './scheduler.ts'
-export type { ChildOptions, Scope, SpawnOptions, Task } from './task.ts'
+export type { ChildOptions, Scope, SpawnOptions, Task, TaskInfo } from './task.ts'
 export type { Ticker } from './ticker.ts'
 
 let scheduler = new Scheduler()
@@ -46,4 +56,24 @@ export function every<Result>(
   options?: EveryOptions,
 ): Ticker {
   return scheduler.every(periodMs, job, options)
+}
+
+/** `Scheduler.stats` of the default scheduler: per priority what is queued, what has run and how late; every's ticks. */
+export function stats(): Stats {
+  return scheduler.stats()
+}
+
+/** `Scheduler.tasks` of the default scheduler: name, priority, state and age of each that has not ended. */
+export function tasks(): TaskInfo[] {
+  return scheduler.tasks()
+}
+
+/** `Scheduler.onOverrun` of the default scheduler: who holds the thread for too long. */
+export function onOverrun(listener: (overrun: Overrun) => void, overrunMs?: number): void {
+  scheduler.onOverrun(listener, overrunMs)
+}
+
+/** `Scheduler.doorbell` of the default scheduler: give it to a worker, which rings it when it has posted a message. */
+export function doorbell(): SharedArrayBuffer {
+  return scheduler.doorbell
 }

@@ -34,7 +34,7 @@ function run(
     execFile(
       process.execPath,
       ['--input-type=module', '-e', source],
-      { cwd, env: { ...inherited, FILE: path, ...env }, timeout: 15_000 },
+      { cwd, env: { ...inherited, NODE_ENV: 'production', FILE: path, ...env }, timeout: 15_000 },
       (error, out, err) => resolve({ code: error === null ? 0 : (error.code ?? error.signal), out, err }),
     )
   })

@@ -44,6 +44,12 @@ export class JobQueue {
     this.length++
   }
 
+  /** What the first job will be called with. Only where there is one. */
+  nextContext(): unknown {
+    if (this.#head === this.#first.slots.length) this.#advance()
+    return this.#first.slots[this.#head + 1]
+  }
+
   /** Takes the first job and leaves its context in `context`. Only where there is one. */
   take(): Job {
     if (this.#head === this.#first.slots.length) this.#advance()

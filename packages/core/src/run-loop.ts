@@ -1,20 +1,48 @@
-import type { Rank } from '@kiruna/priority'
-import type { Clock, ClockTimer } from './clock.ts'
-import { type Job, JobQueue } from './job-queue.ts'
+import { priorities, type Rank } from '@kiruna/priority'
+import { type Clock, type ClockTimer, systemClock } from './clock.ts'
+import { type Cost, Costed, Costs, UnknownCost } from './cost.ts'
+import { DueHeap, type Sleeper } from './due-heap.ts'
+import { Guard } from './guard.ts'
+import type { Job } from './job-queue.ts'
 import { drainMicrotasks } from './microtasks.ts'
-import { type Sleeper, Sleepers } from './sleepers.ts'
+import { RankQueue } from './rank-queue.ts'
+import type { TaskInfo } from './task.ts'
 import type { Ticker } from './ticker.ts'
 
-/** The event loop gets a turn after so much: I/O, timers and other people's callbacks wait no longer. */
-const budgetMs = 1
 /** A timer has whole milliseconds and comes late by up to one: from here to the deadline an idle loop spins. */
 const spinMs = 1.1
 /** Slices in ticks that follow one another so closely share one budget. */
 const sameTurnMs = 0.1
 /** What a timer of Node's takes: 24.8 days. */
 export const longestTimeoutMs = 2 ** 31 - 1
+/** And also after so many looks at the clock: a test's clock stands still. */
+const looksASlice = 4096
 /** Without `drainMicrotasks` so many jobs at most are in one batch of immediates. */
 const batchLimit = 64
+
+/** A task, as far as the loop knows of it. */
+export interface Live {
+  cancel(): void
+  info(): TaskInfo
+}
+
+export interface RunLoopOptions {
+  /** Where it gets its time from; Node's. */
+  clock?: Clock
+  /** The event loop gets a turn after so much: I/O, timers and other people's callbacks wait no longer; 1. */
+  budgetMs?: number
+  /**
+   * What has waited so long runs although something more urgent is ready: one job of its priority, and the next after
+   * as long again. Without it the less urgent may wait for ever.
+   */
+  agingMs?: number
+  /** A job that is expected to run beyond the next tick of `every` waits until that has been; true. */
+  guard?: boolean
+  /** But not for longer than this; 20. */
+  guardMaxWaitMs?: number
+  /** @internal of what is due at the same time, whose turn is first: for tests */
+  nextOrder?: () => number
+}
 
 /**
  * Runs queued jobs, the most urgent first and first in, first out within a priority:
@@ -29,12 +57,30 @@ const batchLimit = 64
  */
 export class RunLoop {
   readonly clock: Clock
-  readonly #queues = [new JobQueue(), new JobQueue(), new JobQueue(), new JobQueue()] as const
-  /** Bit r is set while #queues[r] has a job. */
-  #ready = 0
+  readonly costs = new Costs()
+  /** That of a task's last turn, and of what follows where it is awaited. */
+  readonly endCost = new UnknownCost('the end of a task')
+  readonly queues = priorities.map(priority => new RankQueue(priority))
   /** By the next deadline, earliest first. */
-  readonly #tickers: Ticker[] = []
-  readonly #sleepers = new Sleepers()
+  readonly tickers: Ticker[] = []
+  /** Tasks that have not ended. */
+  readonly live = new Set<Live>()
+  /** What the job under way was called with. */
+  current: unknown = undefined
+  /** Called when a job has held the thread for `overrunMs`. */
+  overran: (cost: Cost, rank: Rank, ms: number) => void = () => {}
+  overrunMs = Number.POSITIVE_INFINITY
+  /** Called when a task has ended after its deadline. */
+  missedDeadline: (name: string, rank: Rank, lateMs: number) => void = () => {}
+
+  readonly #budgetMs: number
+  readonly #agingMs: number
+  readonly #guard: Guard | undefined
+  readonly #sleepers: DueHeap<Sleeper>
+  /** Bit r is set while queues[r] has a job. */
+  #ready = 0
+  /** Bit r: in this turn one of them is measured already. */
+  #measured = 0
 
   #running = false
   #immediate: NodeJS.Immediate | undefined = undefined
@@ -44,8 +90,12 @@ export class RunLoop {
 
   /** When the slice under way, or the last one, has had its share. */
   #sliceEndMs = 0
+  #looks = 0
   #turnStartMs = 0
   #lastTickMs = 0
+  /** Rung from another thread: the event loop should have its turn. */
+  #doorbell: Int32Array | undefined = undefined
+  #heard = 0
   /**
    * How many jobs run between two looks at the clock, which costs as much as a small job: 1 to 4; 0: look now. If they
    * turn out to be long after many that were short, a frame is late by as many.
@@ -53,22 +103,32 @@ export class RunLoop {
   #stride = 1
   #ranSinceClock = 0
   #lastClockMs = 0
+  /** What the last job costs, and its rank. */
+  #cost: Cost | undefined = undefined
+  #rank: Rank = 3
 
-  constructor(clock: Clock) {
+  constructor(options: RunLoopOptions = {}) {
+    const { clock = systemClock, budgetMs = 1, agingMs = Number.POSITIVE_INFINITY, nextOrder } = options
+    const { guard = true, guardMaxWaitMs = 20 } = options
     this.clock = clock
+    this.#budgetMs = budgetMs
+    this.#agingMs = agingMs
+    this.#guard = guard ? new Guard(guardMaxWaitMs) : undefined
+    this.#sleepers = new DueHeap(nextOrder)
   }
 
-  /** Queues `job(context)` for a turn of its own: never runs it here. */
-  enqueue(rank: Rank, job: Job, context: unknown): void {
-    this.#queues[rank].push(job, context)
-    this.#ready |= 1 << rank
+  /**
+   * Queues `job(context)` for a turn of its own: never runs it here.
+   * @param dueMs it comes before what is due later, and before what has no deadline
+   */
+  enqueue(rank: Rank, job: Job, context: unknown, dueMs = Number.POSITIVE_INFINITY): void {
+    this.#push(rank, job, context, dueMs)
     if (this.#immediate === undefined && !this.#running) this.#arm()
   }
 
   /** Queues what an I/O completion resumes: if it is urgent, for the end of this tick. */
-  deliver(rank: Rank, job: Job, context: unknown): void {
-    this.#queues[rank].push(job, context)
-    this.#ready |= 1 << rank
+  deliver(rank: Rank, job: Job, context: unknown, dueMs = Number.POSITIVE_INFINITY): void {
+    this.#push(rank, job, context, dueMs)
     if (this.#running) return
     if (rank > 1) {
       if (this.#immediate === undefined) this.#arm()
@@ -78,32 +138,64 @@ export class RunLoop {
     }
   }
 
+  #push(rank: Rank, job: Job, context: unknown, dueMs: number): void {
+    const bit = 1 << rank
+    const queue = this.queues[rank]!
+    if ((this.#measured & bit) === 0) {
+      this.#measured |= bit
+      if (!queue.isMeasuring) queue.measureNext(this.clock.now())
+    }
+    if ((this.#ready & bit) === 0) {
+      this.#ready |= bit
+      if (this.#agingMs < Number.POSITIVE_INFINITY) queue.waitsSinceMs = this.clock.now()
+    }
+    if (dueMs === Number.POSITIVE_INFINITY) queue.push(job, context)
+    else queue.pushDue(job, context, dueMs, this.clock.now())
+  }
+
   /** Something of this rank should give way: a deadline, something more urgent, or the event loop. */
   shouldYield(rank: Rank): boolean {
-    if ((this.#ready & ((1 << rank) - 1)) !== 0) return true
+    if ((this.#ready & ((1 << rank) - 1)) !== 0 || this.#isRung()) return true
     const nowMs = this.clock.now()
-    return nowMs >= this.#sliceEndMs || (this.#tickers.length > 0 && nowMs >= this.#tickers[0]!.dueMs)
+    return nowMs >= this.#sliceEndMs || (this.tickers.length > 0 && nowMs >= this.tickers[0]!.dueMs)
   }
 
   /** Nothing as urgent waits, and the slice has budget left: giving way would change nothing. */
-  mayGoOn(rank: Rank): boolean {
-    return (this.#ready & ((2 << rank) - 1)) === 0 && !this.shouldYield(rank)
+  mayGoOn(rank: Rank, cost: Cost): boolean {
+    if ((this.#ready & ((2 << rank) - 1)) !== 0 || this.shouldYield(rank)) return false
+    if (this.#guard === undefined || this.tickers.length === 0) return true
+    return !this.#guard.wouldHold(rank, cost, this.#leftMs(this.clock.now()))
+  }
+
+  /** Until the next tick; Infinity without one. */
+  #leftMs(nowMs: number): number {
+    return this.tickers.length === 0 ? Number.POSITIVE_INFINITY : this.tickers[0]!.dueMs - nowMs
+  }
+
+  get doorbell(): Int32Array {
+    this.#doorbell ??= new Int32Array(new SharedArrayBuffer(4))
+    return this.#doorbell
+  }
+
+  #isRung(): boolean {
+    return this.#doorbell !== undefined && Atomics.load(this.#doorbell, 0) !== this.#heard
   }
 
   addTicker(ticker: Ticker): void {
-    let at = this.#tickers.length
-    while (at > 0 && this.#tickers[at - 1]!.dueMs > ticker.dueMs) at--
-    this.#tickers.splice(at, 0, ticker)
+    let at = this.tickers.length
+    while (at > 0 && this.tickers[at - 1]!.dueMs > ticker.dueMs) at--
+    this.tickers.splice(at, 0, ticker)
     // The slice under way does not know this deadline yet: it looks before its next job.
     if (this.#running) this.#stride = 0
     else this.#armTimer()
   }
 
   removeTicker(ticker: Ticker): void {
-    const at = this.#tickers.indexOf(ticker)
+    const at = this.tickers.indexOf(ticker)
     if (at === -1) return
-    this.#tickers.splice(at, 1)
-    if (!this.#running) this.#armTimer()
+    this.tickers.splice(at, 1)
+    this.#guard?.release()
+    if (!this.#running) this.#rearm()
   }
 
   addSleeper(sleeper: Sleeper): void {
@@ -148,7 +240,7 @@ export class RunLoop {
     const nowMs = this.clock.now()
     if (nowMs - this.#lastTickMs > sameTurnMs) this.#turnStartMs = nowMs
     this.#lastTickMs = nowMs
-    if (drainMicrotasks === undefined || nowMs - this.#turnStartMs >= budgetMs) {
+    if (drainMicrotasks === undefined || nowMs - this.#turnStartMs >= this.#budgetMs) {
       if (this.#immediate === undefined) this.#arm()
       return
     }
@@ -163,61 +255,107 @@ export class RunLoop {
 
   #open(nowMs: number, turnStartMs: number): void {
     this.#running = true
-    this.#sliceEndMs = turnStartMs + budgetMs
+    this.#sliceEndMs = turnStartMs + this.#budgetMs
+    this.#looks = 0
     this.#stride = 0 // look at the deadlines first
     this.#ranSinceClock = 0
     this.#lastClockMs = nowMs
+    this.#measured = 0
+    if (this.#doorbell !== undefined) this.#heard = Atomics.load(this.#doorbell, 0)
   }
 
   /** Runs a ticker that is due, or else the most urgent job. Returns false when the slice is over. */
   #step(ranks: number): boolean {
     if (this.#ranSinceClock >= this.#stride) {
       const nowMs = this.#lookAtClock()
-      this.#sleepers.wake(nowMs)
-      const ticker = this.#tickers[0]
+      if (this.#sleepers.length > 0) this.#wakeSleepers(nowMs)
+      const ticker = this.tickers[0]
       if (ticker !== undefined && nowMs >= ticker.dueMs) {
-        this.#stride = 0
         this.#fire(ticker, nowMs)
         return true
       }
-      if (nowMs >= this.#sliceEndMs) return false
+      if (nowMs >= this.#sliceEndMs || ++this.#looks === looksASlice || this.#isRung()) return false
     }
     const ready = this.#ready & ranks
     if (ready === 0) return false
-    const rank = (31 - Math.clz32(ready & -ready)) as Rank
-    const queue = this.#queues[rank]
-    const job = queue.take()
-    const context = queue.context
+    const rank = this.#agingMs === Number.POSITIVE_INFINITY ? mostUrgent(ready) : this.#pick(ready)
+    const queue = this.queues[rank]!
+    if (this.tickers.length > 0 && this.#holds(rank, queue)) return false
+    const job = queue.take(this.#lastClockMs)
+    const context = (this.current = queue.context)
     queue.context = undefined // a task that has ended is not kept until the next job
     if (queue.length === 0) this.#ready &= ~(1 << rank)
-    this.#ranSinceClock++
+    this.#begin(costOf(context, queue), rank)
     job(context as never)
     return true
+  }
+
+  /** The next job would run into the next tick. */
+  #holds(rank: Rank, queue: RankQueue): boolean {
+    const leftMs = this.#leftMs(this.#lastClockMs)
+    return this.#guard?.holds(rank, costOf(queue.nextContext(), queue), leftMs) === true
+  }
+
+  /** With aging: what has waited longest, if that is too long. */
+  #pick(ready: number): Rank {
+    let rank = mostUrgent(ready)
+    let longestMs = this.#agingMs
+    for (let lower = rank + 1; lower < 4; lower++) {
+      if ((ready & (1 << lower)) === 0) continue
+      const waitedMs = this.#lastClockMs - this.queues[lower]!.waitsSinceMs
+      if (waitedMs >= longestMs) [rank, longestMs] = [lower as Rank, waitedMs]
+    }
+    return rank
+  }
+
+  #begin(cost: Cost, rank: Rank): void {
+    this.#cost = cost
+    this.#rank = rank
+    this.#ranSinceClock++
+    if (cost.isWorthALook) this.#stride = 0
   }
 
   /** Short jobs double the stride, a long one ends it. */
   #lookAtClock(): number {
     const nowMs = this.clock.now()
-    const jobMs = (nowMs - this.#lastClockMs) / this.#ranSinceClock
-    this.#stride = jobMs > 0.02 ? 1 : Math.min(this.#stride * 2 || 1, jobMs > 0.005 ? 2 : 4)
+    const elapsedMs = nowMs - this.#lastClockMs
+    const ran = this.#ranSinceClock
+    const jobMs = elapsedMs / ran
+    this.#stride =
+      jobMs > 0.02 ? 1 : Math.min(this.#stride * 2 || 1, jobMs > 0.005 ? 2 : 4)
     this.#lastClockMs = nowMs
     this.#ranSinceClock = 0
+    if (ran > 0) {
+      const cost = this.#cost!
+      cost.learn(jobMs)
+      if (elapsedMs >= this.overrunMs) this.overran(cost, this.#rank, elapsedMs)
+    }
     return nowMs
+  }
+
+  #wakeSleepers(nowMs: number): void {
+    while (this.#sleepers.nextMs <= nowMs) {
+      const sleeper = this.#sleepers.first!
+      this.#sleepers.remove(sleeper)
+      sleeper.wake()
+    }
   }
 
   #fire(ticker: Ticker, nowMs: number): void {
     // On its grid and in its place before it runs: it may throw, and it may stop itself.
-    this.#tickers.shift()
-    const lateMs = nowMs - ticker.dueMs
-    const missedTicks = Math.floor(lateMs / ticker.periodMs)
-    ticker.dueMs = ticker.dueAfter(missedTicks + 1)
+    this.tickers.shift()
+    const { lateMs, missedTicks } = ticker.take(nowMs)
     this.addTicker(ticker)
+    this.#guard?.release()
+    this.current = undefined
+    this.#begin(ticker.cost, 0)
+    this.#stride = 0
     ticker.job(lateMs, missedTicks)
   }
 
   /** The same slice where microtasks cannot be drained: Node drains them after each immediate of a batch. */
   #runBatch(): void {
-    const queued = this.#queues.reduce((sum, queue) => sum + queue.length, 0)
+    const queued = this.queues.reduce((sum, queue) => sum + queue.length, 0)
     let left = Math.min(Math.max(queued, 1), batchLimit)
     let goesOn = true
     const step = () => {
@@ -233,8 +371,14 @@ export class RunLoop {
   }
 
   #close(): void {
+    if (this.#ranSinceClock > 0) this.#lookAtClock()
+    this.current = undefined // a task that has ended is not kept
     this.#running = false
-    if (this.#ready !== 0 && this.#immediate === undefined) this.#arm()
+    this.#rearm()
+  }
+
+  #rearm(): void {
+    if (this.#ready !== 0 && this.#immediate === undefined && !this.#guard?.isHolding) this.#arm()
     this.#armTimer()
   }
 
@@ -244,10 +388,10 @@ export class RunLoop {
    * Nothing spins for a sleeper.
    */
   #armTimer(): void {
-    const tickMs = this.#tickers[0]?.dueMs ?? Number.POSITIVE_INFINITY
-    const spins = this.#tickers.some(one => one.keepsAlive)
+    const tickMs = this.tickers[0]?.dueMs ?? Number.POSITIVE_INFINITY
+    const spins = this.tickers.some(one => one.keepsAlive)
     const wakesMs = Math.min(spins ? tickMs - 1 : tickMs, this.#sleepers.nextMs)
-    const keepsAlive = spins || this.#sleepers.nextMs < Number.POSITIVE_INFINITY
+    const keepsAlive = spins || this.#sleepers.length > 0 || this.#guard?.isHolding === true
     const timer = this.#timer
     if (timer !== undefined && wakesMs === this.#timerWakesMs && timer.hasRef() === keepsAlive) return
     timer?.[Symbol.dispose]()
@@ -267,4 +411,12 @@ export class RunLoop {
     this.#timer = undefined
     if (this.#immediate === undefined && !this.#running) this.#arm()
   }
+}
+
+function costOf(context: unknown, queue: RankQueue): Cost {
+  return context !== undefined && context instanceof Costed ? context.cost : queue.postCost
+}
+
+function mostUrgent(ready: number): Rank {
+  return (31 - Math.clz32(ready & -ready)) as Rank
 }

@@ -1,15 +1,40 @@
-import { askerOf, type Caller, type Priority, rankOf } from '@kiruna/priority'
+import { askerOf, type Caller, type Priority, priorities, rankOf } from '@kiruna/priority'
 import { checkSignal } from '@kiruna/priority/arguments'
-import { invalidType, outOfRange } from '@kiruna/priority/error'
-import { type Clock, systemClock } from './clock.ts'
-import { RunLoop } from './run-loop.ts'
-import type { Scope, SpawnOptions, Task } from './task.ts'
+import { coded, invalidType, outOfRange } from '@kiruna/priority/error'
+import type { LatenessMs } from './lateness.ts'
+import { type MissedDeadline, type Overrun, warnOfMissedDeadline, warnOfOverrun } from './overrun.ts'
+import { RunLoop, type RunLoopOptions } from './run-loop.ts'
+import type { Scope, SpawnOptions, Task, TaskInfo } from './task.ts'
 import { Ticker } from './ticker.ts'
 import { Work } from './work.ts'
 
-export interface SchedulerOptions {
-  /** Where it gets its time from; Node's. */
-  clock?: Clock
+export interface SchedulerOptions extends RunLoopOptions {
+  /** Told of a job that has held the thread for `overrunMs`; a process warning once for each name, in development. */
+  onOverrun?: (overrun: Overrun) => void
+  /** 50, as the web's long tasks. */
+  overrunMs?: number
+  /** Told of a task that has ended after its `deadlineMs`; a process warning once for each name, in development. */
+  onMissedDeadline?: (missed: MissedDeadline) => void
+}
+
+/** What a scheduler has done so far. */
+export type Stats = Record<Priority, PriorityStats> & { every: EveryStats[]; missedDeadlines: number }
+
+export interface PriorityStats {
+  /** Waiting for their turn now. */
+  queued: number
+  run: number
+  /** How long jobs have waited for their turn, in milliseconds: one of each turn of the event loop is measured. */
+  latenessMs: LatenessMs
+}
+
+/** Of one that still ticks. */
+export interface EveryStats {
+  name: string
+  periodMs: number
+  ticks: number
+  missedTicks: number
+  latenessMs: LatenessMs
 }
 
 export interface EveryOptions {
@@ -26,10 +51,19 @@ export type NotAsync<Result> = Result extends PromiseLike<unknown> ? never : unk
 export class Scheduler {
   /** @internal */
   readonly loop: RunLoop
+  #missedDeadlines = 0
+  #disposed = false
 
   /** @internal use `createScheduler` */
-  constructor({ clock = systemClock }: SchedulerOptions = {}) {
-    this.loop = new RunLoop(clock)
+  constructor(options: SchedulerOptions = {}) {
+    checkOptions(options)
+    this.loop = new RunLoop(options)
+    this.onOverrun(options.onOverrun ?? warnOfOverrun, options.overrunMs)
+    const { onMissedDeadline = warnOfMissedDeadline } = options
+    this.loop.missedDeadline = (name, rank, lateMs) => {
+      this.#missedDeadlines++
+      onMissedDeadline({ name, priority: priorities[rank]!, lateMs })
+    }
   }
 
   /**
@@ -39,6 +73,7 @@ export class Scheduler {
    */
   spawn<T>(caller: Caller, work: (scope: Scope) => T | PromiseLike<T>, options: SpawnOptions = {}): Task<T> {
     const asker = askerOf(caller)
+    this.#checkLive()
     const started = new Work(this.loop, undefined, rankOf(asker.priority), work, options)
     if (asker.onPriorityChange !== undefined) {
       const unfollow = asker.onPriorityChange(() => {
@@ -57,6 +92,7 @@ export class Scheduler {
    */
   post(priority: Priority, job: () => void): void {
     if (typeof job !== 'function') throw invalidType('job', 'a function', job)
+    if (this.#disposed) this.#checkLive()
     this.loop.enqueue(rankOf(priority), job, undefined)
   }
 
@@ -77,11 +113,98 @@ export class Scheduler {
       throw outOfRange('periodMs', 'from 0.1 to 2^31 − 1', periodMs)
     const { name = job.name || 'every', signal } = options
     checkSignal(signal, 'options.signal')
+    this.#checkLive()
     return new Ticker(this.loop, periodMs, job, name, signal)
+  }
+
+  /** Another thread rings it with `ring` of `@kiruna/core/doorbell`: `shouldYield()` is then true, until the event loop had its turn. */
+  get doorbell(): SharedArrayBuffer {
+    return this.loop.doorbell.buffer as SharedArrayBuffer
+  }
+
+  /** Counters and percentiles, for a status line or a report. */
+  stats(): Stats {
+    const byPriority = this.loop.queues.map((queue, rank) => {
+      const stats: PriorityStats = {
+        queued: queue.length - queue.stale,
+        run: queue.taken - queue.staleTaken,
+        latenessMs: queue.lateness.percentiles(),
+      }
+      return [priorities[rank]!, stats] as const
+    })
+    const every = this.loop.tickers.map(({ name, periodMs, lateness, missedTicks }) => ({
+      name,
+      periodMs,
+      ticks: lateness.count,
+      missedTicks,
+      latenessMs: lateness.percentiles(),
+    }))
+    return {
+      ...(Object.fromEntries(byPriority) as Record<Priority, PriorityStats>),
+      every,
+      missedDeadlines: this.#missedDeadlines,
+    }
+  }
+
+  /** The tasks that have not ended, in the order of their spawning. */
+  tasks(): TaskInfo[] {
+    return Array.from(this.loop.live, task => task.info())
+  }
+
+  /**
+   * From now on `listener` is told of jobs that hold the thread for `overrunMs` or longer.
+   * @throws TypeError ERR_INVALID_ARG_TYPE; RangeError ERR_OUT_OF_RANGE
+   */
+  onOverrun(listener: (overrun: Overrun) => void, overrunMs = 50): void {
+    if (typeof listener !== 'function') throw invalidType('listener', 'a function', listener)
+    checkMs(overrunMs, 'overrunMs')
+    this.loop.overrunMs = overrunMs
+    this.loop.overran = (cost, rank, ms) => {
+      const { current } = this.loop
+      const task = current instanceof Work ? current : undefined
+      const overrun: Overrun = { name: task?.name ?? cost.name, priority: priorities[rank]!, ms }
+      if (task?.spawnedAt !== undefined) overrun.spawnedAt = task.spawnedAt
+      this.loop.costs.of(overrun.name).overran = true
+      listener(overrun)
+    }
+  }
+
+  /** Stops its ticks and cancels its tasks; what is posted still runs. Nothing can be started any more. Idempotent. */
+  dispose(): void {
+    this.#disposed = true
+    for (const ticker of [...this.loop.tickers]) ticker.stop()
+    for (const task of this.loop.live) task.cancel()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+
+  #checkLive(): void {
+    if (this.#disposed) throw coded(Error, 'ERR_INVALID_STATE', 'The scheduler has been disposed of')
   }
 }
 
 /** A scheduler beside the default one: the two take turns of the event loop, and know nothing of each other. */
 export function createScheduler(options?: SchedulerOptions): Scheduler {
   return new Scheduler(options)
+}
+
+function checkOptions(options: SchedulerOptions): void {
+  const { clock, guard, onMissedDeadline } = options
+  if (clock !== undefined && (typeof clock?.now !== 'function' || typeof clock.setTimeout !== 'function'))
+    throw invalidType('options.clock', 'a clock with now and setTimeout', clock)
+  if (guard !== undefined && typeof guard !== 'boolean')
+    throw invalidType('options.guard', 'a boolean', guard)
+  if (onMissedDeadline !== undefined && typeof onMissedDeadline !== 'function')
+    throw invalidType('options.onMissedDeadline', 'a function', onMissedDeadline)
+  for (const name of ['budgetMs', 'agingMs', 'guardMaxWaitMs'] as const) {
+    if (options[name] !== undefined) checkMs(options[name], `options.${name}`)
+  }
+}
+
+/** @throws TypeError ERR_INVALID_ARG_TYPE, RangeError ERR_OUT_OF_RANGE */
+function checkMs(ms: number, name: string): void {
+  if (typeof ms !== 'number') throw invalidType(name, 'a number of milliseconds', ms)
+  if (!(ms > 0)) throw outOfRange(name, 'more than 0 milliseconds', ms)
 }

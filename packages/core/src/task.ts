@@ -7,6 +7,21 @@ export interface SpawnOptions {
   signal?: AbortSignal
   /** Starts no earlier; 0. */
   delayMs?: number
+  /**
+   * From the spawn on. Within its priority it comes before what has a later deadline or none; ending after it is
+   * reported (`onMissedDeadline`). It cancels nothing.
+   */
+  deadlineMs?: number
+}
+
+/** What `tasks()` tells of one that has not ended. */
+export interface TaskInfo {
+  name: string
+  priority: Priority
+  /** `waiting`: for I/O, a sleep, a child or somebody else's promise. */
+  state: 'delayed' | 'paused' | 'queued' | 'running' | 'waiting'
+  /** Since it was spawned. */
+  ageMs: number
 }
 
 export interface ChildOptions extends SpawnOptions {

@@ -1,3 +1,5 @@
+import type { Cost } from './cost.ts'
+import { Lateness } from './lateness.ts'
 import type { RunLoop } from './run-loop.ts'
 
 /** What `every` returns: the handle to stop it, or to let the process end although it ticks. */
@@ -11,6 +13,12 @@ export class Ticker implements Disposable {
   /** @internal */
   keepsAlive = true
   readonly name: string
+  /** @internal */
+  readonly cost: Cost
+  /** @internal of each tick */
+  readonly lateness = new Lateness()
+  /** @internal */
+  missedTicks = 0
   readonly #loop: RunLoop
   readonly #startMs: number
   readonly #signal: AbortSignal | undefined
@@ -29,6 +37,7 @@ export class Ticker implements Disposable {
     this.periodMs = periodMs
     this.job = job
     this.name = name
+    this.cost = loop.costs.of(name)
     this.#startMs = loop.clock.now()
     this.dueMs = this.#startMs + periodMs
     this.#signal = signal
@@ -37,10 +46,16 @@ export class Ticker implements Disposable {
     loop.addTicker(this)
   }
 
-  /** @internal the grid point `ticks` after the next: counted from the start, so that rounding does not add up */
-  dueAfter(ticks: number): number {
-    this.#count += ticks
-    return this.#startMs + this.#count * this.periodMs
+  /** @internal it ticks now: how late, how many ticks are lost, and on to the next one on its grid */
+  take(nowMs: number): { lateMs: number; missedTicks: number } {
+    const lateMs = nowMs - this.dueMs
+    const missedTicks = Math.floor(lateMs / this.periodMs)
+    this.#count += missedTicks + 1
+    // Counted from the start, so that rounding does not add up.
+    this.dueMs = this.#startMs + this.#count * this.periodMs
+    this.lateness.add(lateMs)
+    this.missedTicks += missedTicks
+    return { lateMs, missedTicks }
   }
 
   /** No tick comes any more. Idempotent. */

@@ -2,8 +2,9 @@ import { type Priority, priorities, type Rank, rankOf } from '@kiruna/priority'
 import { checkSignal } from '@kiruna/priority/arguments'
 import { coded, invalidType, outOfRange } from '@kiruna/priority/error'
 import { follow, unfollow } from '@kiruna/priority/follow-signal'
+import { type Cost, Costed } from './cost.ts'
 import { longestTimeoutMs, type RunLoop } from './run-loop.ts'
-import type { ChildOptions, Scope, Task } from './task.ts'
+import type { ChildOptions, Scope, Task, TaskInfo } from './task.ts'
 import { TaskPromise } from './task-promise.ts'
 
 /** A queued turn at each rank: the loop calls it with the work whose turn it is. */
@@ -16,10 +17,17 @@ const turnAt = ([0, 1, 2, 3] as const).map(rank => (work: Work) => work.takeTurn
  * are queued go stale where they are, and as many are queued at the new priority. Stale ones are in front of all that
  * are queued there later, so a number for each rank is enough to know them.
  */
-export class Work implements Scope {
+export class Work extends Costed implements Scope {
   readonly name: string
   readonly task: Task<unknown>
+  cost: Cost
+  /** Where it was spawned, if one of its name has held the thread for too long. */
+  readonly spawnedAt: string | undefined
   readonly #loop: RunLoop
+  readonly #spawnedMs: number
+  /** Its deadline, on the loop's clock. */
+  readonly #dueMs: number
+  #started = false
   readonly #parent: Work | undefined
   readonly #contained: boolean
   #resolve!: (value: unknown) => void
@@ -62,12 +70,18 @@ export class Work implements Scope {
     work: (scope: Scope) => unknown,
     options: ChildOptions,
   ) {
+    super()
     if (typeof work !== 'function') throw invalidType('work', 'a function', work)
-    const { name = work.name || 'task', signal, delayMs = 0, contain = false } = options
+    const { name = work.name || 'task', signal, delayMs = 0, deadlineMs, contain = false } = options
     checkDuration(delayMs, 'options.delayMs')
+    if (deadlineMs !== undefined) checkDuration(deadlineMs, 'options.deadlineMs')
     checkSignal(signal, 'options.signal')
     this.name = name
+    this.cost = loop.costs.of(name)
+    this.spawnedAt = this.cost.overran ? new Error(`'${name}' is spawned`).stack : undefined
     this.#loop = loop
+    this.#spawnedMs = loop.clock.now()
+    this.#dueMs = deadlineMs === undefined ? Number.POSITIVE_INFINITY : this.#spawnedMs + deadlineMs
     this.#parent = parent
     this.#contained = contain
     this.#own = own
@@ -82,6 +96,7 @@ export class Work implements Scope {
       if (parent.#stopped !== undefined) this.cancel(parent.#stopped.reason)
     }
     if (signal !== undefined) this.cancelWith(signal)
+    loop.live.add(this)
     this.#run(delayMs > 0 ? this.sleep(delayMs) : this.#nextTurn(), work)
   }
 
@@ -103,7 +118,8 @@ export class Work implements Scope {
   }
 
   yield(): Promise<void> {
-    if (this.#stopped === undefined && !this.#isPaused() && this.#loop.mayGoOn(this.#rank)) return goOn
+    if (this.#stopped === undefined && !this.#isPaused() && this.#loop.mayGoOn(this.#rank, this.cost))
+      return goOn
     return this.#nextTurn()
   }
 
@@ -155,7 +171,7 @@ export class Work implements Scope {
     this.#jobs.push(job)
     if (this.#isPaused()) return
     this.#queued++
-    this.#loop.deliver(this.#rank, turnAt[this.#rank]!, this)
+    this.#loop.deliver(this.#rank, turnAt[this.#rank]!, this, this.#dueMs)
   }
 
   onPriorityChange(listener: () => void): () => void {
@@ -214,10 +230,25 @@ export class Work implements Scope {
   takeTurn(rank: Rank): void {
     if (this.#stale !== undefined && this.#stale[rank]! > 0) {
       this.#stale[rank]!--
+      const queue = this.#loop.queues[rank]!
+      queue.stale--
+      queue.staleTaken++
       return
     }
     this.#queued--
     this.#takeJob()()
+  }
+
+  info(): TaskInfo {
+    const { name, priority } = this
+    return { name, priority, state: this.#state(), ageMs: this.#loop.clock.now() - this.#spawnedMs }
+  }
+
+  #state(): TaskInfo['state'] {
+    if (this.#loop.current === this) return 'running'
+    if (this.#isPaused()) return 'paused'
+    if (this.#jobs.length > this.#first) return 'queued'
+    return this.#started ? 'waiting' : 'delayed'
   }
 
   /** The reason for which the task was cancelled, if `error` is that. */
@@ -245,14 +276,19 @@ export class Work implements Scope {
       })
       if (this.#isPaused()) return
       this.#queued++
-      this.#loop.enqueue(this.#rank, turnAt[this.#rank]!, this)
+      this.#enqueue()
     })
+  }
+
+  #enqueue(): void {
+    this.#loop.enqueue(this.#rank, turnAt[this.#rank]!, this, this.#dueMs)
   }
 
   /** An async function, so that the work has the AsyncLocalStorage context of its spawn. */
   async #run(started: Promise<void>, work: (scope: Scope) => unknown): Promise<void> {
     try {
       await started
+      this.#started = true
       this.#value = await work(this)
     } catch (error) {
       const stopped = this.#stopped
@@ -301,6 +337,7 @@ export class Work implements Scope {
 
   #settleIfEnded(): void {
     if (this.#workEnded && (this.#children === undefined || this.#children.size === 0)) {
+      this.cost = this.#loop.endCost
       this.deliver(() => this.#settle())
     }
   }
@@ -309,6 +346,9 @@ export class Work implements Scope {
     // A child was spawned meanwhile: the last one settles this. If it was very quick, it has already.
     if (this.#settled || (this.#children !== undefined && this.#children.size > 0)) return
     this.#settled = true
+    this.#loop.live.delete(this)
+    const lateMs = this.#dueMs < Number.POSITIVE_INFINITY ? this.#loop.clock.now() - this.#dueMs : 0
+    if (lateMs > 0) this.#loop.missedDeadline(this.name, this.#rank, lateMs)
     const parentHasIt = this.#parent !== undefined && !this.#contained
     if (this.#failure !== undefined) {
       const { error } = this.#failure
@@ -334,7 +374,7 @@ export class Work implements Scope {
     const queued = this.#queued
     this.#unqueue()
     this.#rank = rank
-    for (let i = 0; i < queued; i++) this.#loop.enqueue(rank, turnAt[rank]!, this)
+    for (let i = 0; i < queued; i++) this.#enqueue()
     this.#queued = queued
     for (const child of this.#children ?? []) child.#reprioritize()
     for (const listener of this.#listeners ?? []) listener()
@@ -345,6 +385,7 @@ export class Work implements Scope {
     if (this.#queued === 0) return
     this.#stale ??= [0, 0, 0, 0]
     this.#stale[this.#rank]! += this.#queued
+    this.#loop.queues[this.#rank]!.stale += this.#queued
     this.#queued = 0
   }
 
@@ -364,7 +405,7 @@ export class Work implements Scope {
     if (this.#isPaused()) return
     while (this.#queued < this.#jobs.length - this.#first) {
       this.#queued++
-      this.#loop.enqueue(this.#rank, turnAt[this.#rank]!, this)
+      this.#enqueue()
     }
     for (const child of this.#children ?? []) child.#release()
   }

@@ -1,0 +1,46 @@
+import type { Rank } from '@kiruna/priority'
+import type { Cost } from './cost.ts'
+
+/**
+ * Keeps the thread free for the next tick of `every`: a job that is expected to run beyond it is held, until the tick
+ * has been, and then runs whatever it takes. So it waits for one tick at most.
+ *
+ *                     held                        passes
+ *     ──── job ──── ░░░░░░░░ ▌tick▐ ──── job ──────────── job ──── …
+ */
+export class Guard {
+  /** Longer it holds nothing: rather is the tick late. */
+  readonly #maxWaitMs: number
+  /** Bit r: a job of rank r is held; it may pass. */
+  #held = 0
+  #passes = 0
+
+  constructor(maxWaitMs: number) {
+    this.#maxWaitMs = maxWaitMs
+  }
+
+  /** Something waits for the tick. */
+  get isHolding(): boolean {
+    return this.#held !== 0
+  }
+
+  /** Whether this rank's next job is to wait for the tick that is due in `leftMs`. */
+  holds(rank: Rank, cost: Cost, leftMs: number): boolean {
+    if (!this.wouldHold(rank, cost, leftMs)) {
+      this.#passes &= ~(1 << rank)
+      return false
+    }
+    this.#held |= 1 << rank
+    return true
+  }
+
+  wouldHold(rank: Rank, { expectedMs }: Cost, leftMs: number): boolean {
+    return expectedMs > leftMs && leftMs <= this.#maxWaitMs && (this.#passes & (1 << rank)) === 0
+  }
+
+  /** What was held may pass: there has been a tick, or there is none to wait for any more. */
+  release(): void {
+    this.#passes |= this.#held
+    this.#held = 0
+  }
+}
