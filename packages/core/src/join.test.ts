@@ -231,17 +231,31 @@ describe('join', () => {
     expect(order).toEqual(['task', 'joined', 'queued'])
   })
 
-  test('of scope.run raises the tasks to the priority of the scope until they are settled', async () => {
+  test('of a join is a join', async () => {
     const [first, second] = [held(1), held(2)]
-    const waiting = spawn('user-blocking', scope => join(scope.run(first.task), scope.run(second.task)))
-    await everythingDone()
-    expect([first.task.priority, second.task.priority]).toEqual(['user-blocking', 'user-blocking'])
+    using _boost = join(join(first.task), race(second.task)).boost('realtime')
+    expect([first.task.priority, second.task.priority]).toEqual(['realtime', 'realtime'])
     first.release()
     second.release()
-    expect(await waiting).toEqual([1, 2])
-    expect([first.task.priority, second.task.priority]).toEqual(['background', 'background'])
   })
 })
+
+const severals: ((...tasks: Task<number>[]) => Promise<unknown>)[] = [join, tryJoin, race]
+for (const several of severals) {
+  test(`scope.run raises the tasks of a ${several.name} to its priority until it settles, and follows it`, async () => {
+    const [first, second] = [held(1), held(2)]
+    const seen = () => [first.task.priority, second.task.priority]
+    const waiting = spawn('user-visible', scope => scope.run(several(first.task, second.task)))
+    await until(() => first.task.priority === 'user-visible')
+    expect(seen()).toEqual(['user-visible', 'user-visible'])
+    waiting.priority = 'realtime'
+    expect(seen()).toEqual(['realtime', 'realtime'])
+    first.release()
+    second.release()
+    await waiting
+    expect(seen()).toEqual(['background', 'background'])
+  })
+}
 
 describe('tryJoin', () => {
   test('cancels the others when one fails, and rejects with its error when they have ended', async () => {

@@ -1,12 +1,18 @@
-import type { Caller } from '@kiruna/priority'
+import type { Caller, Priority } from '@kiruna/priority'
 import { checkInteger } from '@kiruna/priority/arguments'
 import { invalidType, invalidValue } from '@kiruna/priority/error'
 import { spawn } from './default-scheduler.ts'
 import type { Scope, SpawnOptions, Task } from './task.ts'
-import { TaskPromise } from './task-promise.ts'
+import { isRaisable, TaskPromise } from './task-promise.ts'
 
 /** What a list of awaitables resolves with, place by place: as for Promise.all. */
 export type Results<T extends readonly unknown[]> = { -readonly [Place in keyof T]: Awaited<T[Place]> }
+
+/** The promise of several, which can raise those of them that are tasks. `scope.run` does. */
+export interface Joined<T> extends Promise<T> {
+  /** Until disposed of, each of them that is a task is at least as urgent as `priority`. */
+  boost(priority: Priority): Disposable
+}
 
 /**
  * Waits for all of them, tasks, promises and plain values, and resolves with their values in the order given. An
@@ -16,26 +22,27 @@ export type Results<T extends readonly unknown[]> = { -readonly [Place in keyof 
  * failing children does: a `catch` that looks at `error.code` must not find something else on the day that a second one
  * fails too. Promise.allSettled tells all of them.
  *
- * It is a plain promise: what follows `await join(…)` runs right after the last of them, at that one's priority.
- * `await scope.run(join(…))` goes on at the scope's, and `await join(scope.run(a), scope.run(b))` also raises the tasks
- * to it until they are settled.
+ * What follows `await join(…)` runs right after the last of them, at that one's priority. `await scope.run(join(…))` goes
+ * on at the scope's, and raises the tasks to it meanwhile.
  */
-export function join<T extends readonly unknown[] | []>(awaitables: T): Promise<Results<T>>
-export function join<T>(awaitables: Iterable<T | PromiseLike<T>>): Promise<Awaited<T>[]>
-export function join<T extends readonly unknown[]>(...awaitables: T): Promise<Results<T>>
-export async function join(...given: unknown[]): Promise<unknown[]> {
-  let failure: { error: unknown } | undefined
-  const values = await Promise.all(
-    listOf(given).map(async one => {
-      try {
-        return await one
-      } catch (error) {
-        failure ??= { error }
-      }
-    }),
-  )
-  if (failure !== undefined) throw failure.error
-  return values
+export function join<T extends readonly unknown[] | []>(awaitables: T): Joined<Results<T>>
+export function join<T>(awaitables: Iterable<T | PromiseLike<T>>): Joined<Awaited<T>[]>
+export function join<T extends readonly unknown[]>(...awaitables: T): Joined<Results<T>>
+export function join(...given: unknown[]): Joined<unknown[]> {
+  return raisable(given, async all => {
+    let failure: { error: unknown } | undefined
+    const values = await Promise.all(
+      all.map(async one => {
+        try {
+          return await one
+        } catch (error) {
+          failure ??= { error }
+        }
+      }),
+    )
+    if (failure !== undefined) throw failure.error
+    return values
+  })
 }
 
 /**
@@ -46,17 +53,18 @@ export async function join(...given: unknown[]): Promise<unknown[]> {
  *
  * A child that fails cancels its siblings and its parent by itself: spawn it with `contain` if you want to catch it here.
  */
-export function tryJoin<T extends readonly unknown[] | []>(awaitables: T): Promise<Results<T>>
-export function tryJoin<T>(awaitables: Iterable<T | PromiseLike<T>>): Promise<Awaited<T>[]>
-export function tryJoin<T extends readonly unknown[]>(...awaitables: T): Promise<Results<T>>
-export async function tryJoin(...given: unknown[]): Promise<unknown[]> {
-  const all = listOf(given)
-  try {
-    return await Promise.all(all)
-  } catch (error) {
-    await end(all)
-    throw error
-  }
+export function tryJoin<T extends readonly unknown[] | []>(awaitables: T): Joined<Results<T>>
+export function tryJoin<T>(awaitables: Iterable<T | PromiseLike<T>>): Joined<Awaited<T>[]>
+export function tryJoin<T extends readonly unknown[]>(...awaitables: T): Joined<Results<T>>
+export function tryJoin(...given: unknown[]): Joined<unknown[]> {
+  return raisable(given, async all => {
+    try {
+      return await Promise.all(all)
+    } catch (error) {
+      await end(all)
+      throw error
+    }
+  })
 }
 
 /**
@@ -65,17 +73,33 @@ export async function tryJoin(...given: unknown[]): Promise<unknown[]> {
  * an unhandled rejection.
  * @throws TypeError ERR_INVALID_ARG_VALUE: none is given; Promise.race would never settle
  */
-export function race<T extends readonly unknown[] | []>(awaitables: T): Promise<Awaited<T[number]>>
-export function race<T>(awaitables: Iterable<T | PromiseLike<T>>): Promise<Awaited<T>>
-export function race<T extends readonly unknown[]>(...awaitables: T): Promise<Awaited<T[number]>>
-export async function race(...given: unknown[]): Promise<unknown> {
-  const all = listOf(given)
-  if (all.length === 0) throw invalidValue('awaitables', 'must have at least one', all)
-  try {
-    return await Promise.race(all)
-  } finally {
-    await end(all)
+export function race<T extends readonly unknown[] | []>(awaitables: T): Joined<Awaited<T[number]>>
+export function race<T>(awaitables: Iterable<T | PromiseLike<T>>): Joined<Awaited<T>>
+export function race<T extends readonly unknown[]>(...awaitables: T): Joined<Awaited<T[number]>>
+export function race(...given: unknown[]): Joined<unknown> {
+  return raisable(given, async all => {
+    if (all.length === 0) throw invalidValue('awaitables', 'must have at least one', all)
+    try {
+      return await Promise.race(all)
+    } finally {
+      await end(all)
+    }
+  })
+}
+
+/** A native promise with a method of its own: `await` takes it as it is, as it does a task. */
+function raisable<T>(given: unknown[], wait: (all: unknown[]) => Promise<T>): Joined<T> {
+  let all: unknown[] = []
+  const waiting = (async () => wait((all = listOf(given))))()
+  const boost = (priority: Priority): Disposable => {
+    const boosts = all.filter(isRaisable).map(one => one.boost(priority))
+    return {
+      [Symbol.dispose]() {
+        for (const boost of boosts) boost[Symbol.dispose]()
+      },
+    }
   }
+  return Object.assign(waiting, { boost })
 }
 
 /** An iterable alone is the list; a string is not, nor is a promise that is iterable too. */

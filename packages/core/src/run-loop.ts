@@ -321,8 +321,7 @@ export class RunLoop {
     const elapsedMs = nowMs - this.#lastClockMs
     const ran = this.#ranSinceClock
     const jobMs = elapsedMs / ran
-    this.#stride =
-      jobMs > 0.02 ? 1 : Math.min(this.#stride * 2 || 1, jobMs > 0.005 ? 2 : 4)
+    this.#stride = jobMs > 0.02 ? 1 : Math.min(this.#stride * 2 || 1, jobMs > 0.005 ? 2 : 4)
     this.#lastClockMs = nowMs
     this.#ranSinceClock = 0
     if (ran > 0) {

@@ -2,6 +2,15 @@ import type { Priority } from '@kiruna/priority'
 import type { Task } from './task.ts'
 import type { Work } from './work.ts'
 
+/** What `scope.run` raises while it waits: a task, or a promise of several (join.ts). */
+export interface Raisable extends Promise<unknown> {
+  boost(priority: Priority): Disposable
+}
+
+export function isRaisable(value: unknown): value is Raisable {
+  return value instanceof Promise && 'boost' in value
+}
+
 /**
  * A real promise. Its constructor reads as Promise: so `await` takes it as it is, in one tick, and `then` returns a
  * plain promise.

@@ -5,7 +5,7 @@ import { follow, unfollow } from '@kiruna/priority/follow-signal'
 import { type Cost, Costed } from './cost.ts'
 import { longestTimeoutMs, type RunLoop } from './run-loop.ts'
 import type { ChildOptions, Scope, Task, TaskInfo } from './task.ts'
-import { TaskPromise } from './task-promise.ts'
+import { isRaisable, type Raisable, TaskPromise } from './task-promise.ts'
 
 /** A queued turn at each rank: the loop calls it with the work whose turn it is. */
 const turnAt = ([0, 1, 2, 3] as const).map(rank => (work: Work) => work.takeTurn(rank))
@@ -141,11 +141,11 @@ export class Work extends Costed implements Scope {
       let boost: Disposable | undefined
       const raise = () => {
         const before = boost
-        boost = (foreign as unknown as Task).boost(this.priority)
+        boost = (foreign as unknown as Raisable).boost(this.priority)
         before?.[Symbol.dispose]()
       }
       let unfollow: (() => void) | undefined
-      if (foreign instanceof TaskPromise) {
+      if (isRaisable(foreign)) {
         raise()
         unfollow = this.onPriorityChange(raise)
       }
