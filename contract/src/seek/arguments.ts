@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Caller } from '@kiruna/priority'
 import type { Contract, Seek } from '../contract.ts'
 import { file, KiB } from '../files.ts'
 import { assertRejectsWith, assertThrowsWith } from '../outcomes.ts'
@@ -154,6 +155,21 @@ export const badArguments: Contract[] = [
       await opened.close() // it would wait for ever for an operation that was counted and never ran
       assert.ok(!existsSync(path))
       assert.deepEqual(buffer, Buffer.alloc(7))
+    },
+  },
+  {
+    name: 'a caller whose signal is none rejects, and does not hold up a close',
+    async run(seek, test) {
+      const opened = await seek.open(file(test, 'file', 'content'), 'background')
+      const caller = { priority: 'background', signal: {} } as unknown as Caller
+      await assertRejectsWith(
+        () => opened.read(Buffer.alloc(4), 0, caller),
+        TypeError,
+        'ERR_INVALID_ARG_TYPE',
+        'read',
+      )
+      await assertRejectsWith(() => opened.stat(caller), TypeError, 'ERR_INVALID_ARG_TYPE', 'stat')
+      await opened.close()
     },
   },
   {

@@ -328,4 +328,41 @@ export const manyFiles: Contract[] = [
       await assertAllClosed(test.folder)
     },
   },
+  {
+    name: 'a source may answer with a thenable that is no promise of this realm',
+    async run(seek, test) {
+      const [path] = files(test, 1, () => 10)
+      let asked = 0
+      const source = {
+        [Symbol.asyncIterator]: () => ({
+          next: () => {
+            asked++
+            const step = asked === 1 ? { done: false, value: path } : { done: true, value: undefined }
+            // biome-ignore lint/suspicious/noThenProperty: that is what this is about
+            return { then: (resolve: (step: unknown) => void) => void resolve(step) }
+          },
+        }),
+      }
+      const seen = []
+      for await (const result of seek.readMany(source as unknown as AsyncIterable<string>, 'background')) {
+        seen.push(result.path)
+      }
+      assert.deepEqual(seen, [path])
+      assert.equal(asked, 2)
+    },
+  },
+  {
+    name: 'what cannot be read is not taken without end while nobody takes the results',
+    async run(seek, test) {
+      let pulled = 0
+      function* missing() {
+        for (;;) yield join(test.folder, `missing ${pulled++}`)
+      }
+      const results = seek.readMany(missing(), 'background', { bufferedBytes: 64 * KiB })
+      await results.next()
+      await turns(200)
+      assert.ok(pulled < 200, `${pulled} paths were pulled`)
+      await results.return!()
+    },
+  },
 ]

@@ -102,6 +102,21 @@ export const processes: Contract[] = [
     },
   },
   {
+    name: 'many large files at once are read a few at a time: they do not use up the descriptors',
+    async run(_, test) {
+      if (process.platform === 'win32') return test.skip('Windows has no ulimit')
+      const exit = await inChild(
+        test,
+        `const paths = Array.from({ length: 300 }, (_, i) => folder + '/' + i)
+         for (const path of paths) fs.writeFileSync(path, Buffer.alloc(600_000))
+         const all = await Promise.allSettled(paths.map(path => seek.readAll(path, 'background')))
+         console.log(all.filter(one => one.status === 'fulfilled').length)`,
+        'ulimit -n 128',
+      )
+      assert.deepEqual(exit, { code: 0, signal: null, stdout: '300\n', stderr: '' })
+    },
+  },
+  {
     name: 'what is left unfinished is no unhandled rejection',
     async run(_seek, test) {
       file(test, 'file', pattern(2 * MiB))

@@ -20,6 +20,8 @@ export class ReadAll extends RingOperation<Buffer> {
   #content: Content | undefined = undefined
   #memory: Buffer | undefined = undefined // held while the kernel reads the path, or writes the status
   #askedBytes = 0
+  /** What the lane has admitted includes a short read already: another is no more than the one that finds the end. */
+  #readOnce = false
 
   constructor(
     path: string | Buffer,
@@ -75,19 +77,22 @@ export class ReadAll extends RingOperation<Buffer> {
     } else {
       content.add(result)
       if (content.outgrown) this.#askAgain('statx', 0)
-      else if (result < this.#askedBytes) this.#goOn()
+      else if (result < this.#askedBytes && !this.#readOnce) this.#goOn()
       else this.#askAgain('read', pieceBytes)
     }
   }
 
   /** Reads as what the lane has admitted already. */
   #goOn(): void {
+    this.#readOnce = this.#step === 'read'
     this.#step = 'read'
     this.start()
   }
 
   #askAgain(step: 'read' | 'statx', bytes: number): void {
     this.#step = step
+    this.#readOnce = false
+    this.goesOn = true
     this.leave()
     this.enter(bytes)
   }

@@ -133,7 +133,7 @@ export class File {
         reject,
       )
       this.#inUse.enter('read')
-      if (buffer.byteLength > 0) return read.begin(read.pieceBytes)
+      if (buffer.byteLength > 0 || read.asker.signal?.aborted) return read.begin(read.pieceBytes)
       read.succeed(0)
       read.end()
     })

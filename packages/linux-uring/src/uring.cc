@@ -188,10 +188,17 @@ napi_value number(napi_env env, int64_t value) {
   return result;
 }
 
+Ring* ring_of(napi_env env) {
+  void* ring = nullptr;
+  napi_get_instance_data(env, &ring);
+  return static_cast<Ring*>(ring);
+}
+
 // setup(memory: ArrayBuffer, onReady: () => void, isMainThread: boolean): number[] | negative errno
 // Returns the byte offset of the pages in `memory`, then of the ring's parts in its page.
 // See io_uring_setup(2).
 napi_value Setup(napi_env env, napi_callback_info info) {
+  if (ring_of(env) != nullptr) return number(env, -EBUSY);  // another copy of the package has it
   napi_value args[3];
   size_t argc = 3;
   napi_get_cb_info(env, info, &argc, args, nullptr, nullptr);
@@ -247,12 +254,6 @@ napi_value Setup(napi_env env, napi_callback_info info) {
   for (uint32_t i = 0; i < sizeof offsets / sizeof *offsets; i++)
     napi_set_element(env, result, i, number(env, offsets[i]));
   return result;
-}
-
-Ring* ring_of(napi_env env) {
-  void* ring = nullptr;
-  napi_get_instance_data(env, &ring);
-  return static_cast<Ring*>(ring);
 }
 
 // enter(toSubmit: number): number taken | negative errno. See io_uring_enter(2).

@@ -16,6 +16,8 @@ export class ReadAll extends PoolOperation<Buffer> {
   #fd = -1
   #content: Content | undefined = undefined
   #askedBytes = 0
+  /** What the lane has admitted includes a short read already: another is no more than the one that finds the end. */
+  #readOnce = false
 
   constructor(
     path: string | Buffer,
@@ -65,8 +67,10 @@ export class ReadAll extends PoolOperation<Buffer> {
       }
       content.add(bytes)
       if (content.outgrown) this.#askAgain(0)
-      else if (bytes < this.#askedBytes) this.start()
-      else this.#askAgain(pieceBytes)
+      else if (bytes < this.#askedBytes && !this.#readOnce) {
+        this.#readOnce = true
+        this.start()
+      } else this.#askAgain(pieceBytes)
     })
   }
 
@@ -83,6 +87,8 @@ export class ReadAll extends PoolOperation<Buffer> {
   }
 
   #askAgain(bytes: number): void {
+    this.#readOnce = false
+    this.goesOn = true
     this.leave()
     this.enter(bytes)
   }

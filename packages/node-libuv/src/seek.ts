@@ -120,7 +120,7 @@ export class File {
       const [fd, path, direct, inUse] = [this.fd, this.#path, this.#direct, this.#inUse]
       const read = new Read(fd, path, direct, buffer, position, inUse, caller, resolve, reject)
       inUse.enter('read')
-      if (buffer.byteLength > 0) return read.begin(read.pieceBytes)
+      if (buffer.byteLength > 0 || read.asker.signal?.aborted) return read.begin(read.pieceBytes)
       read.succeed(0)
       read.end()
     })

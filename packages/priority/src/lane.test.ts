@@ -659,3 +659,36 @@ test('whatever comes in whatever order, the lane starts what a simple model star
     { seed, numRuns: 1500 },
   )
 })
+
+test('an asker that throws when it is subscribed to costs nobody else their place', () => {
+  const lane = new Lane()
+  const first = Array.from({ length: 4 }, () => new Entry('background'))
+  for (const entry of first) lane.enter(entry)
+  const broken = new Entry({
+    priority: 'background',
+    onPriorityChange() {
+      throw new Error('broken')
+    },
+  })
+  expect(() => lane.enter(broken)).toThrow('broken')
+  lane.leave(broken)
+  const waiting = [new Entry('background'), new Entry('background')]
+  for (const entry of waiting) lane.enter(entry)
+  for (const entry of first) lane.leave(entry)
+  expect(waiting.map(({ started }) => started)).toEqual([1, 1])
+  expect(broken.started).toBe(0)
+})
+
+test('what has begun goes on before what has not', () => {
+  const lane = new Lane()
+  const first = Array.from({ length: 4 }, () => new Entry('background'))
+  for (const entry of first) lane.enter(entry)
+  const [later, begun] = [new Entry('background'), new Entry('background')]
+  lane.enter(later)
+  begun.goesOn = true
+  lane.enter(begun)
+  lane.leave(first[0]!)
+  expect([begun.started, later.started]).toEqual([1, 0])
+  lane.leave(first[1]!)
+  expect(later.started).toBe(1)
+})

@@ -26,6 +26,8 @@ export abstract class LaneEntry {
   bytes = 0
   /** It runs on libuv's thread pool, of which the less urgent may only have half. */
   pooled = false
+  /** It has begun: its next piece comes before what has not, or all would be open before any is done. */
+  goesOn = false
   /** Called by the lane at admission, perhaps within `enter`: hand the piece to the OS. */
   abstract start(): void
   /** `start` has thrown: the OS has nothing of this piece, and the lane has forgotten it. */
@@ -59,6 +61,14 @@ class LaneQueue {
     if (this.last === undefined) this.first = place
     else this.last.next = place
     this.last = place
+  }
+
+  unshift(place: Place): void {
+    place.previous = undefined
+    place.next = this.first
+    if (this.first === undefined) this.last = place
+    else this.first.previous = place
+    this.first = place
   }
 
   remove(place: Place): void {
@@ -129,7 +139,7 @@ export class Lane {
   /** The OS is done with the entry's piece: what waits may follow. */
   leave(entry: LaneEntry): void {
     const rank = entry.laneRank
-    if (rank === -1) return
+    if (rank === -1 || entry.place !== undefined) return
     entry.laneRank = -1
     this.#operations[rank]!--
     if (rank >= 2) {
@@ -209,12 +219,13 @@ export class Lane {
   }
 
   #wait(rank: Rank, entry: LaneEntry): void {
+    const unsubscribe = entry.asker.onPriorityChange?.(() => this.#moved(entry)) // may throw: nothing is queued yet
+    const place: Place = { entry, next: undefined, previous: undefined, unsubscribe }
     entry.laneRank = rank
-    const place: Place = { entry, next: undefined, previous: undefined, unsubscribe: undefined }
     entry.place = place
-    this.#waiting[rank].push(place)
+    if (entry.goesOn) this.#waiting[rank].unshift(place)
+    else this.#waiting[rank].push(place)
     this.#waitingCount++
-    place.unsubscribe = entry.asker.onPriorityChange?.(() => this.#moved(entry))
   }
 
   /** A raised entry goes to the tail of its new queue, and is admitted in this same call if there is room for it. */

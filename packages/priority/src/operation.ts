@@ -16,7 +16,7 @@ export abstract class Operation<T> extends LaneEntry {
   aborted = false
   readonly #resolve: (value: T) => void
   readonly #reject: (reason: unknown) => void
-  #outcome: 'open' | 'value' | 'error' = 'open'
+  #outcome: 'open' | 'value' | 'error' | 'told' = 'open'
   #result: unknown = undefined
   #heldBytes = 0
   #heldRank: Rank = 3
@@ -122,8 +122,9 @@ export abstract class Operation<T> extends LaneEntry {
     try {
       deliver(this.asker, settle, this)
     } catch (error) {
-      // An asker's own deliver has thrown: that is uncaught, and must not cost others their turn.
+      // An asker's own deliver has thrown: that is uncaught, and must cost nobody their turn or their outcome.
       process.nextTick(rethrow, error)
+      this.settle()
     }
   }
 
@@ -132,8 +133,11 @@ export abstract class Operation<T> extends LaneEntry {
 
   /** Resolves or rejects the promise. */
   settle(): void {
+    if (this.#outcome === 'told') return
     if (this.#heldBytes > 0) lane.release(this.#heldBytes, this.#heldRank)
-    if (this.#outcome === 'value') this.#resolve(this.#result as T)
+    const outcome = this.#outcome
+    this.#outcome = 'told'
+    if (outcome === 'value') this.#resolve(this.#result as T)
     else this.#reject(this.#result)
     this.delivered()
   }

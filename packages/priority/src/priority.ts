@@ -91,7 +91,9 @@ export function askerOf(caller: Caller): Asker {
     throw invalidType('caller', `a priority (${oneOf}), a task, or an object with a priority`, caller)
   }
   rankOf(caller.priority)
-  return caller instanceof AbortSignal ? signalAskerOf(caller) : caller
+  if (caller instanceof AbortSignal) return signalAskerOf(caller)
+  checkSignal(caller.signal, 'caller.signal')
+  return caller
 }
 
 /** Runs `job(context)` when the asker's turn comes. A context spares the four bare askers a closure. */

@@ -25,6 +25,8 @@ export type ReadUpTo = (
 
 /** Enough to keep an NVMe device busy; below user-blocking the lane admits fewer. */
 const readsAtOnce = 64
+/** What a result takes beside its bytes: an empty file or an error is not free. */
+const resultOverheadBytes = 1024
 
 /**
  * Many files, in the order in which they complete; a file that cannot be read is a result with an `error`.
@@ -135,7 +137,8 @@ class Reads implements AsyncIterableIterator<ReadResult, undefined, undefined> {
     try {
       while (!this.#ended && this.#hasRoom()) {
         const next = this.#source.next()
-        const step = next instanceof Promise ? await next : (next as IteratorResult<PathLike>)
+        // Without a promise no turn is lost. A thenable, or another realm's promise, is one too.
+        const step = 'then' in next ? await next : next
         if (this.#ended) break
         if (step.done) this.#ended = true
         else this.#read(step.value)
@@ -171,10 +174,10 @@ class Reads implements AsyncIterableIterator<ReadResult, undefined, undefined> {
 
   #completed(result: ReadResult, bytes: number): void {
     this.#underWay--
-    this.#meanBytes += (bytes - this.#meanBytes) / 8
+    this.#meanBytes += (bytes + resultOverheadBytes - this.#meanBytes) / 8
     if (this.#left.signal.aborted) return
     this.#results.push(result)
-    this.#resultBytes += bytes
+    this.#resultBytes += bytes + resultOverheadBytes
     this.#serve()
     void this.#pull()
   }
@@ -195,7 +198,7 @@ class Reads implements AsyncIterableIterator<ReadResult, undefined, undefined> {
     while (this.#waiters.length > 0) {
       const value = this.#results.shift()
       if (value !== undefined) {
-        this.#resultBytes -= value.bytes?.length ?? 0
+        this.#resultBytes -= (value.bytes?.length ?? 0) + resultOverheadBytes
         this.#waiters.shift()!.resolve({ done: false, value })
       } else if (this.#failure !== undefined) {
         const { reason } = this.#failure
