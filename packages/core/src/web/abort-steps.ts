@@ -1,0 +1,42 @@
+import { addAbortListener } from 'node:events'
+
+/** Has to know of an abort: the standard's "abort steps". */
+export interface AbortObserver {
+  aborted(): void
+}
+
+/**
+ * Those of one signal, behind one listener: EventTarget looks through all of its listeners for duplicates at each
+ * addition. Without one it is not listened to: Node keeps a combined signal that is.
+ */
+class AbortSteps {
+  readonly observers = new Set<AbortObserver>()
+  #listener: Disposable | undefined = undefined
+
+  add(signal: AbortSignal, observer: AbortObserver): void {
+    this.observers.add(observer)
+    // Node's own way, since a listener of the user's may call stopImmediatePropagation.
+    this.#listener ??= addAbortListener(signal, () => {
+      for (const one of this.observers) one.aborted()
+    })
+  }
+
+  delete(observer: AbortObserver): void {
+    if (!this.observers.delete(observer) || this.observers.size > 0) return
+    this.#listener?.[Symbol.dispose]()
+    this.#listener = undefined
+  }
+}
+
+const stepsOf = new WeakMap<AbortSignal, AbortSteps>()
+
+/** Tells `observer` when `signal` is aborted, those of one signal in the order of their addition. */
+export function observeAbort(signal: AbortSignal, observer: AbortObserver): void {
+  let steps = stepsOf.get(signal)
+  if (steps === undefined) stepsOf.set(signal, (steps = new AbortSteps()))
+  steps.add(signal, observer)
+}
+
+export function unobserveAbort(signal: AbortSignal, observer: AbortObserver): void {
+  stepsOf.get(signal)?.delete(observer)
+}

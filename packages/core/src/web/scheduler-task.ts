@@ -1,0 +1,89 @@
+import { type AbortObserver, observeAbort, unobserveAbort } from './abort-steps.ts'
+import type { SchedulingState } from './scheduling-state.ts'
+import type { TaskList } from './task-list.ts'
+import type { TaskQueues } from './task-queues.ts'
+import { hasFixedPriority, observePriority, type PriorityObserver, unobservePriority } from './task-signal.ts'
+import type { TaskPriority } from './webidl.ts'
+
+/**
+ * A posted callback, or the continuation of a `yield`: the standard's scheduler task and its handle in one.
+ * @see https://wicg.github.io/scheduling-apis/#sec-scheduling-tasks-definitions
+ */
+export class SchedulerTask implements AbortObserver, PriorityObserver {
+  readonly isContinuation: boolean
+  /** Enqueue order, its age: given when it is queued, after its delay. */
+  order = 0
+  /** Where it waits for its turn; undefined before and after. */
+  list: TaskList | undefined = undefined
+  previous: SchedulerTask | undefined = undefined
+  next: SchedulerTask | undefined = undefined
+
+  readonly #queues: TaskQueues
+  readonly #state: SchedulingState
+  readonly #steps: () => void
+  readonly #reject: (reason: unknown) => void
+  #dueMs: number | undefined = undefined
+
+  /** @param steps what its turn does; must not throw. `reject` is called instead if it is aborted. */
+  constructor(
+    queues: TaskQueues,
+    state: SchedulingState,
+    isContinuation: boolean,
+    steps: () => void,
+    reject: (reason: unknown) => void,
+  ) {
+    this.#queues = queues
+    this.#state = state
+    this.isContinuation = isContinuation
+    this.#steps = steps
+    this.#reject = reject
+    if (state.abortSource !== undefined) observeAbort(state.abortSource, this)
+  }
+
+  get priority(): TaskPriority {
+    const { prioritySource } = this.#state
+    return typeof prioritySource === 'string' ? prioritySource : prioritySource.priority
+  }
+
+  delay(delayMs: number): void {
+    this.#dueMs = this.#queues.delays.add(this, delayMs)
+  }
+
+  queue(): void {
+    this.#dueMs = undefined
+    const { prioritySource } = this.#state
+    if (typeof prioritySource !== 'string' && !hasFixedPriority(prioritySource)) {
+      observePriority(prioritySource, this)
+    }
+    this.#queues.queue(this)
+  }
+
+  /** Its turn has come. It can still be aborted while it runs: that is its "task complete steps". */
+  run(): void {
+    this.#leave()
+    this.#steps()
+    if (this.#state.abortSource !== undefined) unobserveAbort(this.#state.abortSource, this)
+  }
+
+  aborted(): void {
+    const signal = this.#state.abortSource!
+    unobserveAbort(signal, this)
+    this.#leave()
+    this.#reject(signal.reason)
+  }
+
+  priorityChanged(): void {
+    this.#queues.move(this)
+  }
+
+  #leave(): void {
+    if (this.#dueMs !== undefined) {
+      this.#queues.delays.remove(this, this.#dueMs)
+      this.#dueMs = undefined
+    }
+    if (this.list === undefined) return
+    this.list.remove(this)
+    const { prioritySource } = this.#state
+    if (typeof prioritySource !== 'string') unobservePriority(prioritySource, this)
+  }
+}

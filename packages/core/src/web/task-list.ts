@@ -1,0 +1,54 @@
+import type { SchedulerTask } from './scheduler-task.ts'
+
+/**
+ * Scheduler tasks of one effective priority, the oldest first. One can leave from anywhere, and one that comes from
+ * another list goes between those that are older and those that are younger.
+ *
+ *     first ─▶ 3 ⇄ 4 ⇄ 9 ⇄ 12 ◀─ last        by `order`
+ */
+export class TaskList {
+  length = 0
+  first: SchedulerTask | undefined = undefined
+  #last: SchedulerTask | undefined = undefined
+  /** Those that move together come the oldest first: the next one's place is found from here. */
+  #lastInserted: SchedulerTask | undefined = undefined
+
+  append(task: SchedulerTask): void {
+    this.#link(task, this.#last)
+  }
+
+  insert(task: SchedulerTask): void {
+    let before = this.#lastInserted ?? this.#last
+    while (before !== undefined && before.order > task.order) before = before.previous
+    let after = before === undefined ? this.first : before.next
+    while (after !== undefined && after.order < task.order) {
+      before = after
+      after = after.next
+    }
+    this.#link(task, before)
+    this.#lastInserted = task
+  }
+
+  remove(task: SchedulerTask): void {
+    const { previous, next } = task
+    if (previous === undefined) this.first = next
+    else previous.next = next
+    if (next === undefined) this.#last = previous
+    else next.previous = previous
+    if (this.#lastInserted === task) this.#lastInserted = undefined
+    task.list = task.previous = task.next = undefined
+    this.length--
+  }
+
+  #link(task: SchedulerTask, previous: SchedulerTask | undefined): void {
+    const next = previous === undefined ? this.first : previous.next
+    task.list = this
+    task.previous = previous
+    task.next = next
+    if (previous === undefined) this.first = task
+    else previous.next = task
+    if (next === undefined) this.#last = task
+    else next.previous = task
+    this.length++
+  }
+}

@@ -1,0 +1,80 @@
+/** The three priorities of the standard, by its own name for them. Kiruna's `realtime` is not one. */
+export type TaskPriority = 'user-blocking' | 'user-visible' | 'background'
+
+const taskPriorities: readonly string[] = ['user-blocking', 'user-visible', 'background']
+
+/**
+ * Converts to an enumeration value, through a string.
+ * @throws TypeError: not one of the three
+ * @see https://webidl.spec.whatwg.org/#js-enumeration
+ */
+export function toTaskPriority(value: unknown, name: string): TaskPriority {
+  if (typeof value === 'symbol') throw new TypeError(`${name} is a symbol, which is no string`)
+  const text = `${value}`
+  if (taskPriorities.includes(text)) return text as TaskPriority
+  throw new TypeError(`${name} '${text}' is not one of '${taskPriorities.join("', '")}'`)
+}
+
+/**
+ * Converts to an `[EnforceRange] unsigned long long`: whole, and exact as a double.
+ * @throws TypeError: no number, or not from 0 to 2^53 − 1
+ * @see https://webidl.spec.whatwg.org/#abstract-opdef-converttoint
+ */
+export function toUnsignedLongLong(value: unknown, name: string): number {
+  const whole = Math.trunc(+(value as number)) // + refuses a symbol and a bigint, as ToNumber does
+  if (whole >= 0 && whole <= Number.MAX_SAFE_INTEGER) return whole
+  throw new TypeError(`${name} is not a number from 0 to 2^53 − 1`)
+}
+
+/**
+ * A dictionary's members are read one by one, in the order of their names; null and undefined are an empty one.
+ * @throws TypeError: not an object
+ * @see https://webidl.spec.whatwg.org/#js-dictionary
+ */
+export function toDictionary<Members>(value: unknown, name: string): { [Name in keyof Members]?: unknown } {
+  if (value === undefined || value === null) return {}
+  if (typeof value === 'object' || typeof value === 'function') return value
+  throw new TypeError(`${name} is not an object`)
+}
+
+const getAborted = Object.getOwnPropertyDescriptor(AbortSignal.prototype, 'aborted')!.get!
+
+/**
+ * An object that implements AbortSignal: a brand check, since anything can have the prototype.
+ * @throws TypeError
+ * @see https://webidl.spec.whatwg.org/#js-interface
+ */
+export function toAbortSignal(value: unknown, name: string): AbortSignal {
+  try {
+    getAborted.call(value)
+    return value as AbortSignal
+  } catch {
+    throw new TypeError(`${name} is not an AbortSignal`)
+  }
+}
+
+/**
+ * Converts to a `sequence<AbortSignal>`.
+ * @throws TypeError: not iterable, or something in it is no AbortSignal
+ * @see https://webidl.spec.whatwg.org/#js-sequence
+ */
+export function toAbortSignals(value: unknown, name: string): AbortSignal[] {
+  const iterable = (typeof value === 'object' && value !== null) || typeof value === 'function'
+  if (!iterable || typeof (value as Iterable<unknown>)[Symbol.iterator] !== 'function') {
+    throw new TypeError(`${name} is not a sequence`)
+  }
+  return Array.from(value as Iterable<unknown>, (one, i) => toAbortSignal(one, `${name}[${i}]`))
+}
+
+/**
+ * Gives a class what an interface of the web has and a class has not: members that are enumerable, and a name for
+ * `Object.prototype.toString`.
+ * @see https://webidl.spec.whatwg.org/#interface-prototype-object
+ */
+export function exposeInterface(
+  { name, prototype }: { name: string; prototype: object },
+  members: string[],
+): void {
+  for (const member of members) Object.defineProperty(prototype, member, { enumerable: true })
+  Object.defineProperty(prototype, Symbol.toStringTag, { value: name, configurable: true })
+}
