@@ -10,6 +10,8 @@ export default defineConfig({
     exclude: [...configDefaults.exclude, ...(missing === undefined ? [] : ['packages/linux-uring/**'])],
     // Processes, not threads: tests change the working directory, raise signals and load native addons.
     pool: 'forks',
+    // It does not see when a package exports another file.
+    fsModuleCache: false,
     // Tests of buffers that nothing else references call gc().
     execArgv: ['--expose-gc'],
     testTimeout: 20_000,
