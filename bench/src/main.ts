@@ -5,6 +5,7 @@ import { runInNewContext } from 'node:vm'
 import { implementation } from '@kiruna/core/io'
 import { cachedReads } from './cached-reads.ts'
 import { frameLoop } from './frame-loop.ts'
+import { lateness } from './lateness.ts'
 import { post } from './post.ts'
 import { smallFiles } from './small-files.ts'
 
@@ -27,7 +28,7 @@ export interface Row {
   target: { rival: string; ratio: number } | { bound: number }
 }
 
-const benches: Bench[] = [post, cachedReads, smallFiles, frameLoop]
+const benches: Bench[] = [post, lateness, cachedReads, smallFiles, frameLoop]
 
 const wanted = process.argv.slice(2)
 const unknown = wanted.filter(name => !benches.some(bench => bench.name === name))

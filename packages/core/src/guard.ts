@@ -1,6 +1,9 @@
 import type { Rank } from '@kiruna/priority'
 import type { Cost } from './cost.ts'
 
+/** A tick may be late by so much: without it a gap that a job just fills would stay empty. */
+const toleratedMs = 0.1
+
 /**
  * Keeps the thread free for the next tick of `every`: a job that is expected to run beyond it is held, until the tick
  * has been, and then runs whatever it takes. So it waits for one tick at most.
@@ -35,7 +38,7 @@ export class Guard {
   }
 
   wouldHold(rank: Rank, { expectedMs }: Cost, leftMs: number): boolean {
-    return expectedMs > leftMs && leftMs <= this.#maxWaitMs && (this.#passes & (1 << rank)) === 0
+    return expectedMs > leftMs + toleratedMs && leftMs <= this.#maxWaitMs && (this.#passes & (1 << rank)) === 0
   }
 
   /** What was held may pass: there has been a tick, or there is none to wait for any more. */
