@@ -38,7 +38,9 @@ export class Guard {
   }
 
   wouldHold(rank: Rank, { expectedMs }: Cost, leftMs: number): boolean {
-    return expectedMs > leftMs + toleratedMs && leftMs <= this.#maxWaitMs && (this.#passes & (1 << rank)) === 0
+    return (
+      expectedMs > leftMs + toleratedMs && leftMs <= this.#maxWaitMs && (this.#passes & (1 << rank)) === 0
+    )
   }
 
   /** What was held may pass: there has been a tick, or there is none to wait for any more. */
