@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
-import { describe, expect, onTestFinished, test, vi } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import {
   type Clock,
   type ClockTimer,
@@ -273,7 +273,6 @@ describe('what holds the thread', () => {
     const listener = (warning: Error) => warnings.push(warning.message)
     process.on('warning', listener)
     onTestFinished(() => void process.off('warning', listener))
-    vi.stubEnv('NODE_ENV', 'test')
     const scheduler = createScheduler({ overrunMs: 20 })
     for (let i = 0; i < 2; i++) await scheduler.spawn('background', () => spin(25), { name: 'a hog' })
     await sleep(5)
