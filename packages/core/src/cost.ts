@@ -1,5 +1,5 @@
 /** Jobs from here on are looked at one by one; shorter ones are not worth a look at the clock each. */
-const longMs = 0.02
+export const longMs = 0.02
 /** So many names are remembered: those of a program, not one for each file it opens. */
 const namesKept = 1000
 

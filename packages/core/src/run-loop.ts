@@ -1,6 +1,6 @@
 import { priorities, type Rank } from '@kiruna/priority'
 import { type Clock, type ClockTimer, systemClock } from './clock.ts'
-import { type Cost, Costed, Costs, UnknownCost } from './cost.ts'
+import { type Cost, Costed, Costs, longMs, UnknownCost } from './cost.ts'
 import { DueHeap, type Sleeper } from './due-heap.ts'
 import { Guard } from './guard.ts'
 import type { Job } from './job-queue.ts'
@@ -321,7 +321,7 @@ export class RunLoop {
     const elapsedMs = nowMs - this.#lastClockMs
     const ran = this.#ranSinceClock
     const jobMs = elapsedMs / ran
-    this.#stride = jobMs > 0.02 ? 1 : Math.min(this.#stride * 2 || 1, jobMs > 0.005 ? 2 : 4)
+    this.#stride = jobMs > longMs ? 1 : Math.min(this.#stride * 2 || 1, jobMs > 0.005 ? 2 : 4)
     this.#lastClockMs = nowMs
     this.#ranSinceClock = 0
     if (ran > 0) {

@@ -40,6 +40,28 @@ function run(source: string, nodeOptions: string[] = []) {
   })
 }
 
+test('a listener that throws is an uncaught exception, and costs no job and no task anything', async () => {
+  const { code, out, err } = await run(`
+    import { createScheduler } from './default-scheduler.ts'
+    process.on('uncaughtException', error => console.log('uncaught', error.message))
+    const failing = what => () => { throw new Error(what) }
+    const scheduler = createScheduler({
+      overrunMs: 5, onOverrun: failing('overrun'), onMissedDeadline: failing('deadline'),
+    })
+    const hog = () => { for (const end = performance.now() + 10; performance.now() < end; ); return 'value' }
+    console.log(await scheduler.spawn('background', hog, { deadlineMs: 1 }))
+    scheduler.post('background', hog) // the last job of a slice
+    await new Promise(resolve => setTimeout(resolve, 30))
+    scheduler.post('background', () => console.log('goes on'))
+  `)
+  expect({ code, err }).toEqual({ code: 0, err: '' })
+  const lines = out.split('\n')
+  expect(lines).toContain('value')
+  expect(lines).toContain('goes on')
+  expect(lines).toContain('uncaught deadline')
+  expect(lines.filter(line => line === 'uncaught overrun')).toHaveLength(2)
+})
+
 describe('post', () => {
   test('the most urgent runs first, and first in, first out within a priority', async () => {
     const log: string[] = []

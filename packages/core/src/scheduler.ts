@@ -62,7 +62,7 @@ export class Scheduler {
     const { onMissedDeadline = warnOfMissedDeadline } = options
     this.loop.missedDeadline = (name, rank, lateMs) => {
       this.#missedDeadlines++
-      onMissedDeadline({ name, priority: priorities[rank]!, lateMs })
+      tell(onMissedDeadline, { name, priority: priorities[rank]!, lateMs })
     }
   }
 
@@ -165,7 +165,7 @@ export class Scheduler {
       const overrun: Overrun = { name: task?.name ?? cost.name, priority: priorities[rank]!, ms }
       if (task?.spawnedAt !== undefined) overrun.spawnedAt = task.spawnedAt
       this.loop.costs.of(overrun.name).overran = true
-      listener(overrun)
+      tell(listener, overrun)
     }
   }
 
@@ -188,6 +188,11 @@ export class Scheduler {
 /** A scheduler beside the default one: the two take turns of the event loop, and know nothing of each other. */
 export function createScheduler(options?: SchedulerOptions): Scheduler {
   return new Scheduler(options)
+}
+
+/** Not from inside the loop: what a listener throws is uncaught, and must not end a slice or leave a task open. */
+function tell<Report>(listener: (report: Report) => void, report: Report): void {
+  process.nextTick(listener, report)
 }
 
 function checkOptions(options: SchedulerOptions): void {
