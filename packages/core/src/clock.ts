@@ -1,9 +1,11 @@
-/** Where a scheduler gets its time from: Node's, or a test's own. */
+/** Where a scheduler gets its time from: Node's, or a test's own (`@kiruna/core/testing`). */
 export interface Clock {
   /** Milliseconds, monotonic. */
   now(): number
   /** Calls back once, after `ms` or a little later. */
   setTimeout(callback: () => void, ms: number): ClockTimer
+  /** Of one whose time passes only when a test says so. @internal */
+  readonly simulation?: Simulation
 }
 
 export interface ClockTimer {
@@ -11,6 +13,14 @@ export interface ClockTimer {
   ref(): unknown
   unref(): unknown
   [Symbol.dispose](): void
+}
+
+/** What real time leaves to chance. Timers of such a clock are exact: nothing spins for a deadline. */
+export interface Simulation {
+  /** Of what is due at the same time, the smaller number comes first. */
+  readonly nextOrder: () => number
+  /** After so many looks at the clock a slice ends: this clock may stand still meanwhile. */
+  readonly looksASlice: () => number
 }
 
 export const systemClock: Clock = {

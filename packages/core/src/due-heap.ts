@@ -2,14 +2,18 @@
 export interface Due {
   /** On the loop's clock. */
   readonly dueMs: number
-  /** @internal its place in the heap, −1 outside */
-  place: number
   /** @internal which of those that are due at the same time comes first */
   order?: number
 }
 
+/** Such as knows its place in the heap, −1 outside. */
+export interface Placed extends Due {
+  /** @internal */
+  place: number
+}
+
 /** What waits for a time: `wake` queues what follows. */
-export interface Sleeper extends Due {
+export interface Sleeper extends Placed {
   wake(): void
 }
 
@@ -17,13 +21,12 @@ export interface Sleeper extends Due {
  * Entries with a time, the earliest first: a binary heap in which each knows its place, so that one can leave. Those
  * that are due at the same time come in the order of `nextOrder`, by default that of their arrival.
  */
-export class DueHeap<Entry extends Due> {
+export class DueHeap<Entry extends Placed> {
   readonly #heap: Entry[] = []
   readonly #nextOrder: () => number
-  #added = 0
 
-  constructor(nextOrder?: () => number) {
-    this.#nextOrder = nextOrder ?? (() => this.#added++)
+  constructor(nextOrder = inOrder()) {
+    this.#nextOrder = nextOrder
   }
 
   get length(): number {
@@ -86,6 +89,12 @@ export class DueHeap<Entry extends Due> {
   }
 }
 
-function isBefore(a: Due, b: Due): boolean {
+/** That of arrival. */
+export function inOrder(): () => number {
+  let arrived = 0
+  return () => arrived++
+}
+
+export function isBefore(a: Due, b: Due): boolean {
   return a.dueMs < b.dueMs || (a.dueMs === b.dueMs && a.order! < b.order!)
 }

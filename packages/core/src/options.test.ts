@@ -2,63 +2,30 @@ import { once } from 'node:events'
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import {
-  type Clock,
-  type ClockTimer,
-  createScheduler,
-  type Priority,
-  type SchedulerOptions,
-} from './default-scheduler.ts'
+import { createScheduler, type Priority, type SchedulerOptions } from './default-scheduler.ts'
+import { VirtualClock } from './virtual-clock.ts'
 
 function spin(ms: number): void {
   const end = performance.now() + ms
   while (performance.now() < end);
 }
 
-/** A clock that moves when the test says so. */
-class HandClock implements Clock {
-  nowMs = 0
-  readonly #timers = new Set<{ atMs: number; callback: () => void }>()
-
-  now(): number {
-    return this.nowMs
-  }
-
-  setTimeout(callback: () => void, ms: number): ClockTimer {
-    const timer = { atMs: this.nowMs + ms, callback }
-    const timers = this.#timers
-    timers.add(timer)
-    return { hasRef: () => true, ref() {}, unref() {}, [Symbol.dispose]: () => timers.delete(timer) }
-  }
-
-  /** Moves on, and lets everything run that this makes due. */
-  async move(ms: number): Promise<void> {
-    this.nowMs += ms
-    for (const timer of this.#timers) {
-      if (timer.atMs > this.nowMs) continue
-      this.#timers.delete(timer)
-      timer.callback()
-    }
-    for (let i = 0; i < 5; i++) await turn()
-  }
-}
-
 describe('the guard', () => {
   /** A task of 4 ms chunks, and a tick each 10 ms: how late are the ticks, and how many chunks are done? */
   async function run(options: SchedulerOptions) {
-    const clock = new HandClock()
+    const clock = new VirtualClock()
     const scheduler = createScheduler({ clock, ...options })
     const late: number[] = []
     let chunks = 0
     scheduler.every(10, lateMs => late.push(lateMs))
     const task = scheduler.spawn('background', async scope => {
       for (;;) {
-        clock.nowMs += 4
+        clock.spend(4)
         chunks++
         await scope.yield()
       }
     })
-    while (late.length < 20) await clock.move(0.5)
+    while (late.length < 20) await clock.advance(0.5)
     scheduler.dispose()
     await task.catch(() => {})
     return { late: late.slice(2), chunks }
@@ -81,52 +48,52 @@ describe('the guard', () => {
   })
 
   test('holds a job past one tick at most: one that is longer than the period still runs', async () => {
-    const clock = new HandClock()
+    const clock = new VirtualClock()
     const scheduler = createScheduler({ clock })
     const log: string[] = []
     scheduler.every(10, () => log.push('tick'))
     scheduler.spawn('background', async function long(scope) {
       for (let i = 0; i < 4; i++) {
         log.push('long')
-        clock.nowMs += 25
+        clock.spend(25)
         await scope.yield()
       }
     })
-    while (log.filter(one => one === 'long').length < 4) await clock.move(1)
+    while (log.filter(one => one === 'long').length < 4) await clock.advance(1)
     scheduler.dispose()
     // Right after the tick, each time.
     expect(log.join(' ')).toMatch(/^long(( tick)+ long){3}( tick)*$/)
   })
 
   test('estimates by name: a short task is not held for a long one', async () => {
-    const clock = new HandClock()
+    const clock = new VirtualClock()
     const scheduler = createScheduler({ clock })
     let ticks = 0
     const chunk = (ms: number) => () => {
-      clock.nowMs += ms
+      clock.spend(ms)
     }
     await scheduler.spawn('background', chunk(6), { name: 'long' }) // now it is known
     scheduler.every(10, () => ticks++)
-    await clock.move(5) // 5 ms are left
+    await clock.advance(5) // 5 ms are left
     await scheduler.spawn('background', chunk(1), { name: 'short' })
     const long = scheduler.spawn('background', chunk(6), { name: 'long' })
-    await clock.move(1)
+    await clock.advance(1)
     expect(scheduler.tasks().map(({ name, state }) => `${name} ${state}`)).toEqual(['long queued'])
     expect(ticks).toBe(0)
-    await clock.move(3)
+    await clock.advance(3)
     await long
     expect(ticks).toBe(1)
     scheduler.dispose()
   })
 
   test('the end of a long task is a short job', async () => {
-    const clock = new HandClock()
+    const clock = new VirtualClock()
     const scheduler = createScheduler({ clock })
     scheduler.every(10, () => {})
     await scheduler.spawn('background', () => {
-      clock.nowMs += 6
+      clock.spend(6)
     })
-    expect(clock.nowMs).toBe(6)
+    expect(clock.now()).toBe(6)
     scheduler.dispose()
   })
 
@@ -156,16 +123,16 @@ describe('the guard', () => {
 
 describe('aging', () => {
   async function shares(options: SchedulerOptions) {
-    const clock = new HandClock()
+    const clock = new VirtualClock()
     const scheduler = createScheduler({ clock, ...options })
     const log: string[] = []
     let stop = false
     const busy = () => {
-      clock.nowMs += 1
+      clock.spend(1)
       log.push('busy')
       if (!stop) scheduler.post('user-blocking', busy)
     }
-    clock.nowMs = 1_000_000 // long after whatever a scheduler may take for the beginning
+    clock.spend(1_000_000) // long after whatever a scheduler may take for the beginning
     scheduler.post('user-blocking', busy)
     for (let i = 0; i < 3; i++) scheduler.post('background', () => log.push('background'))
     for (let i = 0; i < 60; i++) await turn()
@@ -207,7 +174,7 @@ describe('deadlines', () => {
   })
 
   test('a miss is reported and counted, and cancels nothing', async () => {
-    const clock = new HandClock()
+    const clock = new VirtualClock()
     const missed: unknown[] = []
     const scheduler = createScheduler({ clock, onMissedDeadline: one => missed.push(one) })
     const inTime = scheduler.spawn('user-visible', scope => scope.sleep(5), { deadlineMs: 10 })
@@ -215,7 +182,7 @@ describe('deadlines', () => {
       name: 'late',
       deadlineMs: 10,
     })
-    for (let i = 0; i < 8; i++) await clock.move(i === 0 ? 0 : 5)
+    for (let i = 0; i < 8; i++) await clock.advance(i === 0 ? 0 : 5)
     await inTime
     expect(await late).toBe('value')
     expect(missed).toEqual([{ name: 'late', priority: 'background', lateMs: 20 }])

@@ -1,11 +1,11 @@
 import type { Priority } from '@kiruna/priority'
 import { Cost } from './cost.ts'
-import { type Due, DueHeap } from './due-heap.ts'
+import { DueHeap, type Placed } from './due-heap.ts'
 import { type Job, JobQueue } from './job-queue.ts'
 import { Lateness } from './lateness.ts'
 
 /** A job of a task that has a deadline. */
-interface DueJob extends Due {
+interface DueJob extends Placed {
   readonly job: Job
   readonly context: unknown
   readonly queuedMs: number

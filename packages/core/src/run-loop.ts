@@ -1,7 +1,7 @@
 import { priorities, type Rank } from '@kiruna/priority'
 import { type Clock, type ClockTimer, systemClock } from './clock.ts'
 import { type Cost, Costed, Costs, longMs, UnknownCost } from './cost.ts'
-import { DueHeap, type Sleeper } from './due-heap.ts'
+import { DueHeap, inOrder, isBefore, type Sleeper } from './due-heap.ts'
 import { Guard } from './guard.ts'
 import type { Job } from './job-queue.ts'
 import { drainMicrotasks } from './microtasks.ts'
@@ -40,8 +40,6 @@ export interface RunLoopOptions {
   guard?: boolean
   /** But not for longer than this; 20. */
   guardMaxWaitMs?: number
-  /** @internal of what is due at the same time, whose turn is first: for tests */
-  nextOrder?: () => number
 }
 
 /**
@@ -77,6 +75,7 @@ export class RunLoop {
   readonly #agingMs: number
   readonly #guard: Guard | undefined
   readonly #sleepers: DueHeap<Sleeper>
+  readonly #nextOrder: () => number
   /** Bit r is set while queues[r] has a job. */
   #ready = 0
   /** Bit r: in this turn one of them is measured already. */
@@ -90,7 +89,7 @@ export class RunLoop {
 
   /** When the slice under way, or the last one, has had its share. */
   #sliceEndMs = 0
-  #looks = 0
+  #looksLeft = 0
   #turnStartMs = 0
   #lastTickMs = 0
   /** Rung from another thread: the event loop should have its turn. */
@@ -108,13 +107,14 @@ export class RunLoop {
   #rank: Rank = 3
 
   constructor(options: RunLoopOptions = {}) {
-    const { clock = systemClock, budgetMs = 1, agingMs = Number.POSITIVE_INFINITY, nextOrder } = options
+    const { clock = systemClock, budgetMs = 1, agingMs = Number.POSITIVE_INFINITY } = options
     const { guard = true, guardMaxWaitMs = 20 } = options
     this.clock = clock
     this.#budgetMs = budgetMs
     this.#agingMs = agingMs
     this.#guard = guard ? new Guard(guardMaxWaitMs) : undefined
-    this.#sleepers = new DueHeap(nextOrder)
+    this.#nextOrder = clock.simulation?.nextOrder ?? inOrder()
+    this.#sleepers = new DueHeap(this.#nextOrder)
   }
 
   /**
@@ -157,7 +157,8 @@ export class RunLoop {
   shouldYield(rank: Rank): boolean {
     if ((this.#ready & ((1 << rank) - 1)) !== 0 || this.#isRung()) return true
     const nowMs = this.clock.now()
-    return nowMs >= this.#sliceEndMs || (this.tickers.length > 0 && nowMs >= this.tickers[0]!.dueMs)
+    if (nowMs >= this.#sliceEndMs || --this.#looksLeft <= 0) return true
+    return this.tickers.length > 0 && nowMs >= this.tickers[0]!.dueMs
   }
 
   /** Nothing as urgent waits, and the slice has budget left: giving way would change nothing. */
@@ -182,8 +183,9 @@ export class RunLoop {
   }
 
   addTicker(ticker: Ticker): void {
+    ticker.order = this.#nextOrder()
     let at = this.tickers.length
-    while (at > 0 && this.tickers[at - 1]!.dueMs > ticker.dueMs) at--
+    while (at > 0 && isBefore(ticker, this.tickers[at - 1]!)) at--
     this.tickers.splice(at, 0, ticker)
     // The slice under way does not know this deadline yet: it looks before its next job.
     if (this.#running) this.#stride = 0
@@ -256,7 +258,7 @@ export class RunLoop {
   #open(nowMs: number, turnStartMs: number): void {
     this.#running = true
     this.#sliceEndMs = turnStartMs + this.#budgetMs
-    this.#looks = 0
+    this.#looksLeft = this.clock.simulation?.looksASlice() ?? looksASlice
     this.#stride = 0 // look at the deadlines first
     this.#ranSinceClock = 0
     this.#lastClockMs = nowMs
@@ -274,7 +276,7 @@ export class RunLoop {
         this.#fire(ticker, nowMs)
         return true
       }
-      if (nowMs >= this.#sliceEndMs || ++this.#looks === looksASlice || this.#isRung()) return false
+      if (nowMs >= this.#sliceEndMs || --this.#looksLeft <= 0 || this.#isRung()) return false
     }
     const ready = this.#ready & ranks
     if (ready === 0) return false
@@ -388,9 +390,10 @@ export class RunLoop {
    */
   #armTimer(): void {
     const tickMs = this.tickers[0]?.dueMs ?? Number.POSITIVE_INFINITY
-    const spins = this.tickers.some(one => one.keepsAlive)
+    const ticks = this.tickers.some(one => one.keepsAlive)
+    const spins = ticks && this.clock.simulation === undefined
     const wakesMs = Math.min(spins ? tickMs - 1 : tickMs, this.#sleepers.nextMs)
-    const keepsAlive = spins || this.#sleepers.length > 0 || this.#guard?.isHolding === true
+    const keepsAlive = ticks || this.#sleepers.length > 0 || this.#guard?.isHolding === true
     const timer = this.#timer
     if (timer !== undefined && wakesMs === this.#timerWakesMs && timer.hasRef() === keepsAlive) return
     timer?.[Symbol.dispose]()

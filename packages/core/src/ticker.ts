@@ -6,6 +6,8 @@ import type { RunLoop } from './run-loop.ts'
 export class Ticker implements Disposable {
   /** @internal the next point of its grid, on the loop's clock */
   dueMs: number
+  /** @internal of those that are due at the same time, which comes first */
+  order = 0
   /** @internal */
   readonly periodMs: number
   /** @internal */

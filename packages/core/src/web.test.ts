@@ -2,7 +2,8 @@ import { getEventListeners } from 'node:events'
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import { askerOf } from '@kiruna/priority'
 import { describe, expect, test } from 'vitest'
-import { createScheduler, defaultScheduler, post, replaceDefaultScheduler } from './default-scheduler.ts'
+import { post } from './default-scheduler.ts'
+import { install } from './testing.ts'
 import {
   Scheduler,
   scheduler,
@@ -17,19 +18,6 @@ const taskPriorities: TaskPriority[] = ['user-blocking', 'user-visible', 'backgr
 /** Posts a task that notes its name. */
 function noted(order: string[], name: string, options?: Parameters<Scheduler['postTask']>[1]) {
   return scheduler.postTask(() => void order.push(name), options)
-}
-
-/** Runs `test` on a default scheduler whose clock stands still, until it is set. */
-async function onStoppedClock(test: (clock: { nowMs: number }) => Promise<void>): Promise<void> {
-  const usual = defaultScheduler()
-  const stopped = { nowMs: 0 }
-  const clock = { now: () => stopped.nowMs, setTimeout: (callback: () => void) => setTimeout(callback) }
-  replaceDefaultScheduler(createScheduler({ clock }))
-  try {
-    await test(stopped)
-  } finally {
-    replaceDefaultScheduler(usual)
-  }
 }
 
 describe('postTask', () => {
@@ -145,27 +133,28 @@ describe('postTask', () => {
     expect(performance.now() - startMs).toBeGreaterThanOrEqual(4)
   })
 
-  test('what is due at the same time keeps the order of posting', () =>
-    onStoppedClock(async clock => {
+  test('what is due at the same time keeps the order of posting', async () => {
+    for (let seed = 0; seed < 10; seed++) {
+      using test = install({ seed })
       const order: string[] = []
-      const posted = [noted(order, 'longer', { delay: 2 })]
-      for (let i = 0; i < 20; i++) posted.push(noted(order, `${i}`, { delay: 1 }))
-      clock.nowMs = 2
-      await Promise.all(posted)
+      void noted(order, 'longer', { delay: 2 })
+      for (let i = 0; i < 20; i++) void noted(order, `${i}`, { delay: 1 })
+      test.spend(2)
+      await test.advance(0)
       expect(order).toEqual([...Array.from({ length: 20 }, (_, i) => `${i}`), 'longer'])
-    }))
+    }
+  })
 
-  test('a delayed task has the priority that its signal has when the delay is over', () =>
-    onStoppedClock(async clock => {
-      const order: string[] = []
-      const controller = new TaskController({ priority: 'background' })
-      const other = noted(order, 'other', { delay: 1 })
-      const delayed = noted(order, 'delayed', { signal: controller.signal, delay: 1 })
-      controller.setPriority('user-blocking')
-      clock.nowMs = 1
-      await Promise.all([other, delayed])
-      expect(order).toEqual(['delayed', 'other'])
-    }))
+  test('a delayed task has the priority that its signal has when the delay is over', async () => {
+    using test = install()
+    const order: string[] = []
+    const controller = new TaskController({ priority: 'background' })
+    void noted(order, 'other', { delay: 1 })
+    void noted(order, 'delayed', { signal: controller.signal, delay: 1 })
+    controller.setPriority('user-blocking')
+    await test.advance(1)
+    expect(order).toEqual(['delayed', 'other'])
+  })
 
   test('options are converted as WebIDL would, and a bad one rejects', async () => {
     const job = () => {}
@@ -290,21 +279,21 @@ describe('yield', () => {
     expect(order).toEqual(['continuation', 'continuation', 'other'])
   })
 
-  test('where nothing else is queued it comes before the next timer', () =>
-    onStoppedClock(async () => {
-      const order: string[] = []
-      await new Promise<void>(resolve => {
-        setTimeout(async () => {
-          await scheduler.yield()
-          order.push('continuation')
-        })
-        setTimeout(() => {
-          order.push('timer')
-          resolve()
-        })
+  test('where nothing else is queued it comes before the next timer', async () => {
+    using _ = install() // on a clock that stands still no timer of ours comes in between
+    const order: string[] = []
+    await new Promise<void>(resolve => {
+      setTimeout(async () => {
+        await scheduler.yield()
+        order.push('continuation')
       })
-      expect(order).toEqual(['continuation', 'timer'])
-    }))
+      setTimeout(() => {
+        order.push('timer')
+        resolve()
+      })
+    })
+    expect(order).toEqual(['continuation', 'timer'])
+  })
 
   test('a job of post that is as urgent and was there before comes first', async () => {
     const order: string[] = []

@@ -172,6 +172,11 @@ export class Lane {
     this.#pump()
   }
 
+  /** Nothing waits, and nothing is in flight. */
+  get isIdle(): boolean {
+    return this.#waitingCount === 0 && this.#operations.every(count => count === 0)
+  }
+
   /** Something as urgent waits already. */
   #waitsBefore(rank: Rank): boolean {
     if (this.#waitingCount === 0) return false

@@ -1,0 +1,129 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { checkInteger } from '@kiruna/priority/arguments'
+import { coded, invalidType, outOfRange } from '@kiruna/priority/error'
+import type { Clock } from './clock.ts'
+import { defaultScheduler, replaceDefaultScheduler } from './default-scheduler.ts'
+import { createScheduler, type SchedulerOptions } from './scheduler.ts'
+import { VirtualClock } from './virtual-clock.ts'
+
+export interface InstallOptions extends Omit<SchedulerOptions, 'clock'> {
+  /**
+   * Permutes what has no promised order: which of several that are due at the same time comes first, and after how many
+   * jobs the event loop has its turn. The same seed gives the same order again. Without one: the order of arrival.
+   */
+  seed?: number
+}
+
+/** The default scheduler of a test, whose time passes only when the test says so. */
+export interface Installed extends Disposable {
+  /** For schedulers of your own: `createScheduler({ clock })`. They move with this one. */
+  readonly clock: Clock
+  readonly seed: number | undefined
+  /** Milliseconds since the installation. */
+  now(): number
+  /**
+   * Lets `ms` pass: from one deadline to the next, and at each of them everything runs that it makes due, until nothing
+   * is left to do but to wait. With 0: what is ready now. Work takes no time. While reads and other operations of
+   * Kiruna's are under way, time stands still; somebody else's I/O it does not know. A task that only yields, for ever,
+   * is left behind after 20,000 looks at the clock.
+   * @throws TypeError ERR_INVALID_ARG_TYPE; RangeError ERR_OUT_OF_RANGE; Error ERR_INVALID_STATE: it is under way already
+   */
+  advance(ms: number): Promise<void>
+  /** To be called in a task or a tick, which takes `ms` longer by this: to see what it makes late. */
+  spend(ms: number): void
+  /** Cancels what still runs, and puts back the default scheduler that was there before. Idempotent. */
+  dispose(): void
+}
+
+let installed: VirtualClock | undefined
+
+/**
+ * From now on, and until disposed of, `spawn`, `post`, `every` and all else that works on the default scheduler is on a
+ * virtual clock: sleeps and ticks come when `advance` gets there, and a test of an hour takes a millisecond. Tasks that
+ * are alive already stay where they are.
+ *
+ *     using test = install()
+ *     const saved = spawn('background', async scope => { await scope.sleep(60_000); save() })
+ *     await test.advance(60_000)
+ *
+ * @throws TypeError ERR_INVALID_ARG_TYPE; RangeError ERR_OUT_OF_RANGE; Error ERR_INVALID_STATE: one is installed already
+ */
+export function install({ seed, ...options }: InstallOptions = {}): Installed {
+  if (seed !== undefined) checkInteger(seed, 'options.seed')
+  if (installed !== undefined)
+    throw coded(Error, 'ERR_INVALID_STATE', 'A test scheduler is installed already')
+  const clock = new VirtualClock(seed)
+  const usual = defaultScheduler()
+  const scheduler = createScheduler({ ...options, clock })
+  replaceDefaultScheduler(scheduler)
+  installed = clock
+  const dispose = () => {
+    if (installed !== clock) return
+    installed = undefined
+    replaceDefaultScheduler(usual)
+    scheduler.dispose()
+  }
+  return {
+    clock,
+    seed,
+    now: () => clock.now(),
+    async advance(ms) {
+      checkMs(ms)
+      await clock.advance(ms)
+    },
+    spend(ms) {
+      checkMs(ms)
+      clock.spend(ms)
+    },
+    dispose,
+    [Symbol.dispose]: dispose,
+  }
+}
+
+/** What a promise has come to: as Promise.allSettled tells it, or that it is pending. */
+export type Polled<T> = PromiseSettledResult<T> | { status: 'pending'; value?: undefined; reason?: undefined }
+
+/** Tells whether it has settled, and how, without waiting for it: once the microtasks that are due have run. */
+export async function pollOnce<T>(promise: PromiseLike<T>): Promise<Polled<Awaited<T>>> {
+  checkThenable(promise)
+  let polled: Polled<Awaited<T>> = { status: 'pending' }
+  Promise.resolve(promise).then(
+    value => (polled = { status: 'fulfilled', value: value as Awaited<T> }),
+    reason => (polled = { status: 'rejected', reason }),
+  )
+  await new Promise<void>(resolve => process.nextTick(resolve))
+  return polled
+}
+
+/**
+ * Waits for it, for `ms` at most: of the virtual clock, which it advances, if one is installed; otherwise of the real one.
+ * @throws what it rejects with; DOMException TimeoutError: it was pending still; TypeError ERR_INVALID_ARG_TYPE;
+ * RangeError ERR_OUT_OF_RANGE
+ */
+export async function awaitWithin<T>(promise: PromiseLike<T>, ms: number): Promise<Awaited<T>> {
+  checkThenable(promise)
+  checkMs(ms)
+  const result = Promise.resolve(promise)
+  let isSettled = false
+  const settle = () => void (isSettled = true)
+  const settled = result.then(settle, settle)
+  if (installed !== undefined) await installed.advance(ms, () => isSettled)
+  else {
+    const enough = new AbortController()
+    await Promise.race([settled, sleep(ms, undefined, { signal: enough.signal })])
+    enough.abort()
+  }
+  if (isSettled) return result as Promise<Awaited<T>>
+  throw new DOMException(`The promise is still pending after ${ms} ms`, 'TimeoutError')
+}
+
+/** @throws TypeError ERR_INVALID_ARG_TYPE */
+function checkThenable(promise: PromiseLike<unknown>): void {
+  if (typeof promise?.then !== 'function') throw invalidType('promise', 'a promise', promise)
+}
+
+/** @throws TypeError ERR_INVALID_ARG_TYPE, RangeError ERR_OUT_OF_RANGE */
+function checkMs(ms: number): void {
+  if (typeof ms !== 'number') throw invalidType('ms', 'a number of milliseconds', ms)
+  if (!(ms >= 0 && ms < Number.POSITIVE_INFINITY)) throw outOfRange('ms', '0 milliseconds or more', ms)
+}
