@@ -19,7 +19,7 @@ export interface ClockTimer {
 export interface Simulation {
   /** Of what is due at the same time, the smaller number comes first. */
   readonly nextOrder: () => number
-  /** After so many looks at the clock a slice ends: this clock may stand still meanwhile. */
+  /** After so many looks at the clock, 2 or more, a slice ends: this clock may stand still meanwhile. */
   readonly looksASlice: () => number
 }
 

@@ -130,5 +130,5 @@ function shuffled(seed: number): Simulation {
     return state
   }
   for (let i = 0; i < 4; i++) next()
-  return { nextOrder: next, looksASlice: () => 1 + (next() & 15) }
+  return { nextOrder: next, looksASlice: () => 2 + (next() & 15) }
 }
