@@ -21,7 +21,7 @@ export const post: Bench = {
         unit: 'ns each',
         better: 'less',
         medians: bulk,
-        target: { rival: 'setImmediate', ratio: 1.5 },
+        target: { rival: 'setImmediate', ratio: 2 },
       },
       {
         question: 'memory of a queued callback',
@@ -31,7 +31,7 @@ export const post: Bench = {
           setImmediate: await bytesEach(job => setImmediate(job)),
           kiruna: await bytesEach(job => postJob('user-visible', job)),
         },
-        target: { bound: 32 },
+        target: { bound: 24 },
       },
     ]
   },

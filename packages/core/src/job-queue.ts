@@ -10,7 +10,7 @@ class Chunk {
   readonly slots: unknown[]
 
   constructor(jobs: number) {
-    this.slots = new Array(jobs * 2).fill(undefined)
+    this.slots = new Array(jobs * 2)
   }
 }
 
@@ -27,8 +27,6 @@ export class JobQueue {
   length = 0
   /** How many have been taken. */
   taken = 0
-  /** What the job last taken is to be called with. */
-  context: unknown = undefined
   #first = new Chunk(leastJobs)
   #last = this.#first
   #head = 0
@@ -50,12 +48,11 @@ export class JobQueue {
     return this.#first.slots[this.#head + 1]
   }
 
-  /** Takes the first job and leaves its context in `context`. Only where there is one. */
+  /** Takes the first job: `nextContext` is asked before. Only where there is one. */
   take(): Job {
     if (this.#head === this.#first.slots.length) this.#advance()
     const { slots } = this.#first
     const job = slots[this.#head] as Job
-    this.context = slots[this.#head + 1]
     slots[this.#head] = slots[this.#head + 1] = undefined
     this.#head += 2
     this.taken++

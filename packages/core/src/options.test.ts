@@ -219,6 +219,19 @@ describe('what holds the thread', () => {
     expect((overruns[1] as { spawnedAt: string }).spawnedAt).toContain('options.test.ts')
   })
 
+  test('is not the task that has ended, but what awaits it', async () => {
+    const overruns: unknown[] = []
+    const scheduler = createScheduler({ onOverrun: one => overruns.push(one), overrunMs: 20 })
+    for (let i = 0; i < 2; i++) {
+      await scheduler.spawn('background', () => {}, { name: 'light' })
+      spin(30)
+      await turn()
+    }
+    await turn()
+    const overrun = { name: 'what awaits light', priority: 'background', ms: expect.any(Number) }
+    expect(overruns).toEqual([overrun, overrun])
+  })
+
   test('is told of when it is posted, or is a tick', async () => {
     const names: string[] = []
     const scheduler = createScheduler({ onOverrun: ({ name }) => names.push(name), overrunMs: 20 })

@@ -2,7 +2,7 @@ import type { Priority } from '@kiruna/priority'
 
 /** A job has held the thread for too long: nothing else could run, whatever its priority. */
 export interface Overrun {
-  /** The task's, or `post('background')`. */
+  /** The task's, or `post('background')`, or `what awaits` the task that has just ended. */
   name: string
   priority: Priority
   ms: number

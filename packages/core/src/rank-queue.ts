@@ -26,8 +26,6 @@ export class RankQueue {
   /** With aging: since when the first has waited. */
   waitsSinceMs = 0
   length = 0
-  /** What the job last taken is to be called with. */
-  context: unknown = undefined
   readonly #jobs = new JobQueue()
   readonly #byDeadline = new DueHeap<DueJob>()
   #dueTaken = 0
@@ -69,7 +67,7 @@ export class RankQueue {
     return this.#byDeadline.length > 0 ? this.#byDeadline.first!.context : this.#jobs.nextContext()
   }
 
-  /** Takes the next job and leaves its context in `context`. Only where there is one. */
+  /** Takes the next job: `nextContext` is asked before. Only where there is one. */
   take(nowMs: number): Job {
     this.waitsSinceMs = nowMs
     this.length--
@@ -79,10 +77,7 @@ export class RankQueue {
       this.lateness.add(Math.max(0, nowMs - this.#measuredMs))
       this.#measured = -1
     }
-    const job = jobs.take()
-    this.context = jobs.context
-    jobs.context = undefined
-    return job
+    return jobs.take()
   }
 
   #takeDue(nowMs: number): Job {
@@ -90,7 +85,6 @@ export class RankQueue {
     this.#byDeadline.remove(first)
     this.#dueTaken++
     this.lateness.add(Math.max(0, nowMs - first.queuedMs))
-    this.context = first.context
     return first.job
   }
 }

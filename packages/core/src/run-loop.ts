@@ -4,6 +4,7 @@ import { type Cost, Costed, Costs, longMs, UnknownCost } from './cost.ts'
 import { DueHeap, inOrder, isBefore, type Sleeper } from './due-heap.ts'
 import { Guard } from './guard.ts'
 import type { Job } from './job-queue.ts'
+import { LinkedList } from './linked-list.ts'
 import { drainMicrotasks } from './microtasks.ts'
 import { RankQueue } from './rank-queue.ts'
 import type { TaskInfo } from './task.ts'
@@ -62,7 +63,7 @@ export class RunLoop {
   /** By the next deadline, earliest first. */
   readonly tickers: Ticker[] = []
   /** Tasks that have not ended. */
-  readonly live = new Set<Live>()
+  readonly live = new LinkedList<Live>()
   /** What the job under way was called with. */
   current: unknown = undefined
   /** Called when a job has held the thread for `overrunMs`. */
@@ -96,8 +97,9 @@ export class RunLoop {
   #doorbell: Int32Array | undefined = undefined
   #heard = 0
   /**
-   * How many jobs run between two looks at the clock, which costs as much as a small job: 1 to 4; 0: look now. If they
-   * turn out to be long after many that were short, a frame is late by as many.
+   * How many jobs run between two looks at the clock, which costs as much as a small job: 1 to 4, or to 8 where nothing
+   * ticks; 0: look now. If they turn out to be long after many that were short, a frame, or the event loop's turn, is
+   * late by as many.
    */
   #stride = 1
   #ranSinceClock = 0
@@ -282,20 +284,19 @@ export class RunLoop {
     if (ready === 0) return false
     const rank = this.#agingMs === Number.POSITIVE_INFINITY ? mostUrgent(ready) : this.#pick(ready)
     const queue = this.queues[rank]!
-    if (this.tickers.length > 0 && this.#holds(rank, queue)) return false
+    const context = (this.current = queue.nextContext())
+    const cost = costOf(context, queue)
+    if (this.tickers.length > 0 && this.#holds(rank, cost)) return false
     const job = queue.take(this.#lastClockMs)
-    const context = (this.current = queue.context)
-    queue.context = undefined // a task that has ended is not kept until the next job
     if (queue.length === 0) this.#ready &= ~(1 << rank)
-    this.#begin(costOf(context, queue), rank)
+    this.#begin(cost, rank)
     job(context as never)
     return true
   }
 
   /** The next job would run into the next tick. */
-  #holds(rank: Rank, queue: RankQueue): boolean {
-    const leftMs = this.#leftMs(this.#lastClockMs)
-    return this.#guard?.holds(rank, costOf(queue.nextContext(), queue), leftMs) === true
+  #holds(rank: Rank, cost: Cost): boolean {
+    return this.#guard?.holds(rank, cost, this.#leftMs(this.#lastClockMs)) === true
   }
 
   /** With aging: what has waited longest, if that is too long. */
@@ -323,7 +324,7 @@ export class RunLoop {
     const elapsedMs = nowMs - this.#lastClockMs
     const ran = this.#ranSinceClock
     const jobMs = elapsedMs / ran
-    this.#stride = jobMs > longMs ? 1 : Math.min(this.#stride * 2 || 1, jobMs > 0.005 ? 2 : 4)
+    this.#stride = jobMs > longMs ? 1 : Math.min(this.#stride * 2 || 1, this.#longestStride(jobMs))
     this.#lastClockMs = nowMs
     this.#ranSinceClock = 0
     if (ran > 0) {
@@ -332,6 +333,11 @@ export class RunLoop {
       if (elapsedMs >= this.overrunMs) this.overran(cost, this.#rank, elapsedMs)
     }
     return nowMs
+  }
+
+  #longestStride(jobMs: number): number {
+    if (jobMs > 0.005) return 2
+    return this.tickers.length > 0 ? 4 : 8
   }
 
   #wakeSleepers(nowMs: number): void {

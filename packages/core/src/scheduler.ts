@@ -162,9 +162,13 @@ export class Scheduler {
     this.loop.overran = (cost, rank, ms) => {
       const { current } = this.loop
       const task = current instanceof Work ? current : undefined
-      const overrun: Overrun = { name: task?.name ?? cost.name, priority: priorities[rank]!, ms }
-      if (task?.spawnedAt !== undefined) overrun.spawnedAt = task.spawnedAt
-      this.loop.costs.of(overrun.name).overran = true
+      const name = task?.name ?? cost.name
+      const isEnd = cost === this.loop.endCost
+      const overrun: Overrun = { name: isEnd ? `what awaits ${name}` : name, priority: priorities[rank]!, ms }
+      if (!isEnd) {
+        if (task?.spawnedAt !== undefined) overrun.spawnedAt = task.spawnedAt.stack!
+        this.loop.costs.of(name).overran = true
+      }
       tell(listener, overrun)
     }
   }

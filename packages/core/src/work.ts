@@ -3,7 +3,9 @@ import { checkSignal } from '@kiruna/priority/arguments'
 import { coded, invalidType, outOfRange } from '@kiruna/priority/error'
 import { follow, unfollow } from '@kiruna/priority/follow-signal'
 import { type Cost, Costed } from './cost.ts'
-import { longestTimeoutMs, type RunLoop } from './run-loop.ts'
+import { Fifo } from './fifo.ts'
+import { type Link, LinkedList } from './linked-list.ts'
+import { type Live, longestTimeoutMs, type RunLoop } from './run-loop.ts'
 import type { ChildOptions, Scope, Task, TaskInfo } from './task.ts'
 import { isRaisable, type Raisable, TaskPromise } from './task-promise.ts'
 
@@ -22,7 +24,7 @@ export class Work extends Costed implements Scope {
   readonly task: Task<unknown>
   cost: Cost
   /** Where it was spawned, if one of its name has held the thread for too long. */
-  readonly spawnedAt: string | undefined
+  readonly spawnedAt: Error | undefined
   readonly #loop: RunLoop
   readonly #spawnedMs: number
   /** Its deadline, on the loop's clock. */
@@ -41,14 +43,16 @@ export class Work extends Costed implements Scope {
   #rank: Rank
   #pauses = 0
 
-  /** Those before #first are gone: an array's shift() would move all the others, each time. */
-  #jobs: ((() => void) | undefined)[] = []
-  #first = 0
+  /** What its turns do, one after another. */
+  readonly #jobs = new Fifo<() => void>()
   /** How many turns are queued at #rank, and how many stale ones at each. */
   #queued = 0
   #stale: number[] | undefined = undefined
 
-  #children: Set<Work> | undefined = undefined
+  #children: LinkedList<Work> | undefined = undefined
+  /** Its places among its siblings, and among all that live. */
+  readonly #siblingLink: Link<Work> | undefined
+  readonly #liveLink: Link<Live>
   #listeners: Set<() => void> | undefined = undefined
   /** What ends when the task does: a timer, a listener on somebody's signal. */
   #endings: (() => void)[] | undefined = undefined
@@ -78,7 +82,7 @@ export class Work extends Costed implements Scope {
     checkSignal(signal, 'options.signal')
     this.name = name
     this.cost = loop.costs.of(name)
-    this.spawnedAt = this.cost.overran ? new Error(`'${name}' is spawned`).stack : undefined
+    this.spawnedAt = this.cost.overran ? new Error(`'${name}' is spawned`) : undefined
     this.#loop = loop
     this.#spawnedMs = loop.clock.now()
     this.#dueMs = deadlineMs === undefined ? Number.POSITIVE_INFINITY : this.#spawnedMs + deadlineMs
@@ -91,13 +95,18 @@ export class Work extends Costed implements Scope {
       this.#reject = reject
     })
     if (parent !== undefined) {
-      parent.#children ??= new Set()
-      parent.#children.add(this)
+      parent.#children ??= new LinkedList()
+      this.#siblingLink = parent.#children.add(this)
       if (parent.#stopped !== undefined) this.cancel(parent.#stopped.reason)
     }
     if (signal !== undefined) this.cancelWith(signal)
-    loop.live.add(this)
-    this.#run(delayMs > 0 ? this.sleep(delayMs) : this.#nextTurn(), work)
+    this.#liveLink = loop.live.add(this)
+    const started = delayMs > 0 ? this.sleep(delayMs) : this.#nextTurn()
+    // A reaction to a promise, so that the work has the AsyncLocalStorage context of its spawn.
+    started.then(
+      () => this.#begin(work),
+      error => this.#failed(error),
+    )
   }
 
   get priority(): Priority {
@@ -236,7 +245,7 @@ export class Work extends Costed implements Scope {
       return
     }
     this.#queued--
-    this.#takeJob()()
+    this.#jobs.shift()()
   }
 
   info(): TaskInfo {
@@ -247,24 +256,13 @@ export class Work extends Costed implements Scope {
   #state(): TaskInfo['state'] {
     if (this.#loop.current === this) return 'running'
     if (this.#isPaused()) return 'paused'
-    if (this.#jobs.length > this.#first) return 'queued'
+    if (this.#jobs.length > 0) return 'queued'
     return this.#started ? 'waiting' : 'delayed'
   }
 
   /** The reason for which the task was cancelled, if `error` is that. */
   isOwnCancellation(error: unknown): boolean {
     return this.#stopped !== undefined && this.#failure === undefined && error === this.#stopped.reason
-  }
-
-  #takeJob(): () => void {
-    const job = this.#jobs[this.#first]!
-    this.#jobs[this.#first++] = undefined
-    if (this.#first === this.#jobs.length) this.#jobs.length = this.#first = 0
-    else if (this.#first >= 64 && this.#first * 2 > this.#jobs.length) {
-      this.#jobs = this.#jobs.slice(this.#first)
-      this.#first = 0
-    }
-    return job
   }
 
   /** A turn in the queue; rejected if the task has been stopped by then. */
@@ -284,17 +282,31 @@ export class Work extends Costed implements Scope {
     this.#loop.enqueue(this.#rank, turnAt[this.#rank]!, this, this.#dueMs)
   }
 
-  /** An async function, so that the work has the AsyncLocalStorage context of its spawn. */
-  async #run(started: Promise<void>, work: (scope: Scope) => unknown): Promise<void> {
+  #begin(work: (scope: Scope) => unknown): void {
+    this.#started = true
     try {
-      await started
-      this.#started = true
-      this.#value = await work(this)
+      const result = work(this)
+      if (isThenable(result))
+        Promise.resolve(result).then(
+          value => this.#ended(value),
+          error => this.#failed(error),
+        )
+      else this.#ended(result)
     } catch (error) {
-      const stopped = this.#stopped
-      const cancelled = stopped !== undefined && (error === stopped.reason || isAbortError(error))
-      if (!cancelled) this.#fail(error)
+      this.#failed(error)
     }
+  }
+
+  #ended(value: unknown): void {
+    this.#value = value
+    this.#workEnded = true
+    this.#settleIfEnded()
+  }
+
+  #failed(error: unknown): void {
+    const stopped = this.#stopped
+    const cancelled = stopped !== undefined && (error === stopped.reason || isAbortError(error))
+    if (!cancelled) this.#fail(error)
     this.#workEnded = true
     this.#settleIfEnded()
   }
@@ -335,8 +347,12 @@ export class Work extends Costed implements Scope {
     if (this.#parent !== undefined && !this.#contained) this.#parent.#fail(error)
   }
 
+  get #hasChildren(): boolean {
+    return this.#children?.isEmpty === false
+  }
+
   #settleIfEnded(): void {
-    if (this.#workEnded && (this.#children === undefined || this.#children.size === 0)) {
+    if (this.#workEnded && !this.#hasChildren) {
       this.cost = this.#loop.endCost
       this.deliver(() => this.#settle())
     }
@@ -344,9 +360,9 @@ export class Work extends Costed implements Scope {
 
   #settle(): void {
     // A child was spawned meanwhile: the last one settles this. If it was very quick, it has already.
-    if (this.#settled || (this.#children !== undefined && this.#children.size > 0)) return
+    if (this.#settled || this.#hasChildren) return
     this.#settled = true
-    this.#loop.live.delete(this)
+    this.#loop.live.remove(this.#liveLink)
     const lateMs = this.#dueMs < Number.POSITIVE_INFINITY ? this.#loop.clock.now() - this.#dueMs : 0
     if (lateMs > 0) this.#loop.missedDeadline(this.name, this.#rank, lateMs)
     const parentHasIt = this.#parent !== undefined && !this.#contained
@@ -360,7 +376,7 @@ export class Work extends Costed implements Scope {
       this.#reject(this.#stopped.reason)
     } else this.#resolve(this.#value)
     if (this.#parent !== undefined) {
-      this.#parent.#children!.delete(this)
+      this.#parent.#children!.remove(this.#siblingLink!)
       this.#parent.#settleIfEnded()
     }
     for (const ending of this.#endings ?? []) ending()
@@ -403,12 +419,17 @@ export class Work extends Costed implements Scope {
 
   #release(): void {
     if (this.#isPaused()) return
-    while (this.#queued < this.#jobs.length - this.#first) {
+    while (this.#queued < this.#jobs.length) {
       this.#queued++
       this.#enqueue()
     }
     for (const child of this.#children ?? []) child.#release()
   }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  const mayHaveThen = (typeof value === 'object' && value !== null) || typeof value === 'function'
+  return mayHaveThen && 'then' in value
 }
 
 const goOn = Promise.resolve()
