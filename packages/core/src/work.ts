@@ -2,9 +2,9 @@ import { type Priority, priorities, type Rank, rankOf } from '@kiruna/priority'
 import { checkSignal } from '@kiruna/priority/arguments'
 import { coded, invalidType, outOfRange } from '@kiruna/priority/error'
 import { follow, unfollow } from '@kiruna/priority/follow-signal'
+import { type Link, LinkedList } from '@kiruna/priority/linked-list'
 import { type Cost, Costed } from './cost.ts'
 import { Fifo } from './fifo.ts'
-import { type Link, LinkedList } from './linked-list.ts'
 import { type Live, longestTimeoutMs, type RunLoop } from './run-loop.ts'
 import type { ChildOptions, Scope, Task, TaskInfo } from './task.ts'
 import { isRaisable, type Raisable, TaskPromise } from './task-promise.ts'
@@ -203,8 +203,8 @@ export class Work extends Costed implements Scope {
   cancelWith(signal: AbortSignal): void {
     if (signal.aborted) this.cancel(signal.reason)
     else {
-      follow(signal, this)
-      this.onEnd(() => unfollow(signal, this))
+      const link = follow(signal, this)
+      this.onEnd(() => unfollow(signal, link))
     }
   }
 
@@ -348,7 +348,7 @@ export class Work extends Costed implements Scope {
   }
 
   get #hasChildren(): boolean {
-    return this.#children?.isEmpty === false
+    return this.#children?.first !== undefined
   }
 
   #settleIfEnded(): void {

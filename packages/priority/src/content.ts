@@ -5,8 +5,8 @@ import { fileTooLarge } from './error.ts'
 const landingBytes = 32 * 1024
 /** What nearly all others fit into: to ask for the size first would cost them a turn of the event loop. */
 const guessBytes = 256 * 1024
-/** Kept for the files to come. */
-const landingsKept = 32
+/** Kept for the files to come: as many as readMany reads at once. */
+const landingsKept = 64
 /** A smaller file's bytes share a block with others': memory of its own would cost more than reading it did. */
 const smallBytes = 8 * 1024
 const blockBytes = 60 * 1024

@@ -1,10 +1,12 @@
+import { type Link, LinkedList } from './linked-list.ts'
+
 /** What a signal can end: an operation, a task. */
 export interface Abortable {
   abort(reason: unknown): void
 }
 
 interface Followers {
-  readonly all: Set<Abortable>
+  readonly all: LinkedList<Abortable>
   readonly listener: () => void
 }
 
@@ -14,24 +16,28 @@ interface Followers {
  */
 const followersOf = new WeakMap<AbortSignal, Followers>()
 
-/** Calls `one.abort` with the signal's reason when it aborts. */
-export function follow(signal: AbortSignal, one: Abortable): void {
+/** Calls `one.abort` with the signal's reason when it aborts. Returns what `unfollow` takes. */
+export function follow(signal: AbortSignal, one: Abortable): Link<Abortable> {
   let followers = followersOf.get(signal)
   if (followers === undefined) {
-    const all = new Set<Abortable>()
+    const all = new LinkedList<Abortable>()
     const listener = () => {
-      for (const one of all) one.abort(signal.reason)
+      for (let link = all.first; link !== undefined; link = all.first) {
+        all.remove(link)
+        link.item.abort(signal.reason)
+      }
     }
     followers = { all, listener }
     followersOf.set(signal, followers)
   }
-  if (followers.all.size === 0) signal.addEventListener('abort', followers.listener, { once: true })
-  followers.all.add(one)
+  if (followers.all.first === undefined) signal.addEventListener('abort', followers.listener, { once: true })
+  return followers.all.add(one)
 }
 
 /** The last one takes the listener along: Node keeps a dependent signal alive while it has one. */
-export function unfollow(signal: AbortSignal, one: Abortable): void {
-  const followers = followersOf.get(signal)
-  if (followers === undefined || !followers.all.delete(one) || followers.all.size > 0) return
-  signal.removeEventListener('abort', followers.listener)
+export function unfollow(signal: AbortSignal, link: Link<Abortable>): void {
+  const { list } = link
+  list?.remove(link)
+  if (list !== undefined && list.first === undefined)
+    signal.removeEventListener('abort', followersOf.get(signal)!.listener)
 }

@@ -1,3 +1,4 @@
+import { type Link, LinkedList } from './linked-list.ts'
 import { type Asker, type Rank, rankOf, shared } from './priority.ts'
 
 /** A transfer below user-blocking is cut into pieces of at most this, each admitted by itself. */
@@ -38,45 +39,9 @@ export abstract class LaneEntry {
   /** @internal the rank it waits or was admitted with, −1 outside the lane */
   laneRank: Rank | -1 = -1
   /** @internal where it waits, if it does */
-  place: Place | undefined = undefined
-}
-
-/** An entry in a queue. */
-interface Place {
-  readonly entry: LaneEntry
-  next: Place | undefined
-  previous: Place | undefined
-  /** Ends the subscription to its asker's priority. */
-  unsubscribe: (() => void) | undefined
-}
-
-/** A doubly linked list of waiting entries: first in, first out, and any one can leave. */
-class LaneQueue {
-  first: Place | undefined = undefined
-  last: Place | undefined = undefined
-
-  push(place: Place): void {
-    place.next = undefined
-    place.previous = this.last
-    if (this.last === undefined) this.first = place
-    else this.last.next = place
-    this.last = place
-  }
-
-  unshift(place: Place): void {
-    place.previous = undefined
-    place.next = this.first
-    if (this.first === undefined) this.last = place
-    else this.first.previous = place
-    this.first = place
-  }
-
-  remove(place: Place): void {
-    if (place.previous === undefined) this.first = place.next
-    else place.previous.next = place.next
-    if (place.next === undefined) this.last = place.previous
-    else place.next.previous = place.previous
-  }
+  place: Link<LaneEntry> | undefined = undefined
+  /** @internal ends the subscription to its asker's priority */
+  unsubscribe: (() => void) | undefined = undefined
 }
 
 export interface LaneOptions {
@@ -103,7 +68,7 @@ export class Lane {
   depth = shallowDepth
   readonly #now: () => number
   readonly #poolThreads: number
-  readonly #waiting = [new LaneQueue(), new LaneQueue(), new LaneQueue(), new LaneQueue()] as const
+  readonly #waiting = [queue(), queue(), queue(), queue()] as const
   #waitingCount = 0
   /** In flight, by rank at admission. */
   readonly #operations = [0, 0, 0, 0]
@@ -224,12 +189,9 @@ export class Lane {
   }
 
   #wait(rank: Rank, entry: LaneEntry): void {
-    const unsubscribe = entry.asker.onPriorityChange?.(() => this.#moved(entry)) // may throw: nothing is queued yet
-    const place: Place = { entry, next: undefined, previous: undefined, unsubscribe }
+    entry.unsubscribe = entry.asker.onPriorityChange?.(() => this.#moved(entry)) // may throw: nothing is queued yet
     entry.laneRank = rank
-    entry.place = place
-    if (entry.goesOn) this.#waiting[rank].unshift(place)
-    else this.#waiting[rank].push(place)
+    entry.place = entry.goesOn ? this.#waiting[rank].addFirst(entry) : this.#waiting[rank].add(entry)
     this.#waitingCount++
   }
 
@@ -239,16 +201,16 @@ export class Lane {
     if (entry.place === undefined || rank === entry.laneRank) return
     this.#waiting[entry.laneRank as Rank].remove(entry.place)
     entry.laneRank = rank
-    this.#waiting[rank].push(entry.place)
+    entry.place = this.#waiting[rank].add(entry)
     this.#pump()
   }
 
   #stopWaiting(entry: LaneEntry): void {
-    const place = entry.place!
-    this.#waiting[entry.laneRank as Rank].remove(place)
+    this.#waiting[entry.laneRank as Rank].remove(entry.place!)
     this.#waitingCount--
     entry.place = undefined
-    place.unsubscribe?.()
+    entry.unsubscribe?.()
+    entry.unsubscribe = undefined
   }
 
   /** Starts what may start, most urgent first. */
@@ -270,7 +232,7 @@ export class Lane {
   /** Who may start now. One that must wait is never overtaken by what came later or is less urgent. */
   #next(): LaneEntry | undefined {
     const waiting = this.#waiting
-    const entry = (waiting[0].first ?? waiting[1].first ?? waiting[2].first ?? waiting[3].first)?.entry
+    const entry = (waiting[0].first ?? waiting[1].first ?? waiting[2].first ?? waiting[3].first)?.item
     return entry !== undefined && this.#admits(entry.laneRank as Rank, entry) ? entry : undefined
   }
 }
@@ -330,6 +292,10 @@ class Climb {
 
 /** The lane of this thread: one for every implementation in it. */
 export const lane: Lane = (shared.lane ??= new Lane()) as Lane
+
+function queue(): LinkedList<LaneEntry> {
+  return new LinkedList()
+}
 
 /** @see https://docs.libuv.org/en/v1.x/threadpool.html */
 function poolThreadsFromEnvironment(): number {

@@ -1,5 +1,6 @@
-import { follow, unfollow } from './follow-signal.ts'
+import { type Abortable, follow, unfollow } from './follow-signal.ts'
 import { LaneEntry, lane, pieceBytes, urgentPieceBytes } from './lane.ts'
+import type { Link } from './linked-list.ts'
 import { type Asker, askerOf, type Caller, deliver, type Rank, rankOf } from './priority.ts'
 
 /**
@@ -20,6 +21,7 @@ export abstract class Operation<T> extends LaneEntry {
   #result: unknown = undefined
   #heldBytes = 0
   #heldRank: Rank = 3
+  #following: Link<Abortable> | undefined = undefined
 
   /** @throws what `askerOf` throws */
   constructor(caller: Caller, resolve: (value: T) => void, reject: (reason: unknown) => void) {
@@ -48,7 +50,7 @@ export abstract class Operation<T> extends LaneEntry {
         this.end()
         return
       }
-      follow(signal, this)
+      this.#following = follow(signal, this)
     }
     this.enter(bytes)
   }
@@ -143,8 +145,7 @@ export abstract class Operation<T> extends LaneEntry {
   }
 
   #decided(): void {
-    const signal = this.asker.signal
-    if (signal !== undefined) unfollow(signal, this)
+    if (this.#following !== undefined) unfollow(this.asker.signal!, this.#following)
     this.handOver()
   }
 }
