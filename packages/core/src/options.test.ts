@@ -3,6 +3,7 @@ import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { createScheduler, type Priority, type SchedulerOptions } from './default-scheduler.ts'
+import { ring } from './doorbell.ts'
 import { VirtualClock } from './virtual-clock.ts'
 
 function spin(ms: number): void {
@@ -366,6 +367,51 @@ describe('the doorbell', () => {
     expect(yields).toBeGreaterThan(0)
     expect(yields).toBeLessThan(50)
     await worker.terminate()
+  })
+
+  test('rung during a job, lets the event loop have its turn after that job', async () => {
+    const scheduler = createScheduler({ budgetMs: 10_000 })
+    const { doorbell } = scheduler
+    for (let before = 0; before < 12; before++) {
+      const log: string[] = []
+      for (let i = 0; i < before; i++) scheduler.post('background', () => {})
+      scheduler.post('background', () => {
+        ring(doorbell)
+        setImmediate(() => log.push('turn'))
+      })
+      scheduler.post('background', () => log.push('next job'))
+      await new Promise<void>(resolve => scheduler.post('background', resolve))
+      expect(log, `after ${before} jobs`).toEqual(['turn', 'next job'])
+    }
+  })
+
+  test('rung just before the jobs begin, lets the event loop have its turn before them', async () => {
+    const scheduler = createScheduler({ budgetMs: 10_000 })
+    const { doorbell } = scheduler
+    const log: string[] = []
+    setImmediate(() => {
+      ring(doorbell)
+      setImmediate(() => log.push('turn'))
+    })
+    scheduler.post('background', () => log.push('one'))
+    scheduler.post('background', () => log.push('two'))
+    await new Promise<void>(resolve => scheduler.post('background', resolve))
+    expect(log).toEqual(['turn', 'one', 'two'])
+  })
+
+  test('rung all the time, lets a job run in every second turn', async () => {
+    const scheduler = createScheduler()
+    const { doorbell } = scheduler
+    let ran = 0
+    const job = () => {
+      if (++ran < 100) scheduler.post('background', job)
+    }
+    scheduler.post('background', job)
+    for (let turns = 0; ran < 100 && turns < 210; turns++) {
+      await turn()
+      ring(doorbell)
+    }
+    expect(ran).toBe(100)
   })
 })
 

@@ -95,7 +95,10 @@ export class RunLoop {
   #lastTickMs = 0
   /** Rung from another thread: the event loop should have its turn. */
   #doorbell: Int32Array | undefined = undefined
+  /** What it was when the event loop last got its turn: what has been rung since may have come too late for that. */
   #heard = 0
+  /** It may be rung all the time: between two slices that it ends one job at least runs. */
+  #ranSinceRung = true
   /**
    * How many jobs run between two looks at the clock, which costs as much as a small job: 1 to 4, or to 8 where nothing
    * ticks; 0: look now. If they turn out to be long after many that were short, a frame, or the event loop's turn, is
@@ -184,6 +187,11 @@ export class RunLoop {
     return this.#doorbell !== undefined && Atomics.load(this.#doorbell, 0) !== this.#heard
   }
 
+  /** The event loop gets its turn. */
+  #hear(): void {
+    if (this.#doorbell !== undefined) this.#heard = Atomics.load(this.#doorbell, 0)
+  }
+
   addTicker(ticker: Ticker): void {
     ticker.order = this.#nextOrder()
     let at = this.tickers.length
@@ -233,6 +241,7 @@ export class RunLoop {
     try {
       while (this.#step(0b1111)) drainMicrotasks()
     } finally {
+      this.#hear()
       this.#close()
     }
   }
@@ -265,12 +274,11 @@ export class RunLoop {
     this.#ranSinceClock = 0
     this.#lastClockMs = nowMs
     this.#measured = 0
-    if (this.#doorbell !== undefined) this.#heard = Atomics.load(this.#doorbell, 0)
   }
 
   /** Runs a ticker that is due, or else the most urgent job. Returns false when the slice is over. */
   #step(ranks: number): boolean {
-    if (this.#ranSinceClock >= this.#stride) {
+    if (this.#ranSinceClock >= this.#stride || this.#isRung()) {
       const nowMs = this.#lookAtClock()
       if (this.#sleepers.length > 0) this.#wakeSleepers(nowMs)
       const ticker = this.tickers[0]
@@ -278,7 +286,11 @@ export class RunLoop {
         this.#fire(ticker, nowMs)
         return true
       }
-      if (nowMs >= this.#sliceEndMs || --this.#looksLeft <= 0 || this.#isRung()) return false
+      if (nowMs >= this.#sliceEndMs || --this.#looksLeft <= 0) return false
+      if (this.#isRung() && this.#ranSinceRung) {
+        this.#ranSinceRung = false
+        return false
+      }
     }
     const ready = this.#ready & ranks
     if (ready === 0) return false
@@ -315,6 +327,7 @@ export class RunLoop {
     this.#cost = cost
     this.#rank = rank
     this.#ranSinceClock++
+    this.#ranSinceRung = true
     if (cost.isWorthALook) this.#stride = 0
   }
 
@@ -370,7 +383,10 @@ export class RunLoop {
       try {
         if (goesOn) goesOn = this.#step(0b1111)
       } finally {
-        if (left === 0) this.#close()
+        if (left === 0) {
+          this.#hear()
+          this.#close()
+        }
       }
     }
     for (let i = 1; i < left; i++) setImmediate(step)
