@@ -248,6 +248,21 @@ describe('every', () => {
     expect(atMs - startMs).toBeGreaterThanOrEqual(20)
   })
 
+  test('waiting for a tick takes few turns of the event loop: each makes garbage', async () => {
+    const turns = () => performance.nodeTiming.uvMetricsInfo.loopCount
+    const { every } = methods(createScheduler())
+    const before = turns()
+    await new Promise<void>(resolve => {
+      let ticks = 0
+      const ticker = every(10, () => {
+        if (++ticks < 20) return
+        ticker.stop()
+        resolve()
+      })
+    })
+    expect((turns() - before) / 20).toBeLessThan(70) // a millisecond of them would be several hundreds
+  })
+
   test('the grid is kept: no tick is early, and lateness does not add up', async () => {
     const periodMs = 4.3
     const ticks: { atMs: number; lateMs: number; missedTicks: number }[] = []
