@@ -5,15 +5,17 @@ import { runInNewContext } from 'node:vm'
 import { implementation } from '@kiruna/core/io'
 import { cachedReads } from './cached-reads.ts'
 import { frameLoop } from './frame-loop.ts'
-import { lateness } from './lateness.ts'
+import { lateness } from './lateness/lateness.ts'
 import { post } from './post.ts'
 import { smallFiles } from './small-files.ts'
+import { printTable, type Table } from './table.ts'
+import { throughput } from './throughput.ts'
 
 /** One question, and the rivals that answer it. */
 export interface Bench {
   /** What it is called on the command line. */
   name: string
-  run(): Promise<Row[]>
+  run(): Promise<(Row | Table)[]>
 }
 
 /** One answer: the same work by Node's own API and by Kiruna, and how many times better Kiruna has to be. */
@@ -28,10 +30,12 @@ export interface Row {
   target: { rival: string; ratio: number } | { bound: number }
 }
 
-const benches: Bench[] = [post, lateness, cachedReads, smallFiles, frameLoop]
+const benches: Bench[] = [post, throughput, ...lateness, cachedReads, smallFiles, frameLoop]
 
 const wanted = process.argv.slice(2)
-const unknown = wanted.filter(name => !benches.some(bench => bench.name === name))
+/** `lateness` stands for lateness-a to lateness-e. */
+const isOf = (bench: Bench, name: string) => bench.name === name || bench.name.startsWith(`${name}-`)
+const unknown = wanted.filter(name => !benches.some(bench => isOf(bench, name)))
 if (unknown.length > 0) {
   console.error(
     `There is no bench ${unknown.join(', ')}. There are: ${benches.map(bench => bench.name).join(', ')}`,
@@ -49,8 +53,11 @@ console.log(
 console.log(`I/O by ${name}${reason === undefined ? '' : ` (${reason})`}`)
 console.log(`${stolenTime()}\n`)
 for (const bench of benches) {
-  if (wanted.length > 0 && !wanted.includes(bench.name)) continue
-  for (const row of await bench.run()) print(bench.name, row)
+  if (wanted.length > 0 && !wanted.some(name => isOf(bench, name))) continue
+  for (const answer of await bench.run()) {
+    if ('columns' in answer) printTable(bench.name, answer)
+    else print(bench.name, answer)
+  }
 }
 
 /** What a loop that does nothing else misses of its time: no latency here can be better than that. */
