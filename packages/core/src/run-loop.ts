@@ -437,8 +437,7 @@ export class RunLoop {
 
   /** Not for ever: a test's clock stands still. */
   #spin(untilMs: number): void {
-    for (let looks = 0; looks < 200 && this.clock.now() < untilMs && !this.#isRung(); looks++)
-      for (let i = 0; i < 1000; i++);
+    for (let looks = 0; looks < 2000 && this.clock.now() < untilMs && !this.#isRung(); looks++);
   }
 
   readonly #timeUp = (): void => {
