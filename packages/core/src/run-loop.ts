@@ -1,6 +1,8 @@
 import { priorities, type Rank } from '@kiruna/priority'
 import { LinkedList } from '@kiruna/priority/linked-list'
-import { type Clock, type ClockTimer, systemClock } from './clock.ts'
+import { Alarm } from './alarm.ts'
+import { Bell } from './bell.ts'
+import { type Clock, systemClock } from './clock.ts'
 import { type Cost, Costed, Costs, longMs, UnknownCost } from './cost.ts'
 import { DueHeap, inOrder, isBefore, type Sleeper } from './due-heap.ts'
 import { Guard } from './guard.ts'
@@ -16,8 +18,6 @@ const spinMs = 1.1
 const spinTurnMs = 0.05
 /** Slices in ticks that follow one another so closely share one budget. */
 const sameTurnMs = 0.1
-/** What a timer of Node's takes: 24.8 days. */
-export const longestTimeoutMs = 2 ** 31 - 1
 /** And also after so many looks at the clock: a test's clock stands still. */
 const looksASlice = 4096
 /** Without `drainMicrotasks` so many jobs at most are in one batch of immediates. */
@@ -64,6 +64,8 @@ export class RunLoop {
   readonly queues = priorities.map(priority => new RankQueue(priority))
   /** By the next deadline, earliest first. */
   readonly tickers: Ticker[] = []
+  /** Rung from another thread. */
+  readonly bell = new Bell()
   /** Tasks that have not ended. */
   readonly live = new LinkedList<Live>()
   /** What the job under way was called with. */
@@ -86,8 +88,7 @@ export class RunLoop {
 
   #running = false
   #immediate: NodeJS.Immediate | undefined = undefined
-  #timer: ClockTimer | undefined = undefined
-  #timerWakesMs = 0
+  readonly #alarm: Alarm
   #tickArmed = false
 
   /** When the slice under way, or the last one, has had its share. */
@@ -95,11 +96,7 @@ export class RunLoop {
   #looksLeft = 0
   #turnStartMs = 0
   #lastTickMs = 0
-  /** Rung from another thread: the event loop should have its turn. */
-  #doorbell: Int32Array | undefined = undefined
-  /** What it was when the event loop last got its turn: what has been rung since may have come too late for that. */
-  #heard = 0
-  /** It may be rung all the time: between two slices that it ends one job at least runs. */
+  /** The bell may ring all the time: between two slices that it ends one job at least runs. */
   #ranSinceRung = true
   /**
    * How many jobs run between two looks at the clock, which costs as much as a small job: 1 to 4, or to 8 where nothing
@@ -122,6 +119,9 @@ export class RunLoop {
     this.#guard = guard ? new Guard(guardMaxWaitMs) : undefined
     this.#nextOrder = clock.simulation?.nextOrder ?? inOrder()
     this.#sleepers = new DueHeap(this.#nextOrder)
+    this.#alarm = new Alarm(clock, () => {
+      if (this.#immediate === undefined && !this.#running) this.#arm()
+    })
   }
 
   /**
@@ -162,7 +162,7 @@ export class RunLoop {
 
   /** Something of this rank should give way: a deadline, something more urgent, or the event loop. */
   shouldYield(rank: Rank): boolean {
-    if ((this.#ready & ((1 << rank) - 1)) !== 0 || this.#isRung()) return true
+    if ((this.#ready & ((1 << rank) - 1)) !== 0 || this.bell.isRung) return true
     const nowMs = this.clock.now()
     if (nowMs >= this.#sliceEndMs || --this.#looksLeft <= 0) return true
     return this.tickers.length > 0 && nowMs >= this.tickers[0]!.dueMs
@@ -180,20 +180,6 @@ export class RunLoop {
     return this.tickers.length === 0 ? Number.POSITIVE_INFINITY : this.tickers[0]!.dueMs - nowMs
   }
 
-  get doorbell(): Int32Array {
-    this.#doorbell ??= new Int32Array(new SharedArrayBuffer(4))
-    return this.#doorbell
-  }
-
-  #isRung(): boolean {
-    return this.#doorbell !== undefined && Atomics.load(this.#doorbell, 0) !== this.#heard
-  }
-
-  /** The event loop gets its turn. */
-  #hear(): void {
-    if (this.#doorbell !== undefined) this.#heard = Atomics.load(this.#doorbell, 0)
-  }
-
   addTicker(ticker: Ticker): void {
     ticker.order = this.#nextOrder()
     let at = this.tickers.length
@@ -201,7 +187,7 @@ export class RunLoop {
     this.tickers.splice(at, 0, ticker)
     // The slice under way does not know this deadline yet: it looks before its next job.
     if (this.#running) this.#stride = 0
-    else this.#armTimer()
+    else this.#setAlarm()
   }
 
   removeTicker(ticker: Ticker): void {
@@ -214,17 +200,17 @@ export class RunLoop {
 
   addSleeper(sleeper: Sleeper): void {
     this.#sleepers.add(sleeper)
-    if (!this.#running) this.#armTimer()
+    if (!this.#running) this.#setAlarm()
   }
 
   removeSleeper(sleeper: Sleeper): void {
     this.#sleepers.remove(sleeper)
-    if (!this.#running) this.#armTimer()
+    if (!this.#running) this.#setAlarm()
   }
 
   /** A ticker's wish to keep the process alive has changed. */
   keepAliveChanged(): void {
-    if (!this.#running) this.#armTimer()
+    if (!this.#running) this.#setAlarm()
   }
 
   #arm(): void {
@@ -243,7 +229,7 @@ export class RunLoop {
     try {
       while (this.#step(0b1111)) drainMicrotasks()
     } finally {
-      this.#hear()
+      this.bell.hear()
       this.#close()
     }
   }
@@ -280,7 +266,7 @@ export class RunLoop {
 
   /** Runs a ticker that is due, or else the most urgent job. Returns false when the slice is over. */
   #step(ranks: number): boolean {
-    if (this.#ranSinceClock >= this.#stride || this.#isRung()) {
+    if (this.#ranSinceClock >= this.#stride || this.bell.isRung) {
       const nowMs = this.#lookAtClock()
       if (this.#sleepers.length > 0) this.#wakeSleepers(nowMs)
       const ticker = this.tickers[0]
@@ -289,7 +275,7 @@ export class RunLoop {
         return true
       }
       if (nowMs >= this.#sliceEndMs || --this.#looksLeft <= 0) return false
-      if (this.#isRung() && this.#ranSinceRung) {
+      if (this.bell.isRung && this.#ranSinceRung) {
         this.#ranSinceRung = false
         return false
       }
@@ -386,7 +372,7 @@ export class RunLoop {
         if (goesOn) goesOn = this.#step(0b1111)
       } finally {
         if (left === 0) {
-          this.#hear()
+          this.bell.hear()
           this.#close()
         }
       }
@@ -404,7 +390,7 @@ export class RunLoop {
 
   #rearm(): void {
     if (this.#ready !== 0 && this.#immediate === undefined && !this.#guard?.isHolding) this.#arm()
-    this.#armTimer()
+    this.#setAlarm()
   }
 
   /**
@@ -412,37 +398,31 @@ export class RunLoop {
    * Tickers that do not keep the process alive have the timer only: nothing would hold the loop from blocking.
    * Nothing spins for a sleeper.
    */
-  #armTimer(): void {
+  #setAlarm(): void {
     const tickMs = this.tickers[0]?.dueMs ?? Number.POSITIVE_INFINITY
     const ticks = this.tickers.some(one => one.keepsAlive)
     const spins = ticks && this.clock.simulation === undefined
     const wakesMs = Math.min(spins ? tickMs - 1 : tickMs, this.#sleepers.nextMs)
     const keepsAlive = ticks || this.#sleepers.length > 0 || this.#guard?.isHolding === true
-    const timer = this.#timer
-    if (timer !== undefined && wakesMs === this.#timerWakesMs && timer.hasRef() === keepsAlive) return
-    timer?.[Symbol.dispose]()
-    this.#timer = undefined
-    this.#timerWakesMs = wakesMs
-    if (wakesMs === Number.POSITIVE_INFINITY) return
-    const nowMs = this.clock.now()
-    if (wakesMs <= nowMs || (spins && tickMs - nowMs <= spinMs)) {
-      if (this.#immediate !== undefined) return
-      this.#arm()
-      if (this.#sleepers.nextMs > nowMs) this.#spin(Math.min(tickMs, nowMs + spinTurnMs))
+    if (this.#alarm.isSet(wakesMs, keepsAlive)) return
+    if (wakesMs === Number.POSITIVE_INFINITY) {
+      this.#alarm.clear()
       return
     }
-    this.#timer = this.clock.setTimeout(this.#timeUp, Math.min(wakesMs - nowMs, longestTimeoutMs))
-    if (!keepsAlive) this.#timer.unref()
+    const nowMs = this.clock.now()
+    if (wakesMs > nowMs && !(spins && tickMs - nowMs <= spinMs)) {
+      this.#alarm.set(wakesMs, nowMs, keepsAlive)
+      return
+    }
+    this.#alarm.clear()
+    if (this.#immediate !== undefined) return
+    this.#arm()
+    if (this.#sleepers.nextMs > nowMs) this.#spin(Math.min(tickMs, nowMs + spinTurnMs))
   }
 
   /** Not for ever: a test's clock stands still. */
   #spin(untilMs: number): void {
-    for (let looks = 0; looks < 2000 && this.clock.now() < untilMs && !this.#isRung(); looks++);
-  }
-
-  readonly #timeUp = (): void => {
-    this.#timer = undefined
-    if (this.#immediate === undefined && !this.#running) this.#arm()
+    for (let looks = 0; looks < 2000 && this.clock.now() < untilMs && !this.bell.isRung; looks++);
   }
 }
 

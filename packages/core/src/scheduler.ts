@@ -119,7 +119,7 @@ export class Scheduler {
 
   /** Another thread rings it with `ring` of `@kiruna/core/doorbell`: `shouldYield()` is then true, until the event loop had its turn. */
   get doorbell(): SharedArrayBuffer {
-    return this.loop.doorbell.buffer as SharedArrayBuffer
+    return this.loop.bell.memory
   }
 
   /** Counters and percentiles, for a status line or a report. */
