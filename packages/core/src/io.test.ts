@@ -1,9 +1,9 @@
-import { execFile } from 'node:child_process'
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { run } from './run-module.test-support.ts'
 
 const packages = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -16,29 +16,9 @@ beforeAll(() => {
 })
 afterAll(() => rmSync(folder, { recursive: true }))
 
-interface Result {
-  code: unknown
-  out: string
-  err: string
-}
-
-/** Runs a module in a process of its own, as a user of `@kiruna/core` would whose packages are in `cwd`. */
-function run(
-  source: string,
-  env: Record<string, string> = {},
-  cwd = join(packages, 'core'),
-): Promise<Result> {
-  // NODE_PATH: pnpm's way into the workspace, from anywhere.
-  const { NODE_OPTIONS: _, NODE_PATH: __, KIRUNA_IO: ___, ...inherited } = process.env
-  return new Promise(resolve => {
-    execFile(
-      process.execPath,
-      ['--input-type=module', '-e', source],
-      { cwd, env: { ...inherited, NODE_ENV: 'production', FILE: path, ...env }, timeout: 15_000 },
-      (error, out, err) => resolve({ code: error === null ? 0 : (error.code ?? error.signal), out, err }),
-    )
-  })
-}
+/** As a user of `@kiruna/core` would whose packages are in `cwd`. */
+const asUser = (source: string, env: Record<string, string> = {}, cwd = join(packages, 'core')) =>
+  run(source, cwd, { FILE: path, ...env })
 
 const header = `
   import { post, spawn } from '@kiruna/core'
@@ -48,7 +28,7 @@ const header = `
 
 /** What the module prints, line by line; it must end well and warn of nothing. */
 async function lines(source: string, env?: Record<string, string>): Promise<string[]> {
-  const { code, out, err } = await run(header + source, env)
+  const { code, out, err } = await asUser(header + source, env)
   expect({ code, err }).toEqual({ code: 0, err: '' })
   return out.split('\n').slice(0, -1)
 }
@@ -78,7 +58,7 @@ describe('which implementation', () => {
   })
 
   test('another KIRUNA_IO is an error that says what it may be', async () => {
-    const { code, err } = await run(header + say, { KIRUNA_IO: 'iouring' })
+    const { code, err } = await asUser(header + say, { KIRUNA_IO: 'iouring' })
     expect(code).toBe(1)
     expect(err).toContain('ERR_INVALID_ARG_VALUE')
     expect(err).toContain('KIRUNA_IO')
@@ -108,7 +88,7 @@ describe('which implementation', () => {
 
     test('linux-uring is not installed: libuv, and it says so', async () => {
       const root = install(['core', 'priority', 'node-libuv'], [])
-      const { code, out, err } = await run(header + say, {}, root)
+      const { code, out, err } = await asUser(header + say, {}, root)
       expect({ code, err }).toEqual({ code: 0, err: '' })
       const [answer, content] = out.split('\n')
       expect(JSON.parse(answer!)).toEqual({ name: 'libuv', reason: '@kiruna/linux-uring is not installed' })
@@ -122,7 +102,7 @@ describe('which implementation', () => {
         recursive: true,
         dereference: true,
       })
-      const { code, out, err } = await run(header + say, {}, root)
+      const { code, out, err } = await asUser(header + say, {}, root)
       expect({ code, err }).toEqual({ code: 0, err: '' })
       const [answer, content] = out.split('\n')
       const { name, reason } = JSON.parse(answer!)
@@ -135,7 +115,7 @@ describe('which implementation', () => {
       const root = install(['core', 'priority', 'node-libuv', 'linux-uring'], [])
       const ring = join(root, 'node_modules/@kiruna/linux-uring/dist/uring.js')
       writeFileSync(ring, `export function ring() { throw new Error('broken') }`)
-      const { code, err } = await run(header + say, {}, root)
+      const { code, err } = await asUser(header + say, {}, root)
       expect(code).toBe(1)
       expect(err).toContain('broken')
     })
@@ -144,7 +124,7 @@ describe('which implementation', () => {
       const root = install(['core', 'priority', 'node-libuv', 'linux-uring'], [])
       const ring = join(root, 'node_modules/@kiruna/linux-uring/dist/uring.js')
       writeFileSync(ring, `import 'missing-package'\nexport function ring() {}`)
-      const { code, err } = await run(header + say, {}, root)
+      const { code, err } = await asUser(header + say, {}, root)
       expect(code).toBe(1)
       expect(err).toContain('missing-package')
     })
@@ -152,7 +132,7 @@ describe('which implementation', () => {
     test('core works from a folder in which nothing else is', async () => {
       const root = install(['core', 'priority'], [])
       mkdirSync(join(root, 'elsewhere'))
-      const { code, out } = await run(
+      const { code, out } = await asUser(
         `import { post } from '@kiruna/core'\npost('background', () => console.log('ran'))`,
         {},
         join(root, 'elsewhere'),

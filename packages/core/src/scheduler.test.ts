@@ -1,15 +1,14 @@
-import { execFile } from 'node:child_process'
 import { getEventListeners, once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { type AddressInfo, connect as connectSocket, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { createScheduler, every, type Priority, post, type Scheduler } from './default-scheduler.ts'
+import { runModule } from './run-module.test-support.ts'
 
 const priorities: Priority[] = ['realtime', 'user-blocking', 'user-visible', 'background']
 
@@ -25,23 +24,8 @@ function spin(ms: number): void {
   while (performance.now() < end);
 }
 
-/** Runs a module of its own, in a process of its own. */
-function run(source: string, nodeOptions: string[] = []) {
-  const header = `import { every, post, spawn } from './default-scheduler.ts'\n`
-  const cwd = fileURLToPath(new URL('.', import.meta.url))
-  const { NODE_OPTIONS: _, ...env } = process.env
-  return new Promise<{ code: unknown; out: string; err: string }>(resolve => {
-    execFile(
-      process.execPath,
-      [...nodeOptions, '--input-type=module', '-e', header + source],
-      { cwd, env, timeout: 15_000 },
-      (error, out, err) => resolve({ code: error === null ? 0 : (error.code ?? error.signal), out, err }),
-    )
-  })
-}
-
 test('a listener that throws is an uncaught exception, and costs no job and no task anything', async () => {
-  const { code, out, err } = await run(`
+  const { code, out, err } = await runModule(`
     import { createScheduler } from './default-scheduler.ts'
     process.on('uncaughtException', error => console.log('uncaught', error.message))
     const failing = what => () => { throw new Error(what) }
@@ -420,7 +404,7 @@ describe('every', () => {
 
 describe('what keeps the process alive', () => {
   test('an idle scheduler does not', async () => {
-    const { code, out } = await run(`
+    const { code, out } = await runModule(`
       post('background', () => console.log('ran'))
       spawn('background', () => console.log('task'))
       process.on('exit', () => console.log('end'))`)
@@ -428,14 +412,14 @@ describe('what keeps the process alive', () => {
   })
 
   test('an imported scheduler holds no handle', async () => {
-    const { out } = await run(
+    const { out } = await runModule(
       `console.log(process.getActiveResourcesInfo().filter(kind => !/Pipe|TTY/.test(kind)).length)`,
     )
     expect(out).toBe('0\n')
   })
 
   test('every does, until it is stopped', async () => {
-    const { code, out } = await run(`
+    const { code, out } = await runModule(`
       let ticks = 0
       const ticker = every(5, () => {
         if (++ticks === 20) ticker.stop()
@@ -445,7 +429,7 @@ describe('what keeps the process alive', () => {
   })
 
   test('an unref’d one does not', async () => {
-    const { code, out } = await run(`
+    const { code, out } = await runModule(`
       every(100_000, () => {}).unref()
       every(100_001, () => {}).unref()
       process.on('exit', () => console.log('end'))`)
@@ -453,7 +437,7 @@ describe('what keeps the process alive', () => {
   })
 
   test('an unref’d one ticks as long as something else keeps it alive', async () => {
-    const { code, out } = await run(`
+    const { code, out } = await runModule(`
       let ticks = 0
       const ticker = every(5, () => ticks++).unref()
       const alive = setInterval(() => {
@@ -464,7 +448,7 @@ describe('what keeps the process alive', () => {
   })
 
   test('one that is ref’d again does', async () => {
-    const { code, out } = await run(`
+    const { code, out } = await runModule(`
       const ticker = every(50, () => {
         console.log('tick')
         ticker.unref()
@@ -474,7 +458,7 @@ describe('what keeps the process alive', () => {
   })
 
   test('one behind an unref’d one does', async () => {
-    const { code, out } = await run(`
+    const { code, out } = await runModule(`
       every(20, () => {}).unref()
       const ticker = every(60, () => {
         console.log('tick')
@@ -484,7 +468,7 @@ describe('what keeps the process alive', () => {
   })
 
   test('one that is stopped while an unref’d one is due earlier does not', async () => {
-    const { code, out } = await run(`
+    const { code, out } = await runModule(`
       every(100_000, () => {}).unref()
       every(200_000, () => {}).stop()
       process.on('exit', () => console.log('end'))`)
@@ -492,7 +476,7 @@ describe('what keeps the process alive', () => {
   })
 
   test('an abort, and a stop within a tick, let it end', async () => {
-    const { code, out } = await run(`
+    const { code, out } = await runModule(`
       const controller = new AbortController()
       every(100_000, () => {}, { signal: controller.signal })
       const ticker = every(5, () => {
@@ -504,7 +488,7 @@ describe('what keeps the process alive', () => {
   })
 
   test('a job that ends the process ends it', async () => {
-    const { code, out } = await run(`
+    const { code, out } = await runModule(`
       post('realtime', () => process.exit(7))
       post('realtime', () => console.log('never'))`)
     expect({ code, out }).toEqual({ code: 7, out: '' })
@@ -516,7 +500,7 @@ describe.each([
   ['in batches of immediates, where process._tickCallback would warn', ['--pending-deprecation']],
 ])('%s', (_how, nodeOptions) => {
   async function lines(source: string): Promise<string[]> {
-    const { code, out, err } = await run(source, nodeOptions)
+    const { code, out, err } = await runModule(source, nodeOptions)
     expect({ code, err }).toEqual({ code: 0, err: '' }) // no warning either
     return out.split('\n').slice(0, -1)
   }
@@ -659,7 +643,7 @@ describe.each([
 })
 
 test('an uncaught exception ends a process that does not handle it', async () => {
-  const { code, out, err } = await run(`
+  const { code, out, err } = await runModule(`
     post('realtime', () => { throw new Error('fatal') })
     post('realtime', () => console.log('never'))`)
   expect(code).toBe(1)

@@ -1,8 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { execFile } from 'node:child_process'
 import { getEventListeners, once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
@@ -15,6 +13,7 @@ import {
   spawn,
   type Task,
 } from './default-scheduler.ts'
+import { runModule } from './run-module.test-support.ts'
 
 const { gc } = globalThis as unknown as { gc(): void }
 const priorities: Priority[] = ['realtime', 'user-blocking', 'user-visible', 'background']
@@ -47,21 +46,6 @@ const outcome = (promise: Promise<unknown>) =>
     value => ({ value }),
     error => ({ error }),
   )
-
-/** Runs a module of its own, in a process of its own. */
-function run(source: string, nodeOptions: string[] = []) {
-  const header = `import { every, post, spawn } from './default-scheduler.ts'\n`
-  const cwd = fileURLToPath(new URL('.', import.meta.url))
-  const { NODE_OPTIONS: _, ...env } = process.env
-  return new Promise<{ code: unknown; out: string; err: string }>(resolve => {
-    execFile(
-      process.execPath,
-      [...nodeOptions, '--input-type=module', '-e', header + source],
-      { cwd, env, timeout: 15_000 },
-      (error, out, err) => resolve({ code: error === null ? 0 : (error.code ?? error.signal), out, err }),
-    )
-  })
-}
 
 describe('a task', () => {
   test('never starts inside spawn, nor in the same tick', async () => {
@@ -1409,7 +1393,7 @@ describe('cancellation', () => {
   })
 
   test('a listener that throws does not stop it', async () => {
-    const { out } = await run(`
+    const { out } = await runModule(`
       process.on('uncaughtException', error => console.log('uncaught', error.message))
       const task = spawn('background', scope => {
         scope.signal.addEventListener('abort', () => { throw new Error('listener') })
@@ -1491,7 +1475,7 @@ describe('sleep', () => {
   })
 
   test('that is cancelled leaves no timer: the process ends', async () => {
-    const { code, out } = await run(`
+    const { code, out } = await runModule(`
       const asleep = spawn('background', scope => scope.sleep(100_000))
       const delayed = spawn('background', () => {}, { delayMs: 100_000 })
       post('background', () => { asleep.cancel(); delayed.cancel() })
@@ -1500,7 +1484,7 @@ describe('sleep', () => {
   })
 
   test('keeps the process alive; a paused task does not', async () => {
-    const { code, out } = await run(`
+    const { code, out } = await runModule(`
       spawn('background', async scope => { await scope.sleep(30); console.log('slept') })
       spawn('background', () => console.log('never')).pause()
       process.on('exit', () => console.log('end'))`)
@@ -1514,7 +1498,7 @@ describe.each([
 ])('an unhandled rejection, %s', (_how, nodeOptions) => {
   /** What the process calls unhandled: the message and the task's name. */
   async function unhandled(source: string): Promise<string[]> {
-    const { code, out, err } = await run(
+    const { code, out, err } = await runModule(
       `process.on('unhandledRejection', error =>
          console.log(error instanceof Error ? error.message + ' in ' + error.task : 'not an error: ' + error))
        process.on('rejectionHandled', () => console.log('handled later'))
@@ -1526,7 +1510,7 @@ describe.each([
   }
 
   test('is a failure that nobody observes: it ends the process, and shows the task’s name', async () => {
-    const { code, err } = await run(
+    const { code, err } = await runModule(
       `spawn('background', () => { throw new Error('failed') }, { name: 'index the folder' })`,
       nodeOptions,
     )
