@@ -11,8 +11,8 @@ const bufferBytes = 32 * 1024
 /** The same frame, user and indexer, each with its priority. */
 export async function kiruna(run: Run): Promise<void> {
   const frame = every(run.frames.periodMs, () => run.frame()) // realtime
-  const user = spawn('user-blocking', scope => useFiles(run, scope))
-  await spawn('background', scope => indexFolder(run, scope))
+  const user = spawn('user-blocking', scope => useFiles(run, scope), { name: 'user' })
+  await spawn('background', scope => indexFolder(run, scope), { name: 'index' })
   frame.stop()
   await user
 }
