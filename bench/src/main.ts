@@ -7,6 +7,7 @@ import { cachedReads } from './cached-reads.ts'
 import { frameLoop } from './frame-loop.ts'
 import { lateness } from './lateness/lateness.ts'
 import { post } from './post.ts'
+import { foregroundUnderScan } from './scan/foreground-under-scan.ts'
 import { smallFiles } from './small-files.ts'
 import { printTable, type Table } from './table.ts'
 import { throughput } from './throughput.ts'
@@ -30,7 +31,15 @@ export interface Row {
   target: { rival: string; ratio: number } | { bound: number }
 }
 
-const benches: Bench[] = [post, throughput, ...lateness, cachedReads, smallFiles, frameLoop]
+const benches: Bench[] = [
+  post,
+  throughput,
+  ...lateness,
+  cachedReads,
+  smallFiles,
+  foregroundUnderScan,
+  frameLoop,
+]
 
 const wanted = process.argv.slice(2)
 /** `lateness` stands for lateness-a to lateness-e. */
