@@ -3,10 +3,10 @@ import { cpus, release } from 'node:os'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { implementation } from '@kiruna/core/io'
-import { cachedReads } from './cached-reads.ts'
 import { frameLoop } from './frame-loop.ts'
 import { lateness } from './lateness/lateness.ts'
 import { post } from './post.ts'
+import { reads } from './reads/reads.ts'
 import { foregroundUnderScan } from './scan/foreground-under-scan.ts'
 import { smallFiles } from './small-files.ts'
 import { printTable, type Table } from './table.ts'
@@ -31,15 +31,7 @@ export interface Row {
   target: { rival: string; ratio: number } | { bound: number }
 }
 
-const benches: Bench[] = [
-  post,
-  throughput,
-  ...lateness,
-  cachedReads,
-  smallFiles,
-  foregroundUnderScan,
-  frameLoop,
-]
+const benches: Bench[] = [post, throughput, ...lateness, ...reads, smallFiles, foregroundUnderScan, frameLoop]
 
 const wanted = process.argv.slice(2)
 /** `lateness` stands for lateness-a to lateness-e. */

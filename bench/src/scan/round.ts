@@ -1,9 +1,10 @@
 // One round of one rival, in a process of its own: round.ts <rival> <file> <background> <foreground ms> <seconds>
 // Prints what it has measured as JSON.
-import { close, constants, fstatSync, openSync, read, readSync } from 'node:fs'
+import { close, constants, fstatSync, openSync, read } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Priority } from '@kiruna/core'
 import { seek } from '@kiruna/core/io'
+import { aligned } from '../aligned.ts'
 
 const blockBytes = 256 * 1024
 const pageBytes = 4096
@@ -15,8 +16,8 @@ const [rival, path, readers, periodMs, seconds, direct] = process.argv.slice(2) 
 const flags = constants.O_RDONLY | (direct === 'direct' ? constants.O_DIRECT : 0)
 const probe = openSync(path, flags)
 const { scan, foreground, sizeBytes } = rival === 'node' ? byNode() : await byKiruna()
-const page = aligned(pageBytes)
-const buffers = Array.from({ length: Number(readers) }, () => aligned(blockBytes))
+const page = aligned(pageBytes, probe)
+const buffers = Array.from({ length: Number(readers) }, () => aligned(blockBytes, probe))
 
 const blocks = Math.floor(sizeBytes / blockBytes)
 const latencies: number[] = []
@@ -63,17 +64,4 @@ async function byKiruna(): Promise<{ scan: Read; foreground: Read; sizeBytes: nu
   const { size: sizeBytes } = await file.stat('user-blocking')
   if (rival === 'unbounded') return { scan: at('user-blocking'), foreground: at('user-blocking'), sizeBytes }
   return { scan: at('background'), foreground: at('realtime'), sizeBytes }
-}
-
-/** O_DIRECT takes only memory that begins at a block: where that is, it tells itself. */
-function aligned(bytes: number): Uint8Array {
-  const memory = new ArrayBuffer(bytes + pageBytes)
-  for (let start = 0; ; start += 16) {
-    try {
-      readSync(probe, new Uint8Array(memory, start), 0, pageBytes, 0)
-      return new Uint8Array(memory, start, bytes)
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EINVAL' || start > pageBytes) throw error
-    }
-  }
 }
