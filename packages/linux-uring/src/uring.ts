@@ -5,11 +5,13 @@ import { loadNative, type Native, unavailable } from './native.ts'
 import type { RingOperation } from './ring-operation.ts'
 
 // linux/io_uring.h
+const IORING_OP_POLL_ADD = 6
 const IORING_OP_ASYNC_CANCEL = 14
 const IORING_OP_OPENAT = 18
 const IORING_OP_CLOSE = 19
 const IORING_OP_STATX = 21
 const IORING_OP_READ = 22
+const IORING_OP_WRITE = 23
 const IOSQE_ASYNC = 1 << 4
 
 // linux/fcntl.h, linux/stat.h
@@ -36,7 +38,7 @@ const ownedFdLimit = 2 * pageBytes * 8
  * which costs a turn of the event loop: so the first of a batch that are urgent are not, up to so much together.
  */
 const inlineBytes = 256 * 1024
-const largeReadBytes = 64 * 1024
+export const largeReadBytes = 64 * 1024
 /** Completions within enter, and what follows on them, may go on so long before the event loop has its turn. */
 const turnMs = 0.25
 
@@ -145,6 +147,63 @@ export class Ring {
     words[sqe + 5] = address / 2 ** 32
     words[sqe + 6] = lengthBytes
     this.#flushSoon(operation.laneRank as Rank)
+  }
+
+  /**
+   * Completes when `fd` is ready for `events`, or hangs up. Cancelled, it has taken nothing from anybody.
+   * @see io_uring_prep_poll_add(3), poll(2)
+   */
+  poll(fd: number, events: number, operation: AnyOperation): void {
+    const sqe = this.#stage(IORING_OP_POLL_ADD, fd, operation)
+    this.#staged[sqe + 7] = events
+    this.#flushSoon(rankOf(operation.asker.priority))
+  }
+
+  /**
+   * Reads from `fd` where it stands: its file position, or what a pipe holds.
+   * @param flags RWF_NOWAIT: EAGAIN instead of waiting; EOPNOTSUPP where the file has no such thing
+   * @param isPunted a thread of the kernel does it, at once
+   * @see io_uring_prep_read(3) with an offset of −1, preadv2(2)
+   */
+  readOn(
+    fd: number,
+    address: number,
+    lengthBytes: number,
+    flags: number,
+    isPunted: boolean,
+    operation: AnyOperation,
+  ): void {
+    const sqe = this.#stage(IORING_OP_READ | (isPunted ? IOSQE_ASYNC << 8 : 0), fd, operation)
+    const words = this.#staged
+    words[sqe + 2] = words[sqe + 3] = 0xffff_ffff
+    words[sqe + 4] = address
+    words[sqe + 5] = address / 2 ** 32
+    words[sqe + 6] = lengthBytes
+    words[sqe + 7] = flags
+    this.#flushSoon(rankOf(operation.asker.priority))
+  }
+
+  /**
+   * Writes to `fd` where it stands: its file position, its end with O_APPEND, or a pipe.
+   * @param flags as for `readOn`
+   * @see io_uring_prep_write(3) with an offset of −1, pwritev2(2)
+   */
+  writeOn(
+    fd: number,
+    address: number,
+    lengthBytes: number,
+    flags: number,
+    isPunted: boolean,
+    operation: AnyOperation,
+  ): void {
+    const sqe = this.#stage(IORING_OP_WRITE | (isPunted ? IOSQE_ASYNC << 8 : 0), fd, operation)
+    const words = this.#staged
+    words[sqe + 2] = words[sqe + 3] = 0xffff_ffff
+    words[sqe + 4] = address
+    words[sqe + 5] = address / 2 ** 32
+    words[sqe + 6] = lengthBytes
+    words[sqe + 7] = flags
+    this.#flushSoon(rankOf(operation.asker.priority))
   }
 
   /**
