@@ -18,7 +18,7 @@ export function pattern(lengthBytes: number, seed = 0): Buffer {
 }
 
 /** Writes a file into the test's folder. */
-export function file({ folder }: Test, name: string, content: string | Uint8Array): string {
+export function file({ folder }: Pick<Test, 'folder'>, name: string, content: string | Uint8Array): string {
   const path = join(folder, name)
   writeFileSync(path, content)
   return path
