@@ -163,6 +163,49 @@ describe.each([
     expect(out).toEqual(['jobs end', 'background goes on'])
   })
 
+  test('a stream goes on at its priority as well, and writes what it reads', async () => {
+    const out = await lines(
+      `
+      import { stream } from '@kiruna/core/io'
+      const log = []
+      const task = spawn('background', async scope => {
+        const end = performance.now() + 300
+        const job = () => { if (performance.now() < end) post('user-visible', job); else log.push('jobs end') }
+        job()
+        await using copy = stream.write(path + ' copy', scope)
+        for await (const bytes of stream.read(path, scope)) await copy.write(bytes)
+        log.push('goes on')
+      })
+      await task
+      log.push(await stream.all(path + ' copy', 'user-blocking'))
+      console.log(log.join(', '))`,
+      env,
+    )
+    expect(out).toEqual(['jobs end, goes on, content'])
+  })
+
+  test('a cancelled task’s stream is rejected with its reason, and the next program gets the bytes', async () => {
+    const out = await lines(
+      `
+      import { spawnSync } from 'node:child_process'
+      import fs from 'node:fs'
+      import { stream } from '@kiruna/core/io'
+      const fifo = path + ' fifo ' + implementation().name
+      spawnSync('mkfifo', [fifo])
+      const fd = fs.openSync(fifo, fs.constants.O_RDWR)
+      const task = spawn('background', async scope => {
+        for await (const _ of stream.read(fd, scope)) throw new Error('nothing was written')
+      })
+      setTimeout(() => task.cancel('enough'), 20)
+      await task.catch(reason => console.log(reason))
+      fs.writeSync(fd, 'bytes')
+      const buffer = Buffer.alloc(10)
+      console.log(String(buffer.subarray(0, fs.readSync(fd, buffer))))`,
+      env,
+    )
+    expect(out).toEqual(['enough', 'bytes'])
+  })
+
   test('an urgent one does not wait for those jobs', async () => {
     const out = await lines(
       `

@@ -1,10 +1,14 @@
 import { createRequire } from 'node:module'
-import * as libuv from '@kiruna/node-libuv/seek'
+import * as libuvSeek from '@kiruna/node-libuv/seek'
+import * as libuvStream from '@kiruna/node-libuv/stream'
 import { invalidValue } from '@kiruna/priority/error'
 import './default-scheduler.ts' // a bare priority goes on at that priority
 
 /** The seek personality: files at offsets. */
-export type Seek = typeof libuv
+export type Seek = typeof libuvSeek
+
+/** The stream personality: what comes in order, of a length unknown. */
+export type Stream = typeof libuvStream
 
 /** What does the I/O here, and where it is not the OS's own, why not. */
 export interface Implementation {
@@ -12,9 +16,15 @@ export interface Implementation {
   reason?: string
 }
 
-/** What linux-uring exports beside `seek`, to know whether it works here. */
+/** What linux-uring exports beside `seek` and `stream`, to know whether it works here. */
 interface UringModule {
   ring(): unknown
+}
+
+interface Selected {
+  seek: Seek
+  stream: Stream
+  implementation: Implementation
 }
 
 const require = createRequire(import.meta.url)
@@ -23,12 +33,15 @@ const selected = select()
 /** Files at offsets, by the OS's preferred API. */
 export const seek: Seek = selected.seek
 
+/** Pipes, FIFOs, terminals, devices, and files in order, by the OS's preferred API. */
+export const stream: Stream = selected.stream
+
 /** Which implementation this process has, and why not the better one: `{ name: 'libuv', reason: 'KIRUNA_IO=libuv' }`. */
 export function implementation(): Implementation {
   return { ...selected.implementation }
 }
 
-function select(): { seek: Seek; implementation: Implementation } {
+function select(): Selected {
   const forced = process.env.KIRUNA_IO || undefined
   if (forced !== undefined && forced !== 'libuv') {
     throw invalidValue('KIRUNA_IO', "must be 'libuv' or unset", forced)
@@ -37,7 +50,11 @@ function select(): { seek: Seek; implementation: Implementation } {
   if (process.platform !== 'linux') return fallBack(`there is no package for ${process.platform} yet`)
   try {
     ;(require('@kiruna/linux-uring/uring') as UringModule).ring()
-    return { seek: require('@kiruna/linux-uring/seek') as Seek, implementation: { name: 'io_uring' } }
+    return {
+      seek: require('@kiruna/linux-uring/seek') as Seek,
+      stream: require('@kiruna/linux-uring/stream') as Stream,
+      implementation: { name: 'io_uring' },
+    }
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
     if (code === 'ERR_KIRUNA_UNAVAILABLE') return fallBack(message)
@@ -46,6 +63,6 @@ function select(): { seek: Seek; implementation: Implementation } {
   }
 }
 
-function fallBack(reason: string): { seek: Seek; implementation: Implementation } {
-  return { seek: libuv, implementation: { name: 'libuv', reason } }
+function fallBack(reason: string): Selected {
+  return { seek: libuvSeek, stream: libuvStream, implementation: { name: 'libuv', reason } }
 }
