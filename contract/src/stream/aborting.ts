@@ -54,6 +54,24 @@ export const aborting: StreamContract[] = [
     },
   },
   {
+    name: 'an abort in the same moment as the bytes leaves them where they are',
+    async run(stream, test) {
+      const { readFd, writeFd, readNow, close } = pipe(test)
+      const controller = new AbortController()
+      const iterator = stream.read(readFd, { priority: 'background', signal: controller.signal })
+      writeSync(writeFd, 'first')
+      assert.equal(await text(iterator), 'first')
+      const next = rejection(iterator.next())
+      await turns(10) // it waits
+      writeSync(writeFd, 'bytes')
+      controller.abort('enough')
+      assert.equal(await next, 'enough')
+      await turns(5)
+      assert.equal(readNow(), 'bytes')
+      close()
+    },
+  },
+  {
     name: 'an abort that races the bytes loses none',
     async run(stream, test) {
       const { readFd, writeFd, closeWriter, close } = pipe(test)

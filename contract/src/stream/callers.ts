@@ -106,6 +106,28 @@ export const callers: StreamContract[] = [
     },
   },
   {
+    name: 'an abort rejects what has not begun in the same moment, when its caller says so',
+    async run(stream, test) {
+      const { writeFd, close } = pipe(test)
+      const controller = new AbortController()
+      const jobs: (() => void)[] = []
+      const asker = {
+        priority: 'user-visible' as const,
+        signal: controller.signal,
+        deliver: (job: () => void) => void jobs.push(job),
+      }
+      const out = stream.write(writeFd, asker)
+      const writes = [pattern(1_000_000), 'more', 'and more'].map(bytes => rejection(out.write(bytes)))
+      await setTimeout(10)
+      controller.abort('enough')
+      assert.ok(jobs.length >= 2, 'they wait for the write that has begun')
+      while (jobs.length < 3) await turns(1)
+      for (const job of jobs) job()
+      assert.deepEqual(await Promise.all(writes), ['enough', 'enough', 'enough'])
+      close()
+    },
+  },
+  {
     name: 'of what comes together, the most urgent goes on first',
     async run(stream, test) {
       const asked: Priority[] = ['background', 'user-visible', 'user-blocking', 'realtime']

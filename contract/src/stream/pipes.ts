@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { closeSync, constants, openSync, readFileSync } from 'node:fs'
+import { closeSync, constants, openSync, readFileSync, readSync } from 'node:fs'
 import { join } from 'node:path'
 import type { StreamTest } from './contract.ts'
 
@@ -17,6 +17,8 @@ export function fifo({ folder }: StreamTest, name = 'fifo'): string {
 export interface Pipe {
   readFd: number
   writeFd: number
+  /** What is in it, at most so many bytes, as another program would read it, which does not wait. */
+  readNow(lengthBytes?: number): string
   /** Closes what is still open. */
   close(): void
   closeWriter(): void
@@ -35,6 +37,15 @@ export function pipe(test: StreamTest, { isNonblocking = false, name = 'pipe' } 
   return {
     readFd,
     writeFd,
+    readNow(lengthBytes = 100) {
+      const fd = openSync(path, O_RDONLY | O_NONBLOCK)
+      try {
+        const buffer = Buffer.alloc(lengthBytes)
+        return buffer.toString('utf8', 0, readSync(fd, buffer))
+      } finally {
+        closeSync(fd)
+      }
+    },
     close: () => open.forEach(close),
     closeWriter: () => close(writeFd),
     closeReader: () => close(readFd),
