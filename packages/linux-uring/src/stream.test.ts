@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import * as stream from './stream.ts'
+import { Ring } from './uring.ts'
 
 const { O_NONBLOCK, O_RDONLY, O_RDWR } = fs.constants
 let folder = ''
@@ -138,6 +139,33 @@ test.each([0, O_NONBLOCK])(
     expect(sorted(Buffer.concat([...got, fs.readFileSync(copy)]))).toEqual(sorted(sent))
   },
 )
+
+test('where the kernel says EAGAIN of a FIFO whatever it holds, as before 6.11, the call itself is made', async () => {
+  const { readOn, writeOn } = Ring.prototype
+  const calls: string[] = []
+  const refuse = (name: string, call: typeof readOn): typeof readOn =>
+    function (this: Ring, ...args) {
+      const [, , , flags, , operation] = args
+      if (flags !== 0) return call.apply(this, args) // it knows no RWF_NOWAIT
+      calls.push(name)
+      setImmediate(() => operation.complete(-11))
+    }
+  Ring.prototype.readOn = refuse('read', readOn)
+  Ring.prototype.writeOn = refuse('write', writeOn)
+  try {
+    const path = fifo('old kernel')
+    const content = Buffer.alloc(1_000_000, 'some content ')
+    const all = stream.all(path, 'background')
+    const out = stream.write(path, 'background')
+    await out.write(content)
+    await out.end()
+    expect((await all).equals(content)).toBe(true)
+    expect(calls).toContain('read')
+    expect(calls).toContain('write')
+  } finally {
+    Object.assign(Ring.prototype, { readOn, writeOn })
+  }
+})
 
 test('what nothing else references is held while a read or a write waits', async () => {
   const pipes = Array.from({ length: 50 }, (_, i) => fs.openSync(fifo(`held ${i}`), O_RDWR))
