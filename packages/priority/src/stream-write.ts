@@ -1,6 +1,7 @@
 import { checkBuffer } from './arguments.ts'
 import { coded, invalidType } from './error.ts'
-import { follow, unfollow } from './follow-signal.ts'
+import { type Abortable, follow, unfollow } from './follow-signal.ts'
+import type { Link } from './linked-list.ts'
 import { type Asker, deliver } from './priority.ts'
 
 /** What `stream.write` returns. */
@@ -38,6 +39,7 @@ export class QueuedWriter implements Writer {
   readonly #asker: Asker
   readonly #waiting: Entry[] = []
   #running = false
+  #following: Link<Abortable> | undefined = undefined
   #sink: Writing | undefined = undefined
   #failure: { reason: unknown } | undefined = undefined
   /** A write has been rejected with it. */
@@ -86,7 +88,7 @@ export class QueuedWriter implements Writer {
     if (signal?.aborted) this.#failure ??= { reason: signal.reason }
     this.#waiting.push(entry)
     if (this.#running) return
-    if (signal !== undefined && !signal.aborted) follow(signal, this)
+    if (signal !== undefined && !signal.aborted) this.#following = follow(signal, this)
     void this.#run()
   }
 
@@ -105,8 +107,8 @@ export class QueuedWriter implements Writer {
     }
     if (this.#failure !== undefined) await this.#close().catch(ignored) // aborted when all was written
     this.#running = false
-    if (this.#asker.signal !== undefined) unfollow(this.#asker.signal, this)
     if (this.#waiting.length > 0) void this.#run()
+    else if (this.#following !== undefined) unfollow(this.#asker.signal!, this.#following)
   }
 
   async #perform({ bytes }: Entry): Promise<void> {
