@@ -210,59 +210,6 @@ describe('the system calls', () => {
   })
 })
 
-describe('ERR_KIRUNA_UNAVAILABLE', () => {
-  /** What a program sees that uses linux-uring alone. */
-  const report = `
-    const told = await Promise.all([
-      seek.open(file, 'realtime'),
-      seek.readAll(file, 'background'),
-      seek.stat(file, 'realtime'),
-    ].map(promise => promise.then(() => 'worked', error => error.code + ': ' + error.message)))
-    for (const one of told) console.log(one)
-    console.log((await seek.readdir(folder, 'realtime')).length)`
-
-  test('without the addon: says so', async () => {
-    const copy = join(folder, 'without-addon')
-    fs.mkdirSync(copy)
-    fs.cpSync(join(packageFolder, 'dist'), join(copy, 'dist'), { recursive: true })
-    fs.copyFileSync(join(packageFolder, 'package.json'), join(copy, 'package.json'))
-    fs.symlinkSync(join(packageFolder, 'node_modules'), join(copy, 'node_modules'))
-    const { stdout, stderr } = await node(report, { from: join(copy, 'dist/seek.js') })
-    expect(stderr).toBe('')
-    const lines = stdout.trim().split('\n')
-    expect(Number(lines.pop())).toBeGreaterThan(1) // readdir needs no ring
-    expect(lines.length).toBe(3)
-    for (const line of lines)
-      expect(line).toMatch(/^ERR_KIRUNA_UNAVAILABLE: the addon is not built for this machine \(.+\)$/)
-  })
-
-  test.each([
-    ['EPERM', 1],
-    ['ENOSYS', 38],
-    ['ENOMEM', 12],
-  ])('where io_uring_setup fails with %s: says so, every time', async (name, errno) => {
-    // A seccomp filter, as a container runtime sets one: io_uring_setup (425 everywhere) fails, all else is allowed.
-    const forbid = `
-import ctypes, os, struct, sys
-program = b''.join(struct.pack('HBBI', *step) for step in (
-    (0x20, 0, 0, 0), (0x15, 0, 1, 425), (0x06, 0, 0, 0x00050000 | ${errno}), (0x06, 0, 0, 0x7fff0000)))
-steps = ctypes.create_string_buffer(program)
-class Filter(ctypes.Structure):
-    _fields_ = [('length', ctypes.c_ushort), ('steps', ctypes.c_void_p)]
-libc = ctypes.CDLL(None, use_errno=True)
-if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, ctypes.byref(Filter(4, ctypes.addressof(steps)))):
-    sys.exit('seccomp: ' + os.strerror(ctypes.get_errno()))
-os.execvp(sys.argv[1], sys.argv[1:])`
-    const { code, stdout, stderr } = await node(`{${report}}{${report}}`, {
-      wrapper: ['python3', '-c', forbid],
-    })
-    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
-    const entries = expect.stringMatching(/^[2-9]$/)
-    const line = expect.stringMatching(new RegExp(`^ERR_KIRUNA_UNAVAILABLE: ${name}: .*, io_uring_setup$`))
-    expect(stdout.trim().split('\n')).toEqual([line, line, line, entries, line, line, line, entries])
-  })
-})
-
 test("require('@kiruna/linux-uring/seek') works in CommonJS", () => {
   const { stdout, stderr, status } = spawnSync(
     process.execPath,

@@ -1,34 +1,10 @@
-// The native part of the ring: set it up in memory that JavaScript owns, enter the kernel, wake JavaScript, and at the
-// end wait until the kernel writes no more. Submissions are filled and completions read in uring.ts.
-#include <errno.h>
-#include <linux/io_uring.h>
-#include <node_api.h>
-#include <stdint.h>
+// The native part of the ring: enter the kernel, wake JavaScript, and at the end wait until the kernel writes no more.
+// Submissions are filled and completions read in uring.ts.
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-#include <uv.h>
+
+#include "ring.h"
 
 namespace {
-
-// Linux 6.5; linux/io_uring.h of Debian 12 does not name it yet.
-constexpr unsigned kSetupNoMmap = 1u << 14;
-constexpr unsigned kSetupFlags =
-    kSetupNoMmap | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL;
-
-// One page each: kernels before 6.8 take no more than a page from the user.
-constexpr unsigned kPage = 4096;
-constexpr unsigned kSqEntries = 64;
-constexpr unsigned kCqEntries = 128;
-
-// The memory that JavaScript hands over, from its first page boundary on:
-//
-//     0 ──── submissions ──── 4096 ──── heads, tails, completions ──── 8192 ──── a bit for each fd we own ──── 16384
-constexpr unsigned kRingsAt = kPage;
-constexpr unsigned kOwnedAt = 2 * kPage;
-constexpr unsigned kOwnedBytes = 2 * kPage;
-constexpr unsigned kMemoryBytes = kOwnedAt + kOwnedBytes;
 
 // In the upper half of user_data: the completion's result is a new fd, to be closed if nobody is left to take it.
 constexpr uint64_t kResultIsFd = 1ull << 63;
@@ -36,53 +12,20 @@ constexpr uint64_t kResultIsFd = 1ull << 63;
 // kernel makes it.
 constexpr uint64_t kClosesFd = 1ull << 62;
 constexpr unsigned kClosedFdMask = (1u << 30) - 1;
-constexpr uint64_t kDrained = ~0ull;
 
 // A process that ends does not wait longer than this for a disk that does not answer.
 constexpr int64_t kExitTimeoutMs = 1000;
 
-struct Ring {  // one an environment: a worker loads the addon again
-  napi_env env;
-  napi_ref memory;  // keeps the pages from the garbage collector
-  napi_ref on_ready;
-  napi_async_context async;
-  napi_async_cleanup_hook_handle hook;
-  uv_poll_t poll;
-  io_uring_params params;
-  char* pages;
-  int fd;
-  bool is_main_thread;
-};
-
-int io_uring_setup(unsigned entries, io_uring_params* params) {
-  return static_cast<int>(syscall(__NR_io_uring_setup, entries, params));
-}
-
-int io_uring_enter(int fd, unsigned to_submit, unsigned min_complete, unsigned flags, const void* arg, size_t size) {
-  int result = static_cast<int>(syscall(__NR_io_uring_enter, fd, to_submit, min_complete, flags, arg, size));
-  return result < 0 ? -errno : result;
-}
-
-int io_uring_register(int fd, unsigned opcode, void* arg, unsigned count) {
-  return static_cast<int>(syscall(__NR_io_uring_register, fd, opcode, arg, count));
-}
-
-unsigned& at(Ring* ring, unsigned offset) { return *reinterpret_cast<unsigned*>(ring->pages + kRingsAt + offset); }
-
-io_uring_sqe* submissions(Ring* ring) { return reinterpret_cast<io_uring_sqe*>(ring->pages); }
-
-uint32_t* owned(Ring* ring) { return reinterpret_cast<uint32_t*>(ring->pages + kOwnedAt); }
-
 // At the end of the environment it is closed, once.
 void own(Ring* ring, unsigned fd) {
   if (fd < kOwnedBytes * 8)
-    owned(ring)[fd / 32] |= 1u << fd % 32;
+    ring->owned[fd / 32] |= 1u << fd % 32;
   else
     close(fd);
 }
 
 void disown(Ring* ring, unsigned fd) {
-  if (fd < kOwnedBytes * 8) owned(ring)[fd / 32] &= ~(1u << fd % 32);
+  if (fd < kOwnedBytes * 8) ring->owned[fd / 32] &= ~(1u << fd % 32);
 }
 
 // After this the kernel writes neither into buffers nor into the ring. Closing the ring alone lets reads land
@@ -98,13 +41,13 @@ bool drain(Ring* ring, int64_t timeout_ms) {
   cancel.flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
   cancel.timeout.tv_sec = bounded ? timeout.tv_sec : -1;
   cancel.timeout.tv_nsec = bounded ? timeout.tv_nsec : -1;
-  while (io_uring_register(ring->fd, IORING_REGISTER_SYNC_CANCEL, &cancel, 1) < 0 && errno == EINTR) {
+  while (io_uring_register(ring->fd, IORING_REGISTER_SYNC_CANCEL, &cancel, 1) == -EINTR) {
   }
 
   // What the kernel has not taken yet never starts: the NOP goes in its place.
   unsigned head = __atomic_load_n(&at(ring, p.sq_off.head), __ATOMIC_ACQUIRE);
   unsigned slot = head & (kSqEntries - 1);
-  io_uring_sqe* sqe = submissions(ring) + slot;
+  io_uring_sqe* sqe = ring->submissions + slot;
   memset(sqe, 0, sizeof *sqe);
   sqe->opcode = IORING_OP_NOP;
   sqe->flags = IOSQE_IO_DRAIN;
@@ -114,7 +57,7 @@ bool drain(Ring* ring, int64_t timeout_ms) {
 
   io_uring_getevents_arg arg = {};
   if (bounded) arg.ts = reinterpret_cast<uint64_t>(&timeout);
-  const io_uring_cqe* cqes = reinterpret_cast<io_uring_cqe*>(ring->pages + kRingsAt + p.cq_off.cqes);
+  const io_uring_cqe* cqes = reinterpret_cast<io_uring_cqe*>(ring->rings + p.cq_off.cqes);
   for (unsigned to_submit = 1;;) {
     int result =
         io_uring_enter(ring->fd, to_submit, 1, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &arg, sizeof arg);
@@ -141,19 +84,19 @@ bool drain(Ring* ring, int64_t timeout_ms) {
 
 void close_owned(Ring* ring) {
   for (unsigned word = 0; word < kOwnedBytes / 4; word++)
-    for (uint32_t bits = owned(ring)[word]; bits != 0; bits &= bits - 1) close(word * 32 + __builtin_ctz(bits));
+    for (uint32_t bits = ring->owned[word]; bits != 0; bits &= bits - 1) close(word * 32 + __builtin_ctz(bits));
 }
 
 void finish(Ring* ring) {
-  // The kernel lets go of the ring's own pages some time after close: give it ones that nobody else will ever have.
-  close(ring->fd);
-  madvise(ring->pages, kOwnedAt, MADV_DONTNEED);
+  let_go(ring);
   napi_async_destroy(ring->env, ring->async);
   napi_delete_reference(ring->env, ring->on_ready);
   napi_delete_reference(ring->env, ring->memory);
   napi_remove_async_cleanup_hook(ring->hook);
   delete ring;
 }
+
+}  // namespace
 
 // Before the environment's memory goes.
 void cleanup(napi_async_cleanup_hook_handle, void* data) {
@@ -182,79 +125,7 @@ void ready(uv_poll_t* poll, int, int) {
   napi_close_handle_scope(env, scope);
 }
 
-napi_value number(napi_env env, int64_t value) {
-  napi_value result;
-  napi_create_int64(env, value, &result);
-  return result;
-}
-
-Ring* ring_of(napi_env env) {
-  void* ring = nullptr;
-  napi_get_instance_data(env, &ring);
-  return static_cast<Ring*>(ring);
-}
-
-// setup(memory: ArrayBuffer, onReady: () => void, isMainThread: boolean): number[] | negative errno
-// Returns the byte offset of the pages in `memory`, then of the ring's parts in its page.
-// See io_uring_setup(2).
-napi_value Setup(napi_env env, napi_callback_info info) {
-  if (ring_of(env) != nullptr) return number(env, -EBUSY);  // another copy of the package has it
-  napi_value args[3];
-  size_t argc = 3;
-  napi_get_cb_info(env, info, &argc, args, nullptr, nullptr);
-  void* memory = nullptr;
-  size_t length = 0;
-  napi_get_arraybuffer_info(env, args[0], &memory, &length);
-  uintptr_t start = (reinterpret_cast<uintptr_t>(memory) + kPage - 1) & ~static_cast<uintptr_t>(kPage - 1);
-  if (start + kMemoryBytes > reinterpret_cast<uintptr_t>(memory) + length) return number(env, -EINVAL);
-
-  Ring* ring = new Ring();
-  ring->env = env;
-  ring->pages = reinterpret_cast<char*>(start);
-  napi_get_value_bool(env, args[2], &ring->is_main_thread);
-  io_uring_params& p = ring->params;
-  p.flags = kSetupFlags;
-  p.sq_off.resv2 = start;             // user_addr: the submissions
-  p.cq_off.resv2 = start + kRingsAt;  // user_addr: the rings
-  ring->fd = io_uring_setup(kSqEntries, &p);
-  if (ring->fd < 0) {
-    int error = errno;
-    delete ring;
-    return number(env, -error);
-  }
-  uv_loop_t* loop = nullptr;
-  napi_get_uv_event_loop(env, &loop);
-  int error = uv_poll_init(loop, &ring->poll, ring->fd);
-  if (error != 0) {
-    close(ring->fd);
-    delete ring;
-    return number(env, error);
-  }
-  ring->poll.data = ring;
-  uv_poll_start(&ring->poll, UV_READABLE, ready);
-  uv_unref(reinterpret_cast<uv_handle_t*>(&ring->poll));
-  napi_value name, resource;
-  napi_create_string_utf8(env, "KirunaRing", NAPI_AUTO_LENGTH, &name);
-  napi_create_object(env, &resource);
-  napi_async_init(env, resource, name, &ring->async);
-  napi_create_reference(env, args[0], 1, &ring->memory);
-  napi_create_reference(env, args[1], 1, &ring->on_ready);
-  napi_add_async_cleanup_hook(env, cleanup, ring, &ring->hook);
-  napi_set_instance_data(env, ring, nullptr, nullptr);
-
-  const int64_t offsets[] = {static_cast<int64_t>(start - reinterpret_cast<uintptr_t>(memory)),
-                             p.sq_off.head,
-                             p.sq_off.tail,
-                             p.sq_off.array,
-                             p.cq_off.head,
-                             p.cq_off.tail,
-                             p.cq_off.cqes};
-  napi_value result;
-  napi_create_array(env, &result);
-  for (uint32_t i = 0; i < sizeof offsets / sizeof *offsets; i++)
-    napi_set_element(env, result, i, number(env, offsets[i]));
-  return result;
-}
+namespace {
 
 // enter(toSubmit: number): number taken | negative errno. See io_uring_enter(2).
 // A worker can be terminated between any two lines of JavaScript, but not in here: so it is here that an fd which the
@@ -268,7 +139,7 @@ napi_value Enter(napi_env env, napi_callback_info info) {
   Ring* ring = ring_of(env);
   int taken = io_uring_enter(ring->fd, to_submit, 0, IORING_ENTER_GETEVENTS, nullptr, 0);
   for (int i = 0; i < taken; i++)
-    if (submissions(ring)[i].opcode == IORING_OP_CLOSE) disown(ring, submissions(ring)[i].fd);
+    if (ring->submissions[i].opcode == IORING_OP_CLOSE) disown(ring, ring->submissions[i].fd);
   napi_create_int32(env, taken, &result);
   return result;
 }
@@ -308,5 +179,6 @@ NAPI_MODULE_INIT() {
     napi_create_function(env, name, NAPI_AUTO_LENGTH, function, nullptr, &value);
     napi_set_named_property(env, exports, name, value);
   }
+  napi_set_named_property(env, exports, "memoryBytes", MemoryBytes(env));
   return exports;
 }

@@ -1,8 +1,8 @@
-import { isMainThread } from 'node:worker_threads'
 import { type Rank, rankOf, shared } from '@kiruna/priority'
 import { systemError } from '@kiruna/priority/error'
-import { loadNative, type Native, unavailable } from './native.ts'
+import { loadNative, type Native } from './native.ts'
 import type { RingOperation } from './ring-operation.ts'
+import { setUp } from './setup.ts'
 
 // linux/io_uring.h
 const IORING_OP_POLL_ADD = 6
@@ -25,13 +25,11 @@ export const EINTR = -4
 const EAGAIN = -11
 const EBUSY = -16
 
-const pageBytes = 4096
-const memoryBytes = 4 * pageBytes // as uring.cc divides it
+// As uring.cc has them.
 const sqEntries = 64
 const cqEntries = 128
 const sqeWords = 16
 const cqeWords = 4
-const ownedFdLimit = 2 * pageBytes * 8
 
 /**
  * What hits the page cache is copied on this thread, within enter. Large reads are left to the kernel's own threads,
@@ -75,6 +73,7 @@ export class Ring {
   readonly #submissions: Uint32Array
   readonly #rings: Int32Array
   readonly #owned: Uint32Array
+  readonly #opcodes: ReadonlySet<number>
   // Indices into #rings.
   readonly #sqHead: number
   readonly #sqTail: number
@@ -113,20 +112,23 @@ export class Ring {
   readonly #undelivered = [0, 0, 0, 0]
 
   constructor(native: Native) {
-    const memory = new ArrayBuffer(memoryBytes + pageBytes)
-    const parts = native.setup(memory, this.#ready, isMainThread)
-    if (typeof parts === 'number') throw unavailable(systemError(parts, 'io_uring_setup').message)
-    const [start, sqHead, sqTail, sqArray, cqHead, cqTail, cqes] = parts
+    const parts = setUp(native, this.#ready)
     this.#native = native
-    this.#submissions = new Uint32Array(memory, start, sqEntries * sqeWords)
-    this.#rings = new Int32Array(memory, start + pageBytes, pageBytes / 4)
-    this.#owned = new Uint32Array(memory, start + 2 * pageBytes, ownedFdLimit / 32)
-    this.#sqHead = sqHead / 4
-    this.#sqTail = sqTail / 4
-    this.#sqArray = sqArray / 4
-    this.#cqHead = cqHead / 4
-    this.#cqTail = cqTail / 4
-    this.#cqes = cqes / 4
+    this.#submissions = parts.submissions
+    this.#rings = parts.rings
+    this.#owned = parts.owned
+    this.#opcodes = new Set(parts.opcodes)
+    this.#sqHead = parts.sqHead / 4
+    this.#sqTail = parts.sqTail / 4
+    this.#sqArray = parts.sqArray / 4
+    this.#cqHead = parts.cqHead / 4
+    this.#cqTail = parts.cqTail / 4
+    this.#cqes = parts.cqes / 4
+  }
+
+  /** The kernel knows this IORING_OP_…: for those that a ring can do without. */
+  supports(opcode: number): boolean {
+    return this.#opcodes.has(opcode)
   }
 
   /**
@@ -434,7 +436,8 @@ export class Ring {
         this.#freeSlots.push(slot)
         completion.slot = -1
         this.#inFlight--
-        if (high < 0 && result >= 0 && result < ownedFdLimit) this.#owned[result >>> 5]! |= 1 << (result & 31)
+        if (high < 0 && result >= 0 && result < this.#owned.length * 32)
+          this.#owned[result >>> 5]! |= 1 << (result & 31)
         try {
           completion.complete(result)
         } catch (error) {
@@ -473,22 +476,15 @@ const resolved = Promise.resolve()
 /** An ArrayBuffer stays where it is, so its address is asked for once. */
 const addresses = new WeakMap<ArrayBufferLike, number>()
 let threadRing: Ring | undefined
-let failure: Error | undefined
 
 /**
  * The ring of this thread, set up at the first call.
- * @throws Error ERR_KIRUNA_UNAVAILABLE with the reason: not Linux, no addon, io_uring forbidden or missing
+ * @throws Error ERR_KIRUNA_UNAVAILABLE with the reason: not Linux, no addon, io_uring forbidden or missing, no fd left.
+ *   The next call tries again
  */
 export function ring(): Ring {
-  if (threadRing !== undefined) return threadRing
-  if (failure !== undefined) throw failure
-  try {
-    threadRing = new Ring(loadNative())
-    return threadRing
-  } catch (error) {
-    failure = error as Error
-    throw error
-  }
+  threadRing ??= new Ring(loadNative())
+  return threadRing
 }
 
 function rethrow(error: unknown): never {

@@ -1,0 +1,188 @@
+// Sets the ring up: in memory of JavaScript's, or before Linux 6.5 in memory of the kernel's, which JavaScript sees too.
+#include <sys/mman.h>
+
+#include "ring.h"
+
+namespace {
+
+// Linux 6.5; linux/io_uring.h of Debian 12 does not name it yet.
+constexpr unsigned kSetupNoMmap = 1u << 14;
+constexpr unsigned kSetupFlags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL;
+
+// The memory that JavaScript gives us, from its first page boundary on. Each part begins with a page of its own, and
+// Linux has none larger than this; what is not used of it is never touched. Where the ring is mapped, the first two are
+// the kernel's own.
+//
+//     0 ──── submissions ──── 64 K ──── heads, tails, completions ──── 128 K ──── a bit for each fd we own ──── 136 K
+constexpr unsigned kPage = 64 * 1024;
+constexpr unsigned kRingsAt = kPage;
+constexpr unsigned kOwnedAt = 2 * kPage;
+constexpr unsigned kMemoryBytes = kOwnedAt + kOwnedBytes;
+constexpr unsigned kSubmissionsBytes = kSqEntries * sizeof(io_uring_sqe);
+
+size_t rings_bytes(const Ring* ring) { return ring->params.sq_off.array + kSqEntries * sizeof(unsigned); }
+
+struct Failure {
+  int error;  // negative, 0 for none
+  const char* call;
+};
+
+// In the memory that JavaScript gave us, which the kernel takes from Linux 6.5 on.
+Failure set_up_in_pages(Ring* ring) {
+  io_uring_params& p = ring->params;
+  p.flags = kSetupFlags | kSetupNoMmap;
+  p.sq_off.resv2 = reinterpret_cast<uintptr_t>(ring->pages);             // user_addr: the submissions
+  p.cq_off.resv2 = reinterpret_cast<uintptr_t>(ring->pages + kRingsAt);  // user_addr: the rings
+  ring->fd = io_uring_setup(kSqEntries, &p);
+  ring->submissions = reinterpret_cast<io_uring_sqe*>(ring->pages);
+  ring->rings = ring->pages + kRingsAt;
+  return {ring->fd < 0 ? ring->fd : 0, "io_uring_setup"};
+}
+
+// In the kernel's own. It may not be mapped into our pages (MAP_FIXED: EINVAL), so JavaScript has to see it where it is.
+Failure set_up_mapped(Ring* ring) {
+  ring->params.flags = kSetupFlags;
+  ring->fd = io_uring_setup(kSqEntries, &ring->params);
+  if (ring->fd < 0) return {ring->fd, "io_uring_setup"};
+  constexpr int kAccess = PROT_READ | PROT_WRITE, kFlags = MAP_SHARED | MAP_POPULATE;
+  void* submissions = mmap(nullptr, kSubmissionsBytes, kAccess, kFlags, ring->fd, IORING_OFF_SQES);
+  if (submissions == MAP_FAILED) return {-errno, "mmap"};
+  ring->submissions = static_cast<io_uring_sqe*>(submissions);
+  void* rings = mmap(nullptr, rings_bytes(ring), kAccess, kFlags, ring->fd, IORING_OFF_SQ_RING);
+  if (rings == MAP_FAILED) return {-errno, "mmap"};
+  ring->rings = static_cast<char*>(rings);
+  return {0, nullptr};
+}
+
+// The parts as JavaScript sees them: in the memory it gave us, or each in an ArrayBuffer of its own.
+Failure show(Ring* ring, napi_value memory, const char* memory_data, napi_value result) {
+  napi_env env = ring->env;
+  const struct {
+    const char* name;
+    napi_typedarray_type type;
+    void* data;
+    size_t bytes;
+  } parts[] = {{"submissions", napi_uint32_array, ring->submissions, kSubmissionsBytes},
+               {"rings", napi_int32_array, ring->rings, rings_bytes(ring)},
+               {"owned", napi_uint32_array, ring->owned, kOwnedBytes}};
+  for (const auto& [name, type, data, bytes] : parts) {
+    napi_value buffer = memory, view;
+    size_t offset = static_cast<char*>(data) - memory_data;
+    if (ring->is_mapped && data != ring->owned) {
+#ifdef NODE_API_NO_EXTERNAL_BUFFERS_ALLOWED
+      napi_status status = napi_no_external_buffers_allowed;
+#else
+      // It is unmapped after the last JavaScript has run, not when the collector thinks so.
+      auto keep = [](napi_env, void*, void*) {};
+      napi_status status = napi_create_external_arraybuffer(env, data, bytes, keep, nullptr, &buffer);
+#endif
+      if (status != napi_ok) return {-ENOTSUP, "napi_create_external_arraybuffer"};
+      offset = 0;
+    }
+    napi_create_typedarray(env, type, bytes / 4, buffer, offset, &view);
+    napi_set_named_property(env, result, name, view);
+  }
+  return {0, nullptr};
+}
+
+// What is needed beside io_uring_setup: a seccomp filter may forbid the rest, or the kernel be too old for it.
+Failure check(Ring* ring, napi_value* opcodes) {
+  io_uring_sync_cancel_reg cancel = {};
+  cancel.addr = kDrained;  // there is none
+  cancel.fd = -1;
+  cancel.timeout = {-1, -1};
+  int error = io_uring_register(ring->fd, IORING_REGISTER_SYNC_CANCEL, &cancel, 1);
+  if (error < 0 && error != -ENOENT) return {error, "io_uring_register"};
+
+  constexpr unsigned kMost = 256;
+  alignas(io_uring_probe) char memory[sizeof(io_uring_probe) + kMost * sizeof(io_uring_probe_op)] = {};
+  io_uring_probe* probe = reinterpret_cast<io_uring_probe*>(memory);
+  error = io_uring_register(ring->fd, IORING_REGISTER_PROBE, probe, kMost);
+  if (error < 0) return {error, "io_uring_register"};
+  const struct {
+    unsigned opcode;
+    const char* name;
+  } required[] = {{IORING_OP_NOP, "IORING_OP_NOP"},       {IORING_OP_ASYNC_CANCEL, "IORING_OP_ASYNC_CANCEL"},
+                  {IORING_OP_OPENAT, "IORING_OP_OPENAT"}, {IORING_OP_CLOSE, "IORING_OP_CLOSE"},
+                  {IORING_OP_STATX, "IORING_OP_STATX"},   {IORING_OP_READ, "IORING_OP_READ"}};
+  for (const auto& [opcode, name] : required)
+    if (opcode >= probe->ops_len || !(probe->ops[opcode].flags & IO_URING_OP_SUPPORTED)) return {-ENOSYS, name};
+  napi_create_array(ring->env, opcodes);
+  for (uint32_t i = 0, count = 0; i < probe->ops_len; i++)
+    if (probe->ops[i].flags & IO_URING_OP_SUPPORTED)
+      napi_set_element(ring->env, *opcodes, count++, number(ring->env, probe->ops[i].op));
+  return {0, nullptr};
+}
+
+}  // namespace
+
+void let_go(Ring* ring) {
+  close(ring->fd);
+  if (ring->is_mapped) {  // no JavaScript looks at it any more
+    if (ring->submissions != nullptr) munmap(ring->submissions, kSubmissionsBytes);
+    if (ring->rings != nullptr) munmap(ring->rings, rings_bytes(ring));
+  } else {  // The kernel lets go of the pages some time after close: give it ones that nobody else will ever have.
+    madvise(ring->pages, kOwnedAt, MADV_DONTNEED);
+  }
+}
+
+// setup(memory: ArrayBuffer, onReady: () => void, isMainThread: boolean, mapped: boolean): NativeRing | NativeFailure
+// See io_uring_setup(2).
+napi_value Setup(napi_env env, napi_callback_info info) {
+  napi_value args[4], opcodes, result;
+  size_t argc = 4;
+  napi_get_cb_info(env, info, &argc, args, nullptr, nullptr);
+  napi_create_object(env, &result);
+  void* memory = nullptr;
+  napi_get_arraybuffer_info(env, args[0], &memory, nullptr);
+
+  Ring* ring = new Ring();
+  ring->env = env;
+  ring->fd = -1;
+  ring->pages = static_cast<char*>(memory) + (-reinterpret_cast<uintptr_t>(memory) & (kPage - 1));
+  ring->owned = reinterpret_cast<uint32_t*>(ring->pages + kOwnedAt);
+  napi_get_value_bool(env, args[2], &ring->is_main_thread);
+  napi_get_value_bool(env, args[3], &ring->is_mapped);
+  Failure failure = {-EBUSY, "setup"};  // another copy of the package has it
+  if (ring_of(env) == nullptr) failure = ring->is_mapped ? set_up_mapped(ring) : set_up_in_pages(ring);
+  if (failure.error == 0) failure = check(ring, &opcodes);
+  if (failure.error == 0) failure = show(ring, args[0], static_cast<char*>(memory), result);
+  if (failure.error == 0) {
+    uv_loop_t* loop = nullptr;
+    napi_get_uv_event_loop(env, &loop);
+    failure = {uv_poll_init(loop, &ring->poll, ring->fd), "uv_poll_init"};
+  }
+  if (failure.error != 0) {
+    let_go(ring);
+    delete ring;
+    napi_value error, call;
+    napi_create_object(env, &error);
+    napi_create_string_utf8(env, failure.call, NAPI_AUTO_LENGTH, &call);
+    napi_set_named_property(env, error, "errno", number(env, failure.error));
+    napi_set_named_property(env, error, "syscall", call);
+    return error;
+  }
+  ring->poll.data = ring;
+  uv_poll_start(&ring->poll, UV_READABLE, ready);
+  uv_unref(reinterpret_cast<uv_handle_t*>(&ring->poll));
+  napi_value name, resource;
+  napi_create_string_utf8(env, "KirunaRing", NAPI_AUTO_LENGTH, &name);
+  napi_create_object(env, &resource);
+  napi_async_init(env, resource, name, &ring->async);
+  napi_create_reference(env, args[0], 1, &ring->memory);
+  napi_create_reference(env, args[1], 1, &ring->on_ready);
+  napi_add_async_cleanup_hook(env, cleanup, ring, &ring->hook);
+  napi_set_instance_data(env, ring, nullptr, nullptr);
+
+  const io_uring_params& p = ring->params;
+  const struct {
+    const char* name;
+    unsigned offset;
+  } offsets[] = {{"sqHead", p.sq_off.head}, {"sqTail", p.sq_off.tail}, {"sqArray", p.sq_off.array},
+                 {"cqHead", p.cq_off.head}, {"cqTail", p.cq_off.tail}, {"cqes", p.cq_off.cqes}};
+  for (const auto& [name, offset] : offsets) napi_set_named_property(env, result, name, number(env, offset));
+  napi_set_named_property(env, result, "opcodes", opcodes);
+  return result;
+}
+
+napi_value MemoryBytes(napi_env env) { return number(env, kMemoryBytes + kPage); }
