@@ -54,7 +54,11 @@ export const wholeFiles: Contract[] = [
       for (const bytes of results) {
         const memory = bytes.buffer
         const sharers = results.filter(other => other.buffer === memory)
-        if (sharers.length > 1) assert.throws(() => structuredClone(0, { transfer: [memory as ArrayBuffer] }))
+        if (sharers.length === 1) continue
+        try {
+          structuredClone(0, { transfer: [memory as ArrayBuffer] }) // Node 20 leaves it where it is, without a word
+        } catch {}
+        assert.ok(memory.byteLength > 0)
       }
       results.forEach((bytes, index) => {
         assert.ok(bytes.equals(pattern(bytes.length, index)), `file ${index}`)

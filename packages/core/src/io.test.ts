@@ -17,8 +17,12 @@ beforeAll(() => {
 afterAll(() => rmSync(folder, { recursive: true }))
 
 /** As a user of `@kiruna/core` would whose packages are in `cwd`. */
-const asUser = (source: string, env: Record<string, string> = {}, cwd = join(packages, 'core')) =>
-  run(source, cwd, { FILE: path, ...env })
+const asUser = (
+  source: string,
+  env: Record<string, string> = {},
+  cwd = join(packages, 'core'),
+  command?: [string, ...string[]],
+) => run(source, cwd, { FILE: path, ...env }, command)
 
 const header = `
   import { post, spawn } from '@kiruna/core'
@@ -109,6 +113,51 @@ describe('which implementation', () => {
       expect(name).toBe('libuv')
       expect(reason).toContain('addon')
       expect(content).toBe('content')
+    })
+
+    // As container runtimes do.
+    test.each([
+      ['EPERM', 1],
+      ['ENOSYS', 38],
+      ['ENOMEM', 12],
+    ])('a seccomp filter answers io_uring_setup with %s: libuv, and it says so', async (name, errno) => {
+      const filter = join(packages, 'linux-uring/src/forbid.py')
+      const node: [string, ...string[]] = ['python3', filter, `${errno}`, '425', process.execPath]
+      const { code, out, err } = await asUser(header + say, {}, undefined, [
+        ...node,
+        '--input-type=module',
+        '-e',
+      ])
+      expect({ code, err }).toEqual({ code: 0, err: '' })
+      const [answer, content] = out.split('\n')
+      expect(JSON.parse(answer!)).toEqual({
+        name: 'libuv',
+        reason: expect.stringMatching(new RegExp(`^${name}: .*, io_uring_setup`)),
+      })
+      expect(content).toBe('content')
+    })
+
+    test.for<[string, string | undefined, string[]]>([
+      ['Bun', process.env.KIRUNA_BUN, ['-e']],
+      ['Deno', process.env.KIRUNA_DENO, ['eval', '--ext=mjs']],
+    ])('%s has no uv_poll: libuv, and it says so', async ([name, program, args], context) => {
+      const variable = `KIRUNA_${name.toUpperCase()}`
+      if (program === undefined) {
+        console.log(`skipped: ${variable} does not name a ${name}`)
+        return context.skip(`${variable} is not set`)
+      }
+      const alone = `
+        const alone = await import('@kiruna/linux-uring/seek')
+        await alone.stat(path, 'realtime').catch(error => console.log(error.code + ': ' + error.message))`
+      const { code, out, err } = await asUser(header + say + alone, {}, undefined, [program, ...args])
+      expect({ code, err }).toEqual({ code: 0, err: '' })
+      const reason = `${name} has no uv_poll`
+      expect(out.split('\n')).toEqual([
+        JSON.stringify({ name: 'libuv', reason }),
+        'content',
+        `ERR_KIRUNA_UNAVAILABLE: ${reason}`,
+        '',
+      ])
     })
 
     test('linux-uring is broken: an error, not a silent fallback', async () => {

@@ -1,6 +1,8 @@
 import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 
+const asModule = ['--input-type=module', '-e']
+
 export interface Ended {
   /** The exit code, or the signal. */
   code: unknown
@@ -14,7 +16,7 @@ export interface Ended {
  */
 export function runModule(source: string, nodeOptions: string[] = []): Promise<Ended> {
   const header = `import { every, post, spawn } from './default-scheduler.ts'\n`
-  return run(header + source, fileURLToPath(new URL('.', import.meta.url)), {}, nodeOptions)
+  return run(header + source, fileURLToPath(new URL('.', import.meta.url)), {}, [process.execPath, ...nodeOptions, ...asModule])
 }
 
 /** Runs a module's text in a process of its own. */
@@ -22,14 +24,14 @@ export function run(
   source: string,
   cwd: string,
   env: Record<string, string> = {},
-  nodeOptions: string[] = [],
+  [command, ...given]: [string, ...string[]] = [process.execPath, ...asModule],
 ): Promise<Ended> {
   // NODE_PATH: pnpm's way into the workspace, from anywhere.
   const { NODE_OPTIONS: _, NODE_PATH: __, KIRUNA_IO: ___, ...inherited } = process.env
   return new Promise(resolve => {
     execFile(
-      process.execPath,
-      [...nodeOptions, '--input-type=module', '-e', source],
+      command,
+      [...given, source],
       { cwd, env: { ...inherited, NODE_ENV: 'production', ...env }, timeout: 15_000 },
       (error, out, err) => resolve({ code: error === null ? 0 : (error.code ?? error.signal), out, err }),
     )
