@@ -1,15 +1,17 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import * as fs from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import * as seek from './seek.ts'
 
 const MiB = 1024 * 1024
+const seekUrl = new URL('../dist/seek.js', import.meta.url).href
 let folder = ''
 let fifo = ''
 let large = ''
@@ -40,7 +42,7 @@ async function start(work: string, data: object = {}): Promise<Worker> {
      import(workerData.seek).then(async seek => { ${work} })`,
     {
       eval: true,
-      workerData: { ...data, folder, fifo, large, seek: new URL('../dist/seek.js', import.meta.url).href },
+      workerData: { ...data, folder, fifo, large, seek: seekUrl },
     },
   )
   await once(worker, 'message')
@@ -109,7 +111,7 @@ test('two workers and the main thread read at once, each on its own ring', async
          import(workerData.seek).then(async seek => { ${reading} })`,
         {
           eval: true,
-          workerData: { path: paths[i], byte: i + 1, seek: new URL('../dist/seek.js', import.meta.url).href },
+          workerData: { path: paths[i], byte: i + 1, seek: seekUrl },
         },
       ),
   )
@@ -252,7 +254,7 @@ test.each([
        import(workerData.seek).then(async seek => { ${work}; process.exit() })`,
       {
         eval: true,
-        workerData: { large, round, seek: new URL('../dist/seek.js', import.meta.url).href },
+        workerData: { large, round, seek: seekUrl },
       },
     )
     await once(worker, 'exit')
@@ -299,4 +301,73 @@ test('thirty workers, three at a time, leave neither fds nor memory', async () =
   expect(open()).toEqual(before.open)
   // Each had 5 MB of buffers in flight and read a file of 16 MiB: a leak of either would be 60 MB and more.
   expect(process.memoryUsage().rss - before.rss).toBeLessThan(50 * MiB)
+})
+
+test('a worker in a worker: the end of the outer one ends both, each with reads in flight', async () => {
+  const before = open()
+  const reading = `
+    const file = await seek.open(workerData.fifo, 'realtime', { flags: fs.constants.O_RDWR })
+    for (let i = 0; i < 20; i++) file.read(Buffer.alloc(i % 2 ? 10 : 100_000), 0, 'realtime')`
+  for (let round = 0; round < 5; round++) {
+    const worker = await start(
+      `${onExitMessage}
+       const { Worker } = require('node:worker_threads')
+       ${reading}
+       const inner = new Worker(workerData.inner, { eval: true, workerData })
+       inner.on('message', ready)`,
+      {
+        inner: `
+          const { parentPort, workerData } = require('node:worker_threads')
+          const fs = require('node:fs')
+          import(workerData.seek).then(async seek => {
+            ${reading}
+            setTimeout(() => parentPort.postMessage(1), 5)
+          })`,
+      },
+    )
+    expect(open().length).toBeGreaterThan(before.length + 3)
+    await leave(worker, round % 2 === 0 ? 'terminate' : 'process.exit')
+    expect(open()).toEqual(before)
+    fs.writeSync(end, 'stays')
+    await sleep(5)
+    expect(restOfPipe()).toBe('stays')
+  }
+})
+
+test('a worker whose disk does not answer ends when it does; this thread goes on meanwhile', async context => {
+  const mountpoint = join(folder, 'stuck')
+  fs.mkdirSync(mountpoint)
+  const script = fileURLToPath(new URL('stuck-disk.py', import.meta.url))
+  const wrapper = ['unshare', '--mount', 'python3', script, mountpoint, '1']
+  const tried = spawnSync(wrapper[0]!, [...wrapper.slice(1), 'true'], { encoding: 'utf8' })
+  if (tried.status !== 0) {
+    const reason = `no FUSE here: ${tried.error?.message ?? tried.stderr}`
+    console.log(`skipped: ${reason}`)
+    return context.skip(reason)
+  }
+  const program = `
+    const { Worker } = require('node:worker_threads')
+    const worker = new Worker(\`
+      import(${JSON.stringify(seekUrl)}).then(async seek => {
+        const file = await seek.open(${JSON.stringify(join(mountpoint, 'file'))}, 'background')
+        file.read(Buffer.alloc(100_000), 0, 'background') // of this size on a thread of the kernel
+        setTimeout(() => require('node:worker_threads').parentPort.postMessage(1), 30)
+      })\`, { eval: true })
+    worker.on('message', async () => {
+      const startMs = performance.now()
+      let ticks = 0
+      const timer = setInterval(() => ticks++, 5)
+      await worker.terminate()
+      clearInterval(timer)
+      console.log(performance.now() - startMs > 500, ticks > 20)
+    })`
+  const { stdout, stderr, status } = spawnSync(
+    wrapper[0]!,
+    [...wrapper.slice(1), process.execPath, '-e', program],
+    {
+      encoding: 'utf8',
+      timeout: 15_000,
+    },
+  )
+  expect({ stdout, stderr, status }).toEqual({ stdout: 'true true\n', stderr: '', status: 0 })
 })
