@@ -13,6 +13,7 @@ const contract = fileURLToPath(new URL('../../../contract/src/seek.node-test.ts'
 const folder = fs.mkdtempSync(join(tmpdir(), 'kiruna-kernels-'))
 /** By LD_PRELOAD: answers as an older kernel. */
 const oldKernel = join(folder, 'old-kernel.so')
+const preload = [process.env.LD_PRELOAD, oldKernel].filter(Boolean).join(':') // `npm run test:asan` has one too
 
 beforeAll(() => {
   compile('cc', '-shared', '-fPIC', '-O1', '-o', oldKernel, join(source, 'old-kernel.c'))
@@ -116,7 +117,7 @@ async function expectContract(env: Record<string, string>): Promise<void> {
 }
 
 /** As an older kernel would answer: `601` is Linux 6.1. */
-const kernel = (version: number) => ({ LD_PRELOAD: oldKernel, KERNEL: String(version) })
+const kernel = (version: number) => ({ LD_PRELOAD: preload, KERNEL: String(version) })
 
 describe('before Linux 6.5 the ring is in memory of the kernel', () => {
   test('and from then on in memory of ours', async () => {
@@ -270,7 +271,7 @@ describe('ERR_KIRUNA_UNAVAILABLE says why', () => {
     ['IORING_OP_STATX', 21],
     ['IORING_OP_NOP', 0],
   ])('a kernel without %s', async (name, opcode) => {
-    const env = { LD_PRELOAD: oldKernel, NO_OPCODE: String(opcode) }
+    const env = { LD_PRELOAD: preload, NO_OPCODE: String(opcode) }
     expect(await unavailable({ env })).toBe(`ENOSYS: function not implemented, ${name}`)
   })
 
@@ -300,6 +301,6 @@ test('an operation that the ring can do without is asked for by its opcode', asy
     console.log([22, 23, 55, 250].map(opcode => ring().supports(opcode)).join())`
   const here = await run(program)
   expect(here.stdout).toMatch(/^true,true,(true|false),false\n$/)
-  const without = await run(program, { env: { LD_PRELOAD: oldKernel, NO_OPCODE: '23' } })
+  const without = await run(program, { env: { LD_PRELOAD: preload, NO_OPCODE: '23' } })
   expect(without.stdout).toBe(here.stdout.replace('true,true', 'true,false'))
 })

@@ -15,6 +15,8 @@ constexpr unsigned kClosedFdMask = (1u << 30) - 1;
 
 // A process that ends does not wait longer than this for a disk that does not answer.
 constexpr int64_t kExitTimeoutMs = 1000;
+// What is to be cancelled at the end is looked for again as often as this.
+constexpr int64_t kCancelAgainMs = 10;
 
 // At the end of the environment it is closed, once.
 void own(Ring* ring, unsigned fd) {
@@ -28,21 +30,23 @@ void disown(Ring* ring, unsigned fd) {
   if (fd < kOwnedBytes * 8) ring->owned[fd / 32] &= ~(1u << fd % 32);
 }
 
+// Asks for the end of all that is in flight. One pass: it misses what is just on its way from one wait to another, such
+// as a read that a thread of the kernel has begun and leaves to a poll.
+void cancel_all(Ring* ring) {
+  io_uring_sync_cancel_reg cancel = {};
+  cancel.fd = -1;
+  cancel.flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
+  while (io_uring_register(ring->fd, IORING_REGISTER_SYNC_CANCEL, &cancel, 1) == -EINTR) {
+  }
+}
+
 // After this the kernel writes neither into buffers nor into the ring. Closing the ring alone lets reads land
 // afterwards, and so does cancelling alone: a disk read cannot be cancelled. A draining NOP completes only when all
 // before it has. Returns false if the disk did not answer in time.
 bool drain(Ring* ring, int64_t timeout_ms) {
   const io_uring_params& p = ring->params;
-  __kernel_timespec timeout = {timeout_ms / 1000, timeout_ms % 1000 * 1000000};
-  bool bounded = timeout_ms >= 0;
-
-  io_uring_sync_cancel_reg cancel = {};
-  cancel.fd = -1;
-  cancel.flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
-  cancel.timeout.tv_sec = bounded ? timeout.tv_sec : -1;
-  cancel.timeout.tv_nsec = bounded ? timeout.tv_nsec : -1;
-  while (io_uring_register(ring->fd, IORING_REGISTER_SYNC_CANCEL, &cancel, 1) == -EINTR) {
-  }
+  const uint64_t start_ns = uv_hrtime();
+  cancel_all(ring);
 
   // What the kernel has not taken yet never starts: the NOP goes in its place.
   unsigned head = __atomic_load_n(&at(ring, p.sq_off.head), __ATOMIC_ACQUIRE);
@@ -55,8 +59,9 @@ bool drain(Ring* ring, int64_t timeout_ms) {
   at(ring, p.sq_off.array + slot * sizeof(unsigned)) = slot;
   __atomic_store_n(&at(ring, p.sq_off.tail), head + 1, __ATOMIC_RELEASE);
 
+  __kernel_timespec pause = {0, kCancelAgainMs * 1000000};
   io_uring_getevents_arg arg = {};
-  if (bounded) arg.ts = reinterpret_cast<uint64_t>(&timeout);
+  arg.ts = reinterpret_cast<uint64_t>(&pause);
   const io_uring_cqe* cqes = reinterpret_cast<io_uring_cqe*>(ring->rings + p.cq_off.cqes);
   for (unsigned to_submit = 1;;) {
     int result =
@@ -76,9 +81,10 @@ bool drain(Ring* ring, int64_t timeout_ms) {
     }
     __atomic_store_n(&at(ring, p.cq_off.head), cq_head, __ATOMIC_RELEASE);
     if (drained) return true;
-    if (result == -ETIME) return false;
     // EBUSY: the overflown completions just reaped were in the way. EAGAIN: the kernel is short of memory, try again.
-    if (result < 0 && result != -EINTR && result != -EBUSY && result != -EAGAIN) return false;
+    if (result < 0 && result != -ETIME && result != -EINTR && result != -EBUSY && result != -EAGAIN) return false;
+    if (timeout_ms >= 0 && uv_hrtime() - start_ns >= static_cast<uint64_t>(timeout_ms) * 1000000) return false;
+    if (result == -ETIME) cancel_all(ring);
   }
 }
 
@@ -101,7 +107,7 @@ void finish(Ring* ring) {
 // Before the environment's memory goes.
 void cleanup(napi_async_cleanup_hook_handle, void* data) {
   Ring* ring = static_cast<Ring*>(data);
-  bool drained = drain(ring, ring->is_main_thread ? kExitTimeoutMs / 2 : -1);  // half to cancel, half to wait
+  bool drained = drain(ring, ring->is_main_thread ? kExitTimeoutMs : -1);
   if (!ring->is_main_thread) close_owned(ring);
   uv_poll_stop(&ring->poll);
   if (!drained) ring->fd = -1;  // left open: the process ends, and the kernel closes it

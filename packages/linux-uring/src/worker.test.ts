@@ -303,6 +303,25 @@ test('thirty workers, three at a time, leave neither fds nor memory', async () =
   expect(process.memoryUsage().rss - before.rss).toBeLessThan(50 * MiB)
 })
 
+test('a worker that ends while its reads go from one wait of the kernel to another: all of them end', async () => {
+  const before = open()
+  const one = async (turns: number) => {
+    const worker = new Worker(
+      `const { workerData } = require('node:worker_threads')
+       import(workerData.seek).then(async seek => {
+         const pipe = await seek.open(workerData.fifo, 'realtime', { flags: 2 })
+         for (let i = 0; i < 40; i++) pipe.read(Buffer.alloc(100_000), 0, 'realtime') // on threads of the kernel, then by poll
+         for (let n = workerData.turns; n > 0; n--) await new Promise(resolve => setImmediate(resolve))
+         process.exit(3)
+       })`,
+      { eval: true, workerData: { fifo, turns, seek: seekUrl } },
+    )
+    expect(await once(worker, 'exit')).toEqual([3])
+  }
+  for (let round = 0; round < 30; round++) await Promise.all([one(round % 4), one((round + 1) % 4)])
+  expect(open()).toEqual(before)
+})
+
 test('a worker in a worker: the end of the outer one ends both, each with reads in flight', async () => {
   const before = open()
   const reading = `
