@@ -16,7 +16,11 @@ export interface Ended {
  */
 export function runModule(source: string, nodeOptions: string[] = []): Promise<Ended> {
   const header = `import { every, post, spawn } from './default-scheduler.ts'\n`
-  return run(header + source, fileURLToPath(new URL('.', import.meta.url)), {}, [process.execPath, ...nodeOptions, ...asModule])
+  return run(header + source, fileURLToPath(new URL('.', import.meta.url)), {}, [
+    process.execPath,
+    ...nodeOptions,
+    ...asModule,
+  ])
 }
 
 /** Runs a module's text in a process of its own. */
