@@ -5,6 +5,7 @@ import type { RingOperation } from './ring-operation.ts'
 import { setUp } from './setup.ts'
 
 // linux/io_uring.h
+const IORING_OP_FSYNC = 3
 const IORING_OP_POLL_ADD = 6
 const IORING_OP_ASYNC_CANCEL = 14
 const IORING_OP_OPENAT = 18
@@ -12,17 +13,24 @@ const IORING_OP_CLOSE = 19
 const IORING_OP_STATX = 21
 const IORING_OP_READ = 22
 const IORING_OP_WRITE = 23
+const IORING_OP_RENAMEAT = 35
+const IORING_OP_UNLINKAT = 36
+const IORING_OP_FTRUNCATE = 55
 const IOSQE_ASYNC = 1 << 4
 
 // linux/fcntl.h, linux/stat.h
 const AT_FDCWD = -100
+const AT_SYMLINK_NOFOLLOW = 0x100
 const AT_EMPTY_PATH = 0x1000
 const O_CLOEXEC = 0o2000000
 const STATX_BASIC_STATS_AND_BTIME = 0xfff
 export const statxBytes = 256
 
 export const EINTR = -4
-const EAGAIN = -11
+export const EIO = -5
+export const ENXIO = -6
+export const EAGAIN = -11
+export const EINVAL = -22
 const EBUSY = -16
 
 // As uring.cc has them.
@@ -209,12 +217,80 @@ export class Ring {
   }
 
   /**
+   * Writes memory at `address` to `fd` at `offsetBytes`, −1: where the descriptor stands. One SQE, one CQE.
+   * Completes with the bytes written; fewer than asked is normal where the disk is full or a signal came.
+   * @see io_uring_prep_write(3), pwrite(2)
+   */
+  write(
+    fd: number,
+    address: number,
+    lengthBytes: number,
+    offsetBytes: number,
+    operation: AnyOperation,
+  ): void {
+    this.#inlineBytes += lengthBytes
+    const isPunted =
+      lengthBytes >= largeReadBytes && (operation.laneRank > 1 || this.#inlineBytes > inlineBytes)
+    const flags = isPunted ? IOSQE_ASYNC << 8 : 0
+    const sqe = this.#stage(IORING_OP_WRITE | flags, fd, operation)
+    const words = this.#staged
+    words[sqe + 2] = offsetBytes
+    words[sqe + 3] = Math.floor(offsetBytes / 2 ** 32)
+    words[sqe + 4] = address
+    words[sqe + 5] = address / 2 ** 32
+    words[sqe + 6] = lengthBytes
+    this.#flushSoon(operation.laneRank as Rank)
+  }
+
+  /** @see io_uring_prep_fsync(3), fsync(2) */
+  fsync(fd: number, operation: AnyOperation): void {
+    this.#stage(IORING_OP_FSYNC, fd, operation)
+    this.#flushSoon(operation.laneRank as Rank)
+  }
+
+  /**
+   * Completes with −EINVAL before Linux 6.9, and where ftruncate(2) says so too.
+   * @see io_uring_prep_ftruncate(3), ftruncate(2)
+   */
+  ftruncate(fd: number, lengthBytes: number, operation: AnyOperation): void {
+    const sqe = this.#stage(IORING_OP_FTRUNCATE, fd, operation)
+    this.#staged[sqe + 2] = lengthBytes
+    this.#staged[sqe + 3] = lengthBytes / 2 ** 32
+    this.#flushSoon(operation.laneRank as Rank)
+  }
+
+  /** @see io_uring_prep_renameat(3), rename(2) */
+  renameat(from: Buffer, to: Buffer, operation: AnyOperation): void {
+    const [fromAddress, toAddress] = [this.addressOf(from), this.addressOf(to)]
+    const sqe = this.#stage(IORING_OP_RENAMEAT, AT_FDCWD, operation)
+    const words = this.#staged
+    words[sqe + 2] = toAddress
+    words[sqe + 3] = toAddress / 2 ** 32
+    words[sqe + 4] = fromAddress
+    words[sqe + 5] = fromAddress / 2 ** 32
+    words[sqe + 6] = AT_FDCWD
+    this.#flushSoon(operation.laneRank as Rank)
+  }
+
+  /** @see io_uring_prep_unlinkat(3), unlink(2) */
+  unlinkat(path: Buffer, operation: AnyOperation): void {
+    const address = this.addressOf(path)
+    const sqe = this.#stage(IORING_OP_UNLINKAT, AT_FDCWD, operation)
+    const words = this.#staged
+    words[sqe + 4] = address
+    words[sqe + 5] = address / 2 ** 32
+    this.#flushSoon(operation.laneRank as Rank)
+  }
+
+  /**
    * Completes with a new fd, close-on-exec. The kernel has copied the path by the time the submission is taken.
+   * @param mayWait left to a thread of the kernel's: otherwise it is tried without waiting first
    * @see io_uring_prep_openat(3), open(2)
    */
-  openat(path: Buffer, flags: number, mode: number, operation: AnyOperation): void {
+  openat(path: Buffer, flags: number, mode: number, operation: AnyOperation, mayWait = false): void {
     const address = this.addressOf(path)
-    const sqe = this.#stage(IORING_OP_OPENAT, AT_FDCWD, operation, resultIsFd)
+    const isPunted = mayWait ? IOSQE_ASYNC << 8 : 0
+    const sqe = this.#stage(IORING_OP_OPENAT | isPunted, AT_FDCWD, operation, resultIsFd)
     const words = this.#staged
     words[sqe + 4] = address
     words[sqe + 5] = address / 2 ** 32
@@ -225,9 +301,10 @@ export class Ring {
 
   /**
    * The status of `path`, or of `fd` where there is no path, into the `statxBytes` at `status`.
+   * @param follow of a symbolic link, what it points to
    * @see io_uring_prep_statx(3), statx(2)
    */
-  statx(fd: number, path: Buffer | undefined, status: Buffer, operation: AnyOperation): void {
+  statx(fd: number, path: Buffer | undefined, status: Buffer, operation: AnyOperation, follow = true): void {
     const [pathAddress, statusAddress] = [this.addressOf(path ?? emptyPath), this.addressOf(status)]
     const sqe = this.#stage(IORING_OP_STATX, path === undefined ? fd : AT_FDCWD, operation)
     const words = this.#staged
@@ -236,7 +313,7 @@ export class Ring {
     words[sqe + 4] = pathAddress
     words[sqe + 5] = pathAddress / 2 ** 32
     words[sqe + 6] = STATX_BASIC_STATS_AND_BTIME
-    words[sqe + 7] = path === undefined ? AT_EMPTY_PATH : 0
+    words[sqe + 7] = (path === undefined ? AT_EMPTY_PATH : 0) | (follow ? 0 : AT_SYMLINK_NOFOLLOW)
     this.#flushSoon(operation.laneRank as Rank)
   }
 
