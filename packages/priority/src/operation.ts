@@ -95,6 +95,12 @@ export abstract class Operation<T> extends LaneEntry {
     this.#decided()
   }
 
+  /** Resolves though the signal may have aborted: what has been done to a file cannot be taken back. */
+  takeEffect(value: T): void {
+    this.aborted = false
+    this.succeed(value)
+  }
+
   fail(error: unknown): void {
     if (this.#outcome !== 'open') return
     this.#outcome = 'error'
