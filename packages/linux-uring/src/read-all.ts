@@ -5,7 +5,7 @@ import { systemError } from '@kiruna/priority/error'
 import { pieceBytes } from '@kiruna/priority/lane'
 import { RingOperation } from './ring-operation.ts'
 import { statxSize } from './stats.ts'
-import { cString, EINTR, statxBytes } from './uring.ts'
+import { cString, statxBytes } from './uring.ts'
 
 /**
  * open, read until 0, close. The lane admits the open with the first piece and, where that was short, with the read
@@ -54,7 +54,7 @@ export class ReadAll extends RingOperation<Buffer> {
     if (this.#step === 'open' && result >= 0) this.#fd = result
     try {
       if (this.aborted) this.#finish()
-      else if (result === EINTR) this.start()
+      else if (this.retry(result, () => this.start())) return
       else if (result < 0) {
         throw systemError(result, this.#step === 'statx' ? 'fstat' : this.#step, this.#path)
       } else this.#next(result)
