@@ -384,6 +384,37 @@ describe.each([
     expect(out).toEqual(['false', 'true'])
   })
 
+  test('a file is replaced on behalf of a task, whose cancelling leaves the old one', async () => {
+    const out = await lines(
+      `
+      import { readdirSync, readFileSync } from 'node:fs'
+      import { dirname } from 'node:path'
+      const target = path + '.written'
+      const content = Buffer.alloc(1000000, 'n')
+      await spawn('background', async scope => {
+        await seek.writeAll(target, 'old', scope)
+        const file = await seek.open(target, scope, { flags: 'r+' })
+        await file.write(Buffer.from('OLD'), 0, scope)
+        await file.sync(scope)
+        await file.truncate(2, scope)
+        await file.close()
+      })
+      console.log(readFileSync(target, 'utf8'))
+      let asked = 0
+      const task = spawn('background', scope => seek.writeAll(target, (async function* () {
+        for (;; asked++) {
+          yield content
+          if (asked === 3) task.cancel()
+        }
+      })(), scope))
+      await task.catch(error => console.log(error.name))
+      const temporary = readdirSync(dirname(target)).filter(name => name.startsWith('.'))
+      console.log(readFileSync(target, 'utf8'), temporary.length)`,
+      env,
+    )
+    expect(out).toEqual(['OL', 'AbortError', 'OL 0'])
+  })
+
   test('reads in flight keep the process alive, and nothing else does', async () => {
     const out = await lines(
       `

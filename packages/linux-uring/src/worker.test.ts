@@ -281,6 +281,34 @@ test('a worker that is terminated anywhere in a flood of reads takes nothing wit
   expect(open()).toEqual(before)
 })
 
+test('a worker that is terminated anywhere in a flood of writes leaves whole files, and nothing open', async () => {
+  const before = open()
+  const path = join(folder, 'written')
+  for (let round = 0; round < 30; round++) {
+    const worker = await start(
+      `
+      ready()
+      const file = await seek.open(workerData.folder + '/in place', 'user-visible', { flags: 'w' })
+      const loop = async (caller, i) => {
+        for (;; i++) {
+          const content = Buffer.alloc(400_000, 'a'.charCodeAt(0) + i % 26)
+          await file.write(content, 0, caller)
+          await seek.writeAll(workerData.folder + '/written', content, caller, { durable: i % 2 === 0 })
+        }
+      }
+      for (let i = 0; i < 8; i++) loop(i % 2 === 0 ? 'background' : 'realtime', i + workerData.round)`,
+      { round },
+    )
+    await sleep(round * 2)
+    expect(await worker.terminate()).toBe(1)
+    expect(open()).toEqual(before)
+    if (!fs.existsSync(path)) continue
+    const content = fs.readFileSync(path)
+    expect(content.length === 400_000 && content.every(byte => byte === content[0])).toBe(true)
+  }
+  expect(fs.existsSync(path)).toBe(true)
+})
+
 test('thirty workers, three at a time, leave neither fds nor memory', async () => {
   const threeWorkers = () =>
     Promise.all(
