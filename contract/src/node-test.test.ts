@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { test } from 'vitest'
 
-test('the contract runs under node --test as well', { timeout: 60_000 }, context => {
+test('the contract runs under node --test as well', { timeout: 120_000 }, context => {
   if (!('typescript' in process.features) || !process.features.typescript) {
     console.warn(`skipped: Node ${process.versions.node} does not run TypeScript`)
     context.skip('no type stripping')
@@ -17,7 +17,7 @@ test('the contract runs under node --test as well', { timeout: 60_000 }, context
     {
       env: { ...env, NO_COLOR: '1' },
       encoding: 'utf8',
-      timeout: 50_000,
+      timeout: 110_000,
     },
   )
   const count = (what: string) => Number(new RegExp(`^ℹ ${what} (\\d+)$`, 'm').exec(stdout)?.[1])

@@ -9,6 +9,11 @@ import { opening } from './seek/opening.ts'
 import { processes } from './seek/process.ts'
 import { reading } from './seek/reading.ts'
 import { wholeFiles } from './seek/whole-files.ts'
+import { writing } from './seek/writing.ts'
+import { writingAborted } from './seek/writing-aborted.ts'
+import { writingAll } from './seek/writing-all.ts'
+import { writingErrors } from './seek/writing-errors.ts'
+import { writingProcesses } from './seek/writing-processes.ts'
 
 /** What every `seek` must do: plain data, for any test runner. */
 export const seekContract: Record<string, Contract[]> = {
@@ -20,6 +25,11 @@ export const seekContract: Record<string, Contract[]> = {
   errors,
   'bad arguments': badArguments,
   aborting,
+  writing,
+  'writing whole files': writingAll,
+  'writes that fail': writingErrors,
+  'writes that are aborted': writingAborted,
+  'writes of processes': writingProcesses,
   callers,
   'the process': processes,
 }
