@@ -5,6 +5,7 @@ import { callers } from './seek/callers.ts'
 import { chunks } from './seek/chunks.ts'
 import { errors } from './seek/errors.ts'
 import { manyFiles } from './seek/many-files.ts'
+import { model } from './seek/model.ts'
 import { opening } from './seek/opening.ts'
 import { processes } from './seek/process.ts'
 import { reading } from './seek/reading.ts'
@@ -30,6 +31,7 @@ export const seekContract: Record<string, Contract[]> = {
   'writes that fail': writingErrors,
   'writes that are aborted': writingAborted,
   'writes of processes': writingProcesses,
+  'a model of a file': model,
   callers,
   'the process': processes,
 }
