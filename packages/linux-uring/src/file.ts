@@ -6,7 +6,8 @@ import { systemError } from '@kiruna/priority/error'
 import { InUse } from '@kiruna/priority/in-use'
 import { Read } from './read.ts'
 import { Statx } from './statx.ts'
-import { type Completion, EINTR, ring } from './uring.ts'
+import { type Completion, EINTR } from './system-calls.ts'
+import { ring } from './uring.ts'
 import { Fsync, Ftruncate, Write } from './write.ts'
 
 /** An open file, read and written at offsets: any number of operations at once. */

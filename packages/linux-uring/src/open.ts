@@ -3,7 +3,7 @@ import type { Caller } from '@kiruna/priority'
 import { systemError } from '@kiruna/priority/error'
 import { File } from './file.ts'
 import { RingOperation } from './ring-operation.ts'
-import { cString, ENXIO } from './uring.ts'
+import { cString, ENXIO } from './system-calls.ts'
 
 /** @see openat(2) */
 export class Open extends RingOperation<File> {

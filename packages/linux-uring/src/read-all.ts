@@ -5,7 +5,7 @@ import { systemError } from '@kiruna/priority/error'
 import { pieceBytes } from '@kiruna/priority/lane'
 import { RingOperation } from './ring-operation.ts'
 import { statxSize } from './stats.ts'
-import { cString, statxBytes } from './uring.ts'
+import { cString, statxBytes } from './system-calls.ts'
 
 /**
  * open, read until 0, close. The lane admits the open with the first piece and, where that was short, with the read

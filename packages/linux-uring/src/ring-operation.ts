@@ -1,6 +1,7 @@
 import type { Rank } from '@kiruna/priority'
 import { Operation } from '@kiruna/priority/operation'
-import { type Completion, EAGAIN, EINTR, ring } from './uring.ts'
+import { type Completion, EAGAIN, EINTR } from './system-calls.ts'
+import { ring } from './uring.ts'
 
 /** The kernel is short of something: it is asked again after so long. */
 const pauseMs = 1

@@ -4,7 +4,7 @@ import { systemError } from '@kiruna/priority/error'
 import type { InUse } from '@kiruna/priority/in-use'
 import { RingOperation } from './ring-operation.ts'
 import { statsOf } from './stats.ts'
-import { cString, statxBytes } from './uring.ts'
+import { cString, statxBytes } from './system-calls.ts'
 
 type Syscall = 'stat' | 'lstat' | 'fstat'
 

@@ -5,7 +5,8 @@ import { systemError } from '@kiruna/priority/error'
 import { isOnDisk } from '@kiruna/priority/stream-source'
 import { RingOperation } from './ring-operation.ts'
 import { statsOf } from './stats.ts'
-import { type Completion, cString, EINTR, ring, statxBytes } from './uring.ts'
+import { type Completion, cString, EINTR, statxBytes } from './system-calls.ts'
+import { ring } from './uring.ts'
 
 const { O_CREAT, O_NOCTTY, O_NONBLOCK } = constants
 const ENOENT = -os.errno.ENOENT

@@ -10,7 +10,7 @@ import {
 } from '@kiruna/priority/stream-source'
 import type { InTurn } from '@kiruna/priority/turns'
 import { RingOperation } from './ring-operation.ts'
-import { EINTR, largeReadBytes } from './uring.ts'
+import { EINTR, largeReadBytes } from './system-calls.ts'
 
 const { O_NONBLOCK } = fs
 // poll(2), preadv2(2)

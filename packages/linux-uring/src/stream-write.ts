@@ -5,7 +5,7 @@ import { type ErrnoException, systemError } from '@kiruna/priority/error'
 import { flagsOf, waitingPieceBytes } from '@kiruna/priority/stream-source'
 import { RingOperation } from './ring-operation.ts'
 import { EAGAIN, EOPNOTSUPP, RWF_NOWAIT } from './stream-read.ts'
-import { EINTR, largeReadBytes } from './uring.ts'
+import { EINTR, largeReadBytes } from './system-calls.ts'
 
 const { O_NONBLOCK } = constants
 const POLLOUT = 4 // poll(2)

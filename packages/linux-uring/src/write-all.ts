@@ -8,7 +8,7 @@ import { Open } from './open.ts'
 import { PoolCall } from './pool-call.ts'
 import { RingOperation } from './ring-operation.ts'
 import { Statx } from './statx.ts'
-import { cString } from './uring.ts'
+import { cString } from './system-calls.ts'
 import { Fsync, Write } from './write.ts'
 
 type Resolve<T> = (value: T) => void

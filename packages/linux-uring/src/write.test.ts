@@ -7,7 +7,7 @@ import { type Caller, type Priority, priorities } from '@kiruna/priority'
 import { InUse } from '@kiruna/priority/in-use'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import * as seek from './seek.ts'
-import { EAGAIN, EINTR, EINVAL } from './uring.ts'
+import { EAGAIN, EINTR, EINVAL } from './system-calls.ts'
 import { Fsync, Ftruncate, Write } from './write.ts'
 
 const { O_RDWR, O_NONBLOCK } = fs.constants

@@ -5,7 +5,7 @@ import { systemError } from '@kiruna/priority/error'
 import type { InUse } from '@kiruna/priority/in-use'
 import { pieceBytes } from '@kiruna/priority/lane'
 import { RingOperation } from './ring-operation.ts'
-import { EINVAL, EIO } from './uring.ts'
+import { EINVAL, EIO } from './system-calls.ts'
 
 /** Writes a buffer, piece by piece. @see pwrite(2) */
 export class Write extends RingOperation<void> {
