@@ -1,5 +1,4 @@
 import { constants as fs, readSync } from 'node:fs'
-import { constants } from 'node:os'
 import type { Asker } from '@kiruna/priority'
 import { type ErrnoException, systemError } from '@kiruna/priority/error'
 import {
@@ -10,15 +9,12 @@ import {
 } from '@kiruna/priority/stream-source'
 import type { InTurn } from '@kiruna/priority/turns'
 import { RingOperation } from './ring-operation.ts'
-import { EINTR, largeReadBytes } from './system-calls.ts'
+import { EAGAIN, EINTR, EIO, EOPNOTSUPP, largeReadBytes } from './system-calls.ts'
 
 const { O_NONBLOCK } = fs
 // poll(2), preadv2(2)
 const POLLIN = 1
 export const RWF_NOWAIT = 8
-export const EAGAIN = -constants.errno.EAGAIN
-export const EOPNOTSUPP = -constants.errno.EOPNOTSUPP
-const EIO = -constants.errno.EIO
 
 /** What the reads of one stream know of their fd. */
 export interface ReadState {

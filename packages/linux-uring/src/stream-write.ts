@@ -4,12 +4,11 @@ import { detached } from '@kiruna/priority/arguments'
 import { type ErrnoException, systemError } from '@kiruna/priority/error'
 import { flagsOf, waitingPieceBytes } from '@kiruna/priority/stream-source'
 import { RingOperation } from './ring-operation.ts'
-import { EAGAIN, EOPNOTSUPP, RWF_NOWAIT } from './stream-read.ts'
-import { EINTR, largeReadBytes } from './system-calls.ts'
+import { RWF_NOWAIT } from './stream-read.ts'
+import { EAGAIN, EINTR, EIO, EOPNOTSUPP, largeReadBytes } from './system-calls.ts'
 
 const { O_NONBLOCK } = constants
 const POLLOUT = 4 // poll(2)
-const EIO = -5
 
 /** What the writes of one stream know of their fd. */
 export interface WriteState {

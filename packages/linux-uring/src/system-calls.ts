@@ -4,6 +4,7 @@ import type { RingOperation } from './ring-operation.ts'
 // linux/io_uring.h
 const IORING_OP_FSYNC = 3
 const IORING_OP_POLL_ADD = 6
+const IORING_OP_SYNC_FILE_RANGE = 8
 const IORING_OP_OPENAT = 18
 const IORING_OP_CLOSE = 19
 const IORING_OP_STATX = 21
@@ -19,6 +20,7 @@ const AT_FDCWD = -100
 const AT_SYMLINK_NOFOLLOW = 0x100
 const AT_EMPTY_PATH = 0x1000
 const O_CLOEXEC = 0o2000000
+const SYNC_FILE_RANGE_WRITE_AND_WAIT = 7
 const STATX_BASIC_STATS_AND_BTIME = 0xfff
 export const statxBytes = 256
 
@@ -27,6 +29,7 @@ export const EIO = -5
 export const ENXIO = -6
 export const EAGAIN = -11
 export const EINVAL = -22
+export const EOPNOTSUPP = -95
 
 /**
  * What hits the page cache is copied on this thread, within enter. Large reads are left to the kernel's own threads,
@@ -178,6 +181,20 @@ export abstract class SystemCalls {
   /** @see io_uring_prep_fsync(3), fsync(2) */
   fsync(fd: number, operation: AnyOperation): void {
     this.stage(IORING_OP_FSYNC, fd, operation)
+    this.flushSoon(operation.laneRank as Rank)
+  }
+
+  /**
+   * Hands what is dirty there to the disk, and waits for it; no more than that is promised.
+   * @see io_uring_prep_sync_file_range(3), sync_file_range(2)
+   */
+  syncFileRange(fd: number, offsetBytes: number, lengthBytes: number, operation: AnyOperation): void {
+    const sqe = this.stage(IORING_OP_SYNC_FILE_RANGE, fd, operation)
+    const words = this.staged
+    words[sqe + 2] = offsetBytes
+    words[sqe + 3] = offsetBytes / 2 ** 32
+    words[sqe + 6] = lengthBytes
+    words[sqe + 7] = SYNC_FILE_RANGE_WRITE_AND_WAIT
     this.flushSoon(operation.laneRank as Rank)
   }
 

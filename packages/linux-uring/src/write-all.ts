@@ -8,7 +8,7 @@ import { Open } from './open.ts'
 import { PoolCall } from './pool-call.ts'
 import { RingOperation } from './ring-operation.ts'
 import { Statx } from './statx.ts'
-import { cString } from './system-calls.ts'
+import { cString, EINVAL, EOPNOTSUPP } from './system-calls.ts'
 import { Fsync, Write } from './write.ts'
 
 type Resolve<T> = (value: T) => void
@@ -52,6 +52,8 @@ export const calls: WriteCalls<File> = {
       write.begin(write.pieceBytes)
     }),
   fsync: ({ fd }, caller) => step((resolve, reject) => new Fsync(fd, '', undefined, caller, resolve, reject)),
+  writeBack: ({ fd }, position, lengthBytes, caller) =>
+    step((resolve, reject) => new WriteBack(fd, position, lengthBytes, caller, resolve, reject)),
   fchown: ({ fd }, uid, gid, caller) =>
     step(
       (resolve, reject) =>
@@ -64,6 +66,43 @@ export const calls: WriteCalls<File> = {
     ),
   rename: (from, to, caller) => step((resolve, reject) => new Rename(from, to, caller, resolve, reject)),
   unlink: (path, caller) => step((resolve, reject) => new Unlink(path, caller, resolve, reject)),
+}
+
+/** @see sync_file_range(2) */
+class WriteBack extends RingOperation<void> {
+  protected readonly ownsBuffer = true
+  readonly #fd: number
+  readonly #position: number
+  readonly #lengthBytes: number
+
+  constructor(
+    fd: number,
+    position: number,
+    lengthBytes: number,
+    caller: Caller,
+    resolve: () => void,
+    reject: Reject,
+  ) {
+    super(caller, resolve, reject)
+    this.#fd = fd
+    this.#position = position
+    this.#lengthBytes = lengthBytes
+  }
+
+  start(): void {
+    this.ring.syncFileRange(this.#fd, this.#position, this.#lengthBytes, this)
+  }
+
+  complete(result: number): void {
+    this.leave()
+    if (this.retry(result, () => this.enter(0))) return
+    // A file system without it is no failure: the fsync at the end is what counts.
+    if (result < 0 && result !== EINVAL && result !== EOPNOTSUPP)
+      this.fail(systemError(result, 'sync_file_range'))
+    else this.succeed(undefined)
+  }
+
+  end(): void {}
 }
 
 /** @see renameat(2) */

@@ -5,9 +5,9 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Caller, type Priority, priorities } from '@kiruna/priority'
 import { InUse } from '@kiruna/priority/in-use'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
 import * as seek from './seek.ts'
-import { EAGAIN, EINTR, EINVAL } from './system-calls.ts'
+import { EAGAIN, EINTR, EINVAL, SystemCalls } from './system-calls.ts'
 import { Fsync, Ftruncate, Write } from './write.ts'
 
 const { O_RDWR, O_NONBLOCK } = fs.constants
@@ -243,4 +243,20 @@ test('where io_uring has no FTRUNCATE, before Linux 6.9, node:fs truncates, and 
   expect(fs.statSync(path).size).toBe(3000)
   expect(submissions).toEqual([1, 1, 0])
   await Promise.all([file.close(), readable.close()])
+})
+
+test('a background writeAll goes to the disk a MiB at a time, so that little is left for its fsync', async () => {
+  const writesBack = vi.spyOn(SystemCalls.prototype, 'syncFileRange')
+  onTestFinished(() => writesBack.mockRestore())
+  const large = Buffer.alloc(3.5 * MiB, 'kiruna ')
+  const target = join(folder, 'written-back')
+  await seek.writeAll(target, large, 'user-blocking')
+  expect(writesBack).not.toHaveBeenCalled()
+  await seek.writeAll(target, large, 'background')
+  expect(writesBack.mock.calls.map(([, position, bytes]) => [position, bytes])).toEqual([
+    [0, MiB],
+    [MiB, MiB],
+    [2 * MiB, MiB],
+  ])
+  expect(fs.readFileSync(target).equals(large)).toBe(true)
 })

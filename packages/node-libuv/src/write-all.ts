@@ -50,6 +50,8 @@ export const calls: WriteCalls<File> = {
       write.begin(write.pieceBytes)
     }),
   fsync: ({ fd }, caller) => changing(caller, done => fs.fsync(fd, done)),
+  // node:fs has no sync_file_range.
+  writeBack: ({ fd }, _position, _lengthBytes, caller) => changing(caller, done => fs.fdatasync(fd, done)),
   fchown: ({ fd }, uid, gid, caller) => changing(caller, done => fs.fchown(fd, uid, gid, done)),
   fchmod: ({ fd }, mode, caller) => changing(caller, done => fs.fchmod(fd, mode, done)),
   rename: (from, to, caller) => changing(caller, done => fs.rename(from, to, done)),

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { constants, type Stats } from 'node:fs'
 import { types } from 'node:util'
-import { checkBuffer, checkInteger, checkPath, type PathLike } from './arguments.ts'
+import { checkBuffer, checkInteger, checkPath, detached, type PathLike } from './arguments.ts'
 import { invalidType } from './error.ts'
-import { type Asker, askerOf, type Caller, deliver } from './priority.ts'
+import { type Asker, askerOf, type Caller, deliver, rankOf } from './priority.ts'
 import { Source } from './source.ts'
 import { about, folderOf, isSystemError, isWindows, locate, type Target } from './write-target.ts'
 
@@ -37,6 +37,8 @@ export interface WriteCalls<File extends OpenFile> {
   /** @param position −1: where the descriptor stands */
   write(file: File, bytes: Uint8Array, position: number, asker: Asker): Promise<void>
   fsync(file: File, asker: Asker): Promise<void>
+  /** What was written there goes to the disk, and has arrived; no more than that. */
+  writeBack(file: File, position: number, lengthBytes: number, asker: Asker): Promise<void>
   /** @param uid −1: stays as it is */
   fchown(file: File, uid: number, gid: number, asker: Asker): Promise<void>
   fchmod(file: File, mode: number, asker: Asker): Promise<void>
@@ -120,6 +122,9 @@ const newFile = O_WRONLY | O_CREAT | O_EXCL
 // Windows has none of these.
 const { O_DIRECTORY = 0, O_NOFOLLOW = 0, O_NOCTTY = 0 } = constants as Partial<typeof constants>
 
+/** As much as the lane, shallow, has in flight together. */
+const writeBackBytes = 1024 * 1024
+
 class WriteAll<File extends OpenFile> {
   readonly #calls: WriteCalls<File>
   readonly #path: string | Buffer
@@ -178,7 +183,7 @@ class WriteAll<File extends OpenFile> {
         await this.#closing(file, async () => {
           asker.signal?.throwIfAborted()
           if (status !== undefined) await this.#keepOwnerAndMode(file, status)
-          await this.#write(file, 0)
+          await this.#write(file, 0, true)
           // Also where it need not be durable: a rename may reach the disk before the content does.
           await this.#call(calls.fsync(file, asker))
         })
@@ -201,7 +206,7 @@ class WriteAll<File extends OpenFile> {
       : this.#calls.open(path, O_WRONLY | O_NOCTTY, 0, this.#asker)
     const file = await this.#call(opening)
     await this.#closing(file, async () => {
-      await this.#write(file, hasPositions ? 0 : -1)
+      await this.#write(file, hasPositions ? 0 : -1, hasPositions && this.#durable)
       if (this.#durable) await this.#fsyncIfPossible(file, this.#asker)
     })
     if (!this.#durable || status !== undefined) return
@@ -220,13 +225,26 @@ class WriteAll<File extends OpenFile> {
     await this.#call(file.close())
   }
 
-  /** @param position −1: in order, where there are no positions */
-  async #write(file: File, position: number): Promise<void> {
-    for (let at = position; ; ) {
-      const bytes = await this.#source.next()
-      if (bytes === undefined) return
-      await this.#call(this.#calls.write(file, bytes, at, this.#asker))
-      if (at !== -1) at += bytes.length
+  /**
+   * @param position −1: in order, where there are no positions
+   * @param isSynced at the end. Below user-blocking it then goes to the disk as it is written, a little at a time: an
+   *   fsync of all of it passes by the lane, and would hold up whoever is urgent.
+   */
+  async #write(file: File, position: number, isSynced: boolean): Promise<void> {
+    let [at, writtenBack] = [position, 0]
+    for (let bytes = await this.#source.next(); bytes !== undefined; bytes = await this.#source.next()) {
+      const { length } = bytes
+      for (let done = 0; done < length; ) {
+        if (bytes.length !== length) throw detached() // transferred between two parts
+        const isGradual = isSynced && rankOf(this.#asker.priority) >= 2
+        const part = isGradual ? bytes.subarray(done, done + writeBackBytes) : bytes.subarray(done)
+        await this.#call(this.#calls.write(file, part, at, this.#asker))
+        done += part.length
+        if (at !== -1) at += part.length
+        if (!isGradual || at - writtenBack < writeBackBytes) continue
+        await this.#call(this.#calls.writeBack(file, writtenBack, at - writtenBack, this.#asker))
+        writtenBack = at
+      }
     }
   }
 
