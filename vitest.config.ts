@@ -1,13 +1,14 @@
+import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { configDefaults, defineConfig } from 'vitest/config'
 
-const missing = whyNoUring()
-if (missing !== undefined) console.warn(`skipped: packages/linux-uring: ${missing}`)
+const skipped = [whyNoUring(), whyNoMmap()].filter(one => one !== undefined)
+for (const { folder, reason } of skipped) console.warn(`skipped: ${folder}: ${reason}`)
 
 export default defineConfig({
   test: {
     include: ['packages/*/src/**/*.test.ts', 'contract/**/*.test.ts', 'examples/**/*.test.ts'],
-    exclude: [...configDefaults.exclude, ...(missing === undefined ? [] : ['packages/linux-uring/**'])],
+    exclude: [...configDefaults.exclude, ...skipped.map(({ folder }) => `${folder}/**`)],
     // Processes, not threads: tests change the working directory, raise signals and load native addons.
     pool: 'forks',
     // It does not see when a package exports another file.
@@ -19,15 +20,38 @@ export default defineConfig({
   },
 })
 
+interface Skipped {
+  folder: string
+  reason: string
+}
+
 /** Where io_uring cannot be had, linux-uring's own tests cannot run. In CI it has to be had: there they fail. */
-function whyNoUring(): string | undefined {
+function whyNoUring(): Skipped | undefined {
+  const folder = 'packages/linux-uring'
+  return whyNot(folder, require => (require('@kiruna/linux-uring/uring') as { ring(): unknown }).ring())
+}
+
+/** Nor fs-mmap's without its addon. */
+function whyNoMmap(): Skipped | undefined {
+  const folder = 'packages/fs-mmap'
+  return whyNot(folder, () => {
+    if (process.platform !== 'linux') throw unavailable(`it is not for ${process.platform} yet`)
+    const built = existsSync(new URL(`${folder}/build/Release/mmap.node`, import.meta.url))
+    if (!built) throw unavailable('the addon is not built')
+  })
+}
+
+function whyNot(folder: string, load: (require: NodeJS.Require) => void): Skipped | undefined {
   if (process.env.CI) return undefined
-  const require = createRequire(new URL('packages/linux-uring/', import.meta.url))
   try {
-    ;(require('@kiruna/linux-uring/uring') as { ring(): unknown }).ring()
+    load(createRequire(new URL(`${folder}/`, import.meta.url)))
     return undefined
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
-    return code === 'ERR_KIRUNA_UNAVAILABLE' ? message : undefined
+    return code === 'ERR_KIRUNA_UNAVAILABLE' ? { folder, reason: message } : undefined
   }
+}
+
+function unavailable(message: string): Error {
+  return Object.assign(new Error(message), { code: 'ERR_KIRUNA_UNAVAILABLE' })
 }

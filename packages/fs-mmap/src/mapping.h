@@ -1,0 +1,37 @@
+#pragma once
+#include <atomic>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct Environment;
+struct Guard;
+
+enum class Access : uint8_t { kRead, kCopyOnWrite, kReadWrite };
+
+// A window of a file in memory. Offsets of any value are the mapping's; the pages that hold them begin earlier:
+//
+//     base ──── lead_bytes ──── offset in the file ──── bytes ──── the end of the last page
+//     └───────────────────────── mapped_bytes ─────────────────────────┘
+struct Mapping {
+  char* base = nullptr;  // none for an empty one
+  size_t mapped_bytes = 0;
+  size_t lead_bytes = 0;
+  size_t bytes = 0;
+  off_t offset = 0;
+  int fd = -1;
+  Access access = Access::kRead;
+  Guard* guard = nullptr;
+  // The first address that had no byte of the file behind it: set by the signal handler, 0 while there is none.
+  std::atomic<uintptr_t> torn_at{0};
+
+  // What follows belongs to the JavaScript thread.
+  Environment* environment = nullptr;  // none once that has ended
+  Mapping* next = nullptr;             // in the environment's list
+  Mapping* previous = nullptr;
+  int references = 0;  // the handle, each window, each request
+  bool is_unmapped = false;
+
+  char* data() const { return base + lead_bytes; }
+  off_t end() const { return offset + static_cast<off_t>(bytes); }
+};

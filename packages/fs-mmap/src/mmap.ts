@@ -1,0 +1,291 @@
+import type { Caller } from '@kiruna/priority'
+import { checkInteger, checkPath, type PathLike } from '@kiruna/priority/arguments'
+import { coded, invalidType, invalidValue, systemError } from '@kiruna/priority/error'
+import { type Chunk, type ChunksOptions, chunks } from './chunks.ts'
+import { type Mapped, tornError } from './mapped.ts'
+import { MapFile, Prefault, Read, Resize, Sync } from './operations.ts'
+import { native, torn } from './thread.ts'
+
+export type { Chunk, ChunksOptions, PathLike }
+
+export type Access = 'read' | 'copy-on-write' | 'read-write'
+
+export interface MapOptions {
+  /** Where in the file to begin: any value; 0. */
+  offsetBytes?: number
+  /** How much; to the end of the file. */
+  lengthBytes?: number
+  /**
+   * `read`, the default: stores into a view stay in it, until the kernel has the page again from the file.
+   * `copy-on-write`: they stay, and `read`, `readSync` and `chunks` see them too; the file never does.
+   * `read-write`: they go to the file.
+   */
+  access?: Access
+}
+
+/** As mapping.h has them. */
+const accesses: readonly Access[] = ['read', 'copy-on-write', 'read-write']
+
+/**
+ * Maps a file. The file is opened and mapped by a native thread: this one never waits for a slow disk.
+ * An empty file gives an empty mapping.
+ * @throws ENOENT, EACCES, EMFILE, ENOMEM … (`err.code`); ENODEV: a folder, a FIFO, a device, a file in /proc;
+ *   ERR_OUT_OF_RANGE: beyond the end of the file; ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE; ERR_KIRUNA_UNAVAILABLE
+ * @see open(2), mmap(2)
+ */
+export function map(path: PathLike, caller: Caller, options: MapOptions = {}): Promise<Mapping> {
+  return new Promise((resolve, reject) => {
+    const { offsetBytes = 0, lengthBytes, access = 'read' } = options
+    const name = checkPath(path)
+    checkInteger(offsetBytes, 'options.offsetBytes')
+    if (lengthBytes !== undefined) checkInteger(lengthBytes, 'options.lengthBytes')
+    const index = accesses.indexOf(access)
+    if (index === -1) {
+      throw invalidValue('options.access', `must be one of '${accesses.join("', '")}'`, access)
+    }
+    const done = (mapped: Mapped) => resolve(new Mapping(mapped, access))
+    new MapFile(name, index, offsetBytes, lengthBytes, caller, done, reject).begin(0)
+  })
+}
+
+/** A mapped file, or a window of one. Close it; if it is forgotten, the garbage collector does at some time. */
+export class Mapping {
+  readonly #access: Access
+  #mapped: Mapped
+  #retired: Promise<void> = Promise.resolve()
+  #closed: Promise<void> | undefined = undefined
+  #isResizing = false
+
+  /** @internal */
+  constructor(mapped: Mapped, access: Access) {
+    this.#mapped = mapped
+    this.#access = access
+  }
+
+  /** 0 after close. */
+  get byteLength(): number {
+    return this.#closed !== undefined ? 0 : this.#mapped.lengthBytes
+  }
+
+  /**
+   * Whether the file has become shorter than the mapping, or its disk failed or was full: then parts of the views are
+   * zeros, or may be. It stays true where a view has met it.
+   * @see fstat(2)
+   */
+  get torn(): boolean {
+    return this.#closed === undefined && native().torn(this.#mapped.handle)
+  }
+
+  /**
+   * Resolves when these bytes can be read without waiting for the disk, and without a page fault on this thread. Under
+   * memory pressure the kernel may evict them again.
+   * @throws ERR_KIRUNA_TORN; EIO (`err.code`); ERR_OUT_OF_RANGE; EBADF: closed, also while it is under way
+   * @see madvise(2)
+   */
+  prefault(offsetBytes: number, lengthBytes: number, caller: Caller): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#check(offsetBytes, lengthBytes)
+      new Prefault(this.#mapped, offsetBytes, lengthBytes, caller, resolve, reject).run()
+    })
+  }
+
+  /**
+   * The bytes themselves, not a copy: of length 0 after close. Where they are not in memory, whoever reads them waits
+   * for the disk: `prefault` them. Views longer than 16 MiB cost the garbage collector more.
+   * @throws ERR_OUT_OF_RANGE; EBADF: closed; ERR_KIRUNA_UNAVAILABLE: a runtime that allows no such memory (Electron)
+   */
+  view(
+    offsetBytes = 0,
+    lengthBytes: number = Math.max(0, this.byteLength - offsetBytes),
+  ): Uint8Array<ArrayBuffer> {
+    this.#enter('mmap')
+    try {
+      this.#check(offsetBytes, lengthBytes)
+      return this.#mapped.view(offsetBytes, lengthBytes)
+    } finally {
+      this.#mapped.inUse.leave()
+    }
+  }
+
+  /**
+   * A copy of these bytes, which a native thread makes unless they are cached.
+   * @throws ERR_KIRUNA_TORN; EIO (`err.code`); ERR_OUT_OF_RANGE; EBADF: closed
+   * @see pread(2)
+   */
+  read(offsetBytes: number, lengthBytes: number, caller: Caller): Promise<Buffer> {
+    return new Promise((resolve, reject) => {
+      this.#check(offsetBytes, lengthBytes)
+      new Read(this.#mapped, offsetBytes, lengthBytes, caller, resolve, reject).run()
+    })
+  }
+
+  /**
+   * A copy of these bytes at once: where they are not in memory, this thread waits for the disk.
+   * @param into where to copy them to; otherwise a new Buffer
+   * @returns the bytes, in `into`'s memory if it is given
+   * @throws ERR_KIRUNA_TORN; EIO (`err.code`); ERR_OUT_OF_RANGE; EBADF: closed
+   * @see pread(2)
+   */
+  readSync(offsetBytes: number, lengthBytes: number, into?: Uint8Array): Buffer {
+    this.#enter('read')
+    try {
+      this.#check(offsetBytes, lengthBytes)
+      const bytes = into === undefined ? Buffer.allocUnsafe(lengthBytes) : bufferOf(into, lengthBytes)
+      if (lengthBytes === 0) return bytes
+      const result = native().readSync(this.#mapped.handle, offsetBytes, lengthBytes, bytes)
+      if (result !== 0) throw this.#error(result, 'read')
+      return bytes
+    } finally {
+      this.#mapped.inUse.leave()
+    }
+  }
+
+  /**
+   * The mapping in order, prefaulted ahead: while one chunk is worked on, the next are on their way from the disk. The
+   * chunks are views. Leaving the loop cancels what is on its way.
+   * @throws TypeError, RangeError: bad options, at once; ERR_KIRUNA_TORN after the chunk that it concerns, or before
+   */
+  chunks(caller: Caller, options?: ChunksOptions): AsyncGenerator<Chunk, void, void> {
+    this.#enter('mmap')
+    this.#mapped.inUse.leave()
+    return chunks(this, this.#mapped.path, caller, options)
+  }
+
+  /**
+   * Writes into the file and so into the mapping, at once. It is on the disk after `sync`.
+   * @throws ENOSPC, EDQUOT, EIO (`err.code`); ERR_KIRUNA_TORN; ERR_OUT_OF_RANGE; ERR_INVALID_STATE: not read-write;
+   *   EBADF: closed
+   * @see pwrite(2)
+   */
+  write(offsetBytes: number, bytes: Uint8Array): void {
+    if (!(bytes instanceof Uint8Array)) throw invalidType('bytes', 'a Buffer or a Uint8Array', bytes)
+    this.#enter('write')
+    try {
+      this.#checkWritable('write')
+      this.#check(offsetBytes, bytes.byteLength)
+      const result = native().write(this.#mapped.handle, offsetBytes, bytes)
+      if (result !== 0) throw this.#error(result, 'write')
+    } finally {
+      this.#mapped.inUse.leave()
+    }
+  }
+
+  /**
+   * Resolves when what has been written, and stored into views, is on the disk.
+   * @throws ENOSPC, EIO (`err.code`): a store that found no room, or a disk that failed; ERR_KIRUNA_TORN;
+   *   ERR_INVALID_STATE: not read-write; EBADF: closed
+   * @see msync(2)
+   */
+  sync(caller: Caller): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#checkWritable('sync')
+      new Sync(this.#mapped, caller, resolve, reject).run(0, 'msync')
+    })
+  }
+
+  /**
+   * Makes the file, and the mapping with it, longer or shorter. New bytes are zeros, and have room on the disk where
+   * the file system can reserve it. Views made before have length 0 afterwards; those that are pinned, when they no
+   * longer are.
+   * @throws ENOSPC, EFBIG … (`err.code`); ERR_KIRUNA_TORN; ERR_INVALID_STATE: not read-write, not at the end of its
+   *   file, or already being resized; EBADF: closed
+   * @see ftruncate(2), fallocate(2)
+   */
+  resize(lengthBytes: number, caller: Caller): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#checkWritable('resize')
+      checkInteger(lengthBytes, 'lengthBytes')
+      if (this.#isResizing) throw invalidState('It is being resized already')
+      const swap = (mapped: Mapped) => {
+        const before = this.#mapped
+        this.#mapped = mapped
+        if (this.#closed !== undefined) mapped.close().catch(nothing) // it sees to that
+        this.#retired = Promise.all([this.#retired, before.close()]).then(nothing)
+        this.#retired.catch(nothing) // close tells of it
+      }
+      const ended =
+        <T>(settle: (outcome: T) => void) =>
+        (outcome: T) => {
+          this.#isResizing = false
+          settle(outcome)
+        }
+      const resize = new Resize(this.#mapped, lengthBytes, swap, caller, ended(resolve), ended(reject))
+      this.#isResizing = true
+      resize.run(0, 'ftruncate')
+    })
+  }
+
+  /**
+   * Keeps the mapping until it is disposed: `close` waits for it. For a view that is given to something asynchronous:
+   * zlib, crypto, fs.write.
+   * @throws EBADF: closed
+   */
+  pin(): Disposable {
+    this.#enter('mmap')
+    const mapped = this.#mapped
+    let isPinned = true
+    return {
+      [Symbol.dispose]: () => {
+        if (isPinned) mapped.inUse.leave()
+        isPinned = false
+      },
+    }
+  }
+
+  /**
+   * Refuses new operations at once, ends prefaults, waits for what else is under way and for pins, takes the views
+   * away and unmaps, little by little on a native thread. Idempotent.
+   * @see munmap(2)
+   */
+  close(): Promise<void> {
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #close(): Promise<void> {
+    let mapped: Mapped
+    do {
+      mapped = this.#mapped
+      mapped.stop()
+      await mapped.close()
+    } while (mapped !== this.#mapped) // a resize was under way
+    await this.#retired
+  }
+
+  #enter(syscall: string): void {
+    this.#mapped.inUse.enter(syscall)
+  }
+
+  #check(offsetBytes: number, lengthBytes: number): void {
+    const most = this.#mapped.lengthBytes
+    checkInteger(offsetBytes, 'offsetBytes', 0, most)
+    checkInteger(lengthBytes, 'lengthBytes', 0, most - offsetBytes)
+  }
+
+  #checkWritable(what: string): void {
+    if (this.#access === 'read-write') return
+    throw invalidState(`${what} needs a mapping with access 'read-write', this one has '${this.#access}'`)
+  }
+
+  #error(result: number, syscall: string): Error {
+    return result === torn ? tornError(this.#mapped.path) : systemError(result, syscall, this.#mapped.path)
+  }
+}
+
+/** So many bytes of what the caller has given to copy into. */
+function bufferOf(into: Uint8Array, lengthBytes: number): Buffer {
+  if (!(into instanceof Uint8Array)) throw invalidType('into', 'a Buffer or a Uint8Array', into)
+  if (into.byteLength === lengthBytes && Buffer.isBuffer(into)) return into
+  checkInteger(lengthBytes, 'lengthBytes', 0, into.byteLength)
+  return Buffer.from(into.buffer, into.byteOffset, lengthBytes)
+}
+
+function invalidState(message: string): Error {
+  return coded(Error, 'ERR_INVALID_STATE', message)
+}
+
+const nothing = () => {}

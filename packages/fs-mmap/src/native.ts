@@ -1,0 +1,62 @@
+import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
+import { isMainThread } from 'node:worker_threads'
+import { coded, systemError } from '@kiruna/priority/error'
+
+/** A mapping, held as long as this is. */
+export type Handle = object & { readonly __handle: unique symbol }
+
+/** What addon.cc exports. Requests are told apart by number; their results come with `take`. */
+export interface Native {
+  setup(onReady: () => void, isMainThread: boolean): number
+  ref(): void
+  unref(): void
+  map(id: number, rank: number, path: Buffer, access: number, offset: number, length: number): number
+  request(
+    kind: number,
+    id: number,
+    rank: number,
+    handle: Handle,
+    offset: number,
+    length: number,
+    into?: Buffer,
+  ): number
+  move(id: number, rank: number): void
+  cancel(id: number): void
+  take(): unknown[]
+  readSync(handle: Handle, offset: number, length: number, into: Uint8Array): number
+  readCached(handle: Handle, offset: number, length: number, into: Uint8Array): boolean
+  write(handle: Handle, offset: number, bytes: Uint8Array): number
+  torn(handle: Handle): boolean
+  lengthBytes(handle: Handle): number
+  leadBytes(handle: Handle): number
+  window(handle: Handle, pageOffset: number, length: number): ArrayBuffer | undefined
+  detach(window: ArrayBuffer): void
+}
+
+/**
+ * The addon, with its threads set up for this thread of JavaScript's.
+ * @throws Error ERR_KIRUNA_UNAVAILABLE with the reason
+ */
+export function loadNative(onReady: () => void): Native {
+  if (process.platform !== 'linux') {
+    throw unavailable(`there are mapped files on Linux only as yet, this is ${process.platform}`)
+  }
+  // Neither has all of libuv's functions: a missing one would end the process.
+  if (process.versions.bun !== undefined) throw unavailable('Bun has no uv_async')
+  if (process.versions.deno !== undefined) throw unavailable('Deno has no uv_async')
+  const require = createRequire(import.meta.url)
+  let native: Native
+  try {
+    native = require('node-gyp-build')(fileURLToPath(new URL('..', import.meta.url)))
+  } catch (error) {
+    throw unavailable(`the addon is not built for this machine (${(error as Error).message.split('\n')[0]})`)
+  }
+  const result = native.setup(onReady, isMainThread)
+  if (result !== 0) throw unavailable(systemError(result, 'uv_async_init').message)
+  return native
+}
+
+export function unavailable(reason: string): Error {
+  return coded(Error, 'ERR_KIRUNA_UNAVAILABLE', reason)
+}

@@ -1,0 +1,226 @@
+// The native threads: a queue in priority order for each, one lock for all. No request holds a thread for longer than a
+// step, and no lock is held while it works.
+#include "thread.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+namespace {
+
+// Faulting pages in and unmapping them takes the lock of the process's address space, which every other page fault and
+// allocation waits for. Without a pause the JavaScript thread stands still for up to 16 ms.
+constexpr useconds_t kPauseUs = 50;
+
+void push_back(Queue* queue, Request* request) {
+  request->next = nullptr;
+  if (queue->last == nullptr)
+    queue->first = request;
+  else
+    queue->last->next = request;
+  queue->last = request;
+}
+
+void push_front(Queue* queue, Request* request) {
+  request->next = queue->first;
+  queue->first = request;
+  if (queue->last == nullptr) queue->last = request;
+}
+
+Request* pop(Queue* queue) {
+  Request* request = queue->first;
+  queue->first = request->next;
+  if (queue->first == nullptr) queue->last = nullptr;
+  return request;
+}
+
+// Returns the request if it waits in the queue, and takes it out.
+Request* remove(Queue* queue, uint32_t id) {
+  Request* before = nullptr;
+  for (Request* request = queue->first; request != nullptr; before = request, request = request->next) {
+    if (request->id != id) continue;
+    if (before == nullptr)
+      queue->first = request->next;
+    else
+      before->next = request->next;
+    if (queue->last == request) queue->last = before;
+    return request;
+  }
+  return nullptr;
+}
+
+Request* most_urgent(Thread* thread) {
+  for (Queue& queue : thread->waiting)
+    if (queue.first != nullptr) return pop(&queue);
+  return nullptr;
+}
+
+void finish(Threads* threads, Request* request) {
+  bool was_empty = threads->done.first == nullptr;
+  push_back(&threads->done, request);
+  if (was_empty && !threads->is_stopping) threads->on_done(threads->data);
+}
+
+void* run(void* data) {
+  Thread* thread = static_cast<Thread*>(data);
+  Threads* threads = thread->owner;
+  pthread_mutex_lock(&threads->mutex);
+  while (!threads->is_stopping) {
+    Request* request = most_urgent(thread);
+    if (request == nullptr) {
+      pthread_cond_wait(&thread->wake, &threads->mutex);
+      continue;
+    }
+    thread->current = request;
+    pthread_mutex_unlock(&threads->mutex);
+    size_t done_before = request->done_bytes;
+    bool is_done = step(request);
+    bool pauses = request->done_bytes != done_before && request->kind != Kind::kRead;
+    pthread_mutex_lock(&threads->mutex);
+    thread->current = nullptr;
+    if (!is_done && request->is_cancelled) {
+      request->result = -ECANCELED;
+      is_done = true;
+    }
+    if (is_done)
+      finish(threads, request);
+    else
+      push_front(&thread->waiting[request->rank], request);
+    if (!pauses || threads->is_stopping) continue;
+    pthread_mutex_unlock(&threads->mutex);
+    usleep(kPauseUs);
+    pthread_mutex_lock(&threads->mutex);
+  }
+  thread->is_running = false;
+  pthread_cond_signal(&threads->ended);
+  pthread_mutex_unlock(&threads->mutex);
+  return nullptr;
+}
+
+// Signals are for the threads that are there to take them; a fault is the exception, and blocked it would kill.
+int start(Thread* thread) {
+  sigset_t blocked, before;
+  sigfillset(&blocked);
+  for (int signal : {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP, SIGABRT}) sigdelset(&blocked, signal);
+  pthread_sigmask(SIG_SETMASK, &blocked, &before);
+  int error = pthread_create(&thread->id, nullptr, run, thread);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (error == 0)
+    thread->is_running = true;
+  else
+    thread->id = {};
+  return -error;
+}
+
+Thread* thread_for(Threads* threads, Kind kind) {
+  switch (kind) {
+  case Kind::kMap:
+    return &threads->threads[1];
+  case Kind::kSync:
+  case Kind::kResize:
+    return &threads->threads[2];
+  default:
+    return &threads->threads[0];
+  }
+}
+
+}  // namespace
+
+Threads* create_threads(void (*on_done)(void* data), void* data) {
+  Threads* threads = new Threads();
+  pthread_mutex_init(&threads->mutex, nullptr);
+  pthread_cond_init(&threads->ended, nullptr);
+  for (Thread& thread : threads->threads) {
+    thread.owner = threads;
+    pthread_cond_init(&thread.wake, nullptr);
+  }
+  threads->on_done = on_done;
+  threads->data = data;
+  return threads;
+}
+
+int submit(Threads* threads, Request* request) {
+  Thread* thread = thread_for(threads, request->kind);
+  pthread_mutex_lock(&threads->mutex);
+  int error = thread->is_running ? 0 : start(thread);
+  if (error == 0) {
+    push_back(&thread->waiting[request->rank], request);
+    pthread_cond_signal(&thread->wake);
+  }
+  pthread_mutex_unlock(&threads->mutex);
+  return error;
+}
+
+void move(Threads* threads, uint32_t id, uint8_t rank) {
+  pthread_mutex_lock(&threads->mutex);
+  for (Thread& thread : threads->threads) {
+    if (thread.current != nullptr && thread.current->id == id) thread.current->rank = rank;
+    for (Queue& queue : thread.waiting) {
+      Request* request = remove(&queue, id);
+      if (request == nullptr) continue;
+      request->rank = rank;
+      push_back(&thread.waiting[rank], request);
+      break;
+    }
+  }
+  pthread_mutex_unlock(&threads->mutex);
+}
+
+void cancel(Threads* threads, uint32_t id) {
+  pthread_mutex_lock(&threads->mutex);
+  for (Thread& thread : threads->threads) {
+    if (thread.current != nullptr && thread.current->id == id) thread.current->is_cancelled = true;
+    for (Queue& queue : thread.waiting) {
+      Request* request = remove(&queue, id);
+      if (request == nullptr) continue;
+      request->result = -ECANCELED;
+      finish(threads, request);
+    }
+  }
+  pthread_mutex_unlock(&threads->mutex);
+}
+
+Request* take_done(Threads* threads) {
+  pthread_mutex_lock(&threads->mutex);
+  Request* first = threads->done.first;
+  threads->done = {};
+  pthread_mutex_unlock(&threads->mutex);
+  return first;
+}
+
+bool stop_threads(Threads* threads, int timeout_ms) {
+  timespec until;
+  clock_gettime(CLOCK_REALTIME, &until);
+  until.tv_sec += timeout_ms / 1000;
+  pthread_mutex_lock(&threads->mutex);
+  threads->is_stopping = true;
+  bool is_late = false;
+  for (Thread& thread : threads->threads) {
+    pthread_cond_signal(&thread.wake);
+    while (thread.is_running && !is_late) {
+      if (timeout_ms < 0)
+        pthread_cond_wait(&threads->ended, &threads->mutex);
+      else
+        is_late = pthread_cond_timedwait(&threads->ended, &threads->mutex, &until) == ETIMEDOUT;
+    }
+  }
+  pthread_mutex_unlock(&threads->mutex);
+  if (is_late) return false;
+  for (Thread& thread : threads->threads)
+    if (thread.id != pthread_t{}) pthread_join(thread.id, nullptr);
+  return true;
+}
+
+void destroy_threads(Threads* threads, void (*forget)(Request* request)) {
+  for (Thread& thread : threads->threads) {
+    for (Queue& queue : thread.waiting)
+      while (queue.first != nullptr) forget(pop(&queue));
+    pthread_cond_destroy(&thread.wake);
+  }
+  while (threads->done.first != nullptr) forget(pop(&threads->done));
+  pthread_cond_destroy(&threads->ended);
+  pthread_mutex_destroy(&threads->mutex);
+  delete threads;
+}
