@@ -29,8 +29,13 @@ bool has_shrunk(const Mapping* mapping) {
   return fstat(mapping->fd, &status) == 0 && status.st_size < mapping->end();
 }
 
-// Why pages cannot be had: the file has been truncated, or the disk failed.
-int fault_reason(const Mapping* mapping) { return is_torn(mapping) ? kTorn : -EIO; }
+// Why pages cannot be had: the disk failed, or the file has been truncated, be it only for a moment.
+int fault_reason(const Mapping* mapping, off_t from, off_t to) {
+  if (is_torn(mapping)) return kTorn;
+  for (char byte; from < to; from += page_bytes())
+    if (pread(mapping->fd, &byte, 1, from) < 0 && errno != EINTR) return -errno;
+  return kTorn;
+}
 
 // Maps `bytes` of the file from `offset` on. Returns a negative error number.
 int map_pages(Mapping* mapping) {
@@ -119,17 +124,17 @@ void touch(const char* begin, const char* end) {
 
 // Brings the pages of so much of the mapping into memory and into this process. See madvise(2), MADV_POPULATE_READ.
 int populate(Mapping* mapping, int64_t offset, size_t bytes) {
-  size_t from = (mapping->lead_bytes + offset) & ~(page_bytes() - 1);
-  char* begin = mapping->base + from;
+  char* begin = mapping->base + ((mapping->lead_bytes + offset) & ~(page_bytes() - 1));
   char* end = mapping->data() + offset + bytes;
-  while (madvise(begin, end - begin, kPopulateRead) != 0) {
-    if (errno == EINTR || errno == EAGAIN) continue;
-    if (errno == EFAULT) return fault_reason(mapping);
-    if (errno != EINVAL) return -errno;
+  int error;
+  do error = madvise(begin, end - begin, kPopulateRead) == 0 ? 0 : errno;
+  while (error == EINTR || error == EAGAIN);
+  if (error == EINVAL)
     touch(begin, end);
-    break;
-  }
-  return mapping->torn_at.load() == 0 ? 0 : fault_reason(mapping);
+  else if (error != 0 && error != EFAULT)
+    return -error;
+  if (error != EFAULT && mapping->torn_at.load() == 0) return 0;
+  return fault_reason(mapping, mapping->offset + offset, mapping->offset + offset + bytes);
 }
 
 bool prefault(Request* request) {
@@ -166,14 +171,15 @@ bool unmap(Request* request) {
   return true;
 }
 
-// What a store did not reach. A full disk, most likely: a block for that page is asked for, to know.
-int lost_reason(Mapping* mapping, uintptr_t torn_at) {
+// What a store has not reached. A full disk, most likely: a block for that page is asked for, to know.
+int lost_reason(const Mapping* mapping, uintptr_t torn_at) {
+  off_t at = mapping->offset - mapping->lead_bytes + (torn_at - reinterpret_cast<uintptr_t>(mapping->base));
+  char byte;
   if (has_shrunk(mapping)) return kTorn;
 #ifdef __linux__
-  off_t at = mapping->offset - mapping->lead_bytes + (torn_at - reinterpret_cast<uintptr_t>(mapping->base));
-  if (fallocate(mapping->fd, FALLOC_FL_KEEP_SIZE, at, 1) != 0 && errno != EOPNOTSUPP) return -errno;
+  if (fallocate(mapping->fd, FALLOC_FL_KEEP_SIZE, at, 1) != 0 && (errno == ENOSPC || errno == EDQUOT)) return -errno;
 #endif
-  return -EIO;
+  return pread(mapping->fd, &byte, 1, at) < 0 ? -errno : kTorn;
 }
 
 // See sync_file_range(2), msync(2).
