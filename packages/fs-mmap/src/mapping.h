@@ -24,6 +24,8 @@ struct Mapping {
   Guard* guard = nullptr;
   // The first address that had no byte of the file behind it: set by the signal handler, 0 while there is none.
   std::atomic<uintptr_t> torn_at{0};
+  // Whether the file ended before it then. Otherwise the disk has failed, or was full.
+  std::atomic<bool> was_short{false};
 
   // What follows belongs to the JavaScript thread.
   Environment* environment = nullptr;  // none once that has ended

@@ -61,8 +61,9 @@ export class MapFile extends ThreadOperation<Mapped> {
   }
 
   protected complete(result: number, value: unknown): void {
-    if (result !== 0) this.fail(this.#error(result, value as [string, number]))
-    else if (this.aborted) this.native.request(kUnmap, 0, unmapRank, value as Handle, 0, 0)
+    if (this.aborted) {
+      if (result === 0) this.native.request(kUnmap, 0, unmapRank, value as Handle, 0, 0)
+    } else if (result !== 0) this.fail(this.#error(result, value as [string, number]))
     else this.succeed(new Mapped(value as Handle, this.#path))
   }
 

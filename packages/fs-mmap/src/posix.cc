@@ -49,8 +49,7 @@ int map_pages(Mapping* mapping) {
   if (base == MAP_FAILED) return -errno;
   mapping->base = static_cast<char*>(base);
   install_sigbus_handler();
-  size_t last = page_bytes() - 1;
-  mapping->guard = guard(mapping->base, (mapping->mapped_bytes + last) & ~last, &mapping->torn_at);
+  mapping->guard = guard(mapping);
   return 0;
 }
 
@@ -171,15 +170,12 @@ bool unmap(Request* request) {
   return true;
 }
 
-// What a store has not reached. A full disk, most likely: a block for that page is asked for, to know.
+// Why a store has not reached the file: it was truncated, or the disk has failed, or there was no room for the page.
 int lost_reason(const Mapping* mapping, uintptr_t torn_at) {
-  off_t at = mapping->offset - mapping->lead_bytes + (torn_at - reinterpret_cast<uintptr_t>(mapping->base));
+  off_t at = mapping->offset + static_cast<off_t>(torn_at - reinterpret_cast<uintptr_t>(mapping->data()));
   char byte;
-  if (has_shrunk(mapping)) return kTorn;
-#ifdef __linux__
-  if (fallocate(mapping->fd, FALLOC_FL_KEEP_SIZE, at, 1) != 0 && (errno == ENOSPC || errno == EDQUOT)) return -errno;
-#endif
-  return pread(mapping->fd, &byte, 1, at) < 0 ? -errno : kTorn;
+  if (mapping->was_short.load() || has_shrunk(mapping)) return kTorn;
+  return pread(mapping->fd, &byte, 1, at) < 0 ? -errno : -ENOSPC;
 }
 
 // See sync_file_range(2), msync(2).

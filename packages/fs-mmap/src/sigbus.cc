@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 // Never freed, so that the handler can look at any of them at any time.
@@ -16,7 +17,7 @@ struct Guard {
   std::atomic<bool> is_taken;
   std::atomic<uintptr_t> begin;  // 0: guards nothing
   std::atomic<uintptr_t> end;
-  std::atomic<std::atomic<uintptr_t>*> torn_at;
+  std::atomic<Mapping*> mapping;
   std::atomic<int> handlers;  // threads whose handler is at this guard
 };
 
@@ -34,6 +35,14 @@ std::atomic<const struct sigaction*> previous_action;
 // Initial-exec: the other models may allocate at the first access, which a signal handler must not.
 __thread bool is_chaining __attribute__((tls_model("initial-exec")));
 
+void note(Mapping* mapping, uintptr_t address) {
+  struct stat status;
+  off_t at = mapping->offset + static_cast<off_t>(address - reinterpret_cast<uintptr_t>(mapping->data()));
+  if (fstat(mapping->fd, &status) == 0 && status.st_size <= at) mapping->was_short.store(true);
+  uintptr_t none = 0;
+  mapping->torn_at.compare_exchange_strong(none, address);
+}
+
 bool cover(uintptr_t address) {
   for (Block* block = &first_block; block != nullptr; block = block->next.load()) {
     for (Guard& guard : block->guards) {
@@ -45,8 +54,7 @@ bool cover(uintptr_t address) {
       uintptr_t end = guard.end.load();
       bool is_covered = false;
       if (begin != 0 && address >= begin && address < end) {
-        uintptr_t none = 0;
-        guard.torn_at.load()->compare_exchange_strong(none, address);
+        note(guard.mapping.load(), address);
         // To the end, not only this page: a page at a time could exceed the number of maps that a process may have.
         uintptr_t page = address & ~(page_bytes() - 1);
         is_covered = mmap(reinterpret_cast<void*>(page), end - page, PROT_READ | PROT_WRITE,
@@ -110,11 +118,12 @@ Guard* take_guard() {
 
 }  // namespace
 
-Guard* guard(char* base, size_t bytes, std::atomic<uintptr_t>* torn_at) {
+Guard* guard(Mapping* mapping) {
   Guard* guard = take_guard();
-  uintptr_t begin = reinterpret_cast<uintptr_t>(base);
-  guard->torn_at.store(torn_at);
-  guard->end.store(begin + bytes);
+  uintptr_t begin = reinterpret_cast<uintptr_t>(mapping->base);
+  uintptr_t last = page_bytes() - 1;
+  guard->mapping.store(mapping);
+  guard->end.store((begin + mapping->mapped_bytes + last) & ~last);
   guard->begin.store(begin);
   return guard;
 }

@@ -1,13 +1,9 @@
 #pragma once
-#include <atomic>
-#include <stddef.h>
-#include <stdint.h>
+#include "mapping.h"
 
-struct Guard;
-
-// From here on a fault in this memory is survived: zeros are put in place of what the file has lost, and `torn_at`
+// From here on a fault in the mapping's pages is survived: zeros are put in place of what cannot be had, and `torn_at`
 // says where. See mmap(2), "SIGBUS".
-Guard* guard(char* base, size_t bytes, std::atomic<uintptr_t>* torn_at);
+Guard* guard(Mapping* mapping);
 
 // Ends that. When it returns no handler is at work on the memory, on any thread: it can be unmapped.
 void unguard(Guard* guard);
