@@ -47,17 +47,18 @@ export class Mapped {
     if (lengthBytes === 0) return new Uint8Array(0)
     const from = this.#leadBytes + offsetBytes
     const index = Math.floor(from / strideBytes)
-    const start = index * strideBytes
-    if (from + lengthBytes <= start + windowBytes) {
-      const window = this.#windows[index]?.deref() ?? this.#openWindow(index)
-      return new Uint8Array(window, from - start, lengthBytes)
+    const before = this.#windows[index - 1]?.deref() // a scan should not need twice as many
+    if (before !== undefined) {
+      const at = from - (index - 1) * strideBytes
+      if (at + lengthBytes <= before.byteLength) return new Uint8Array(before, at, lengthBytes)
+    }
+    const at = from - index * strideBytes
+    if (at + lengthBytes <= windowBytes) {
+      return new Uint8Array(this.#windows[index]?.deref() ?? this.#openWindow(index), at, lengthBytes)
     }
     const leadBytes = from % alignmentBytes
-    return new Uint8Array(
-      this.#openLongWindow(from - leadBytes, leadBytes + lengthBytes),
-      leadBytes,
-      lengthBytes,
-    )
+    const window = this.#openLongWindow(from - leadBytes, leadBytes + lengthBytes)
+    return new Uint8Array(window, leadBytes, lengthBytes)
   }
 
   /** Waits for what is under way, then takes the views away and unmaps. Idempotent. */

@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import * as fs from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -211,6 +211,31 @@ describe('what cannot be mapped', () => {
       errno: -2,
       path: join(folder, 'nope'),
     })
+  })
+
+  test('more than the process may have open, or has addresses for: EMFILE, ENOMEM', async () => {
+    const huge = file('huge', '')
+    const truncated = spawnSync('truncate', ['-s', '15T', huge])
+    const program = `
+      import { map } from ${JSON.stringify(new URL('../dist/mmap.js', import.meta.url).href)}
+      const [path, huge] = ${JSON.stringify([path, truncated.status === 0 ? huge : undefined])}
+      const fill = async (name, mappings) => {
+        for (;;) mappings.push(await map(name, 'background'))
+      }
+      const [hugeOnes, mappings] = [[], []]
+      if (huge) await fill(huge, hugeOnes).catch(error => console.log(error.code, error.syscall, hugeOnes.length < 10))
+      await fill(path, mappings).catch(error => console.log(error.code, error.syscall, mappings.length < 50))
+      await Promise.all(mappings.map(mapping => mapping.close()))
+      await (await map(path, 'background')).close()
+      console.log('again')`
+    const { stdout } = spawnSync(
+      'sh',
+      ['-c', 'ulimit -n 50; exec "$0" --input-type=module -e "$1"', process.execPath, program],
+      { encoding: 'utf8' },
+    )
+    const lines = stdout.split('\n')
+    if (truncated.status === 0) expect(lines.shift()).toBe('ENOMEM mmap true')
+    expect(lines).toEqual(['EMFILE open true', 'again', ''])
   })
 
   test('beyond the end of the file: what would be in range', async () => {

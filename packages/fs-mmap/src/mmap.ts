@@ -16,9 +16,10 @@ export interface MapOptions {
   /** How much; to the end of the file. */
   lengthBytes?: number
   /**
-   * `read`, the default: stores into a view stay in it, until the kernel has the page again from the file.
-   * `copy-on-write`: they stay, and `read`, `readSync` and `chunks` see them too; the file never does.
-   * `read-write`: they go to the file.
+   * `read`, the default: do not store into its views. It reaches neither the file nor, reliably, the next read.
+   * `copy-on-write`: what is stored into a view is what `read`, `readSync` and `chunks` give from then on. The file
+   * stays as it is.
+   * `read-write`: what is stored goes to the file.
    */
   access?: Access
 }

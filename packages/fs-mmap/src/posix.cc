@@ -17,7 +17,11 @@ namespace {
 // After so much a more urgent request gets its turn. Smaller steps cost throughput, larger ones latency.
 constexpr size_t kPrefaultStep = 2 << 20;
 constexpr size_t kUnmapStep = 8 << 20;
+constexpr size_t kLongestUnmapStep = 128 << 20;
 constexpr size_t kSyncStep = 1 << 20;
+
+// More than this is read with pread: it reads ahead from the disk, and faults no pages in.
+constexpr size_t kCopyBytes = 64 << 10;
 
 // Linux 5.14; sys/mman.h of older C libraries does not name it.
 constexpr int kPopulateRead = 22;
@@ -157,14 +161,19 @@ bool read(Request* request) {
 // the process for 25 ms. What is left is an empty reservation, so that a view that somebody has kept reads zeros.
 bool unmap(Request* request) {
   Mapping* mapping = request->mapping;
-  if (mapping->guard != nullptr) unguard(mapping->guard);
-  mapping->guard = nullptr;
-  size_t bytes = min(mapping->mapped_bytes - request->done_bytes, kUnmapStep);
+  // Where there are no pages it costs next to nothing: a terabyte should not take a minute.
+  if (request->step_bytes == 0 || request->step_us > 200)
+    request->step_bytes = kUnmapStep;
+  else if (request->step_us < 50)
+    request->step_bytes = min(request->step_bytes * 2, kLongestUnmapStep);
+  size_t bytes = min(mapping->mapped_bytes - request->done_bytes, request->step_bytes);
   if (bytes > 0)
     mmap(mapping->base + request->done_bytes, bytes, PROT_READ | PROT_WRITE,
          MAP_FIXED | MAP_ANONYMOUS | MAP_PRIVATE | MAP_NORESERVE, -1, 0);  // no memory: then it goes in one call
   request->done_bytes += bytes;
   if (request->done_bytes < mapping->mapped_bytes) return false;
+  if (mapping->guard != nullptr) unguard(mapping->guard);
+  mapping->guard = nullptr;
   request->result = close(mapping->fd) == 0 || errno == EINTR ? 0 : -errno;  // EINTR: Linux has closed it
   mapping->fd = -1;
   return true;
@@ -254,6 +263,18 @@ bool resize(Request* request) {
   return true;
 }
 
+// Copies from the pages, with the guard behind it. A file that now ends within the last of them gives zeros there, and no
+// fault: but where its last byte still is one, it did not end before it. Asking for the size would cost as much as all
+// the rest.
+int copy(const Mapping* mapping, int64_t offset, size_t bytes, char* into) {
+  const char* from = mapping->data() + offset;
+  memcpy(into, from, bytes);
+  std::atomic_thread_fence(std::memory_order_acquire);
+  char last = *static_cast<const volatile char*>(from + bytes - 1);
+  if (mapping->torn_at.load() != 0) return kTorn;
+  return last == 0 && has_shrunk(mapping) ? kTorn : 0;
+}
+
 }  // namespace
 
 bool step(Request* request) {
@@ -276,12 +297,8 @@ bool step(Request* request) {
 
 int read_now(Mapping* mapping, int64_t offset, size_t bytes, char* into) {
   if (mapping->torn_at.load(std::memory_order_relaxed) != 0) return kTorn;
-  if (mapping->access == Access::kCopyOnWrite) {
-    // The file does not have what was stored here. The guard stands behind this; the size tells of a page that lost
-    // only its end, which reads as zeros without a fault.
-    memcpy(into, mapping->data() + offset, bytes);
-    return is_torn(mapping) ? kTorn : 0;
-  }
+  // A system call costs as much as copying two pages. From copy-on-write pages it would not give what was stored there.
+  if (mapping->access == Access::kCopyOnWrite || bytes <= kCopyBytes) return copy(mapping, offset, bytes, into);
   for (size_t done = 0; done < bytes;) {
     ssize_t count = pread(mapping->fd, into + done, bytes - done, mapping->offset + offset + done);
     if (count == 0) return kTorn;

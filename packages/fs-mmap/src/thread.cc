@@ -13,6 +13,7 @@ namespace {
 // Faulting pages in and unmapping them takes the lock of the process's address space, which every other page fault and
 // allocation waits for. Without a pause the JavaScript thread stands still for up to 16 ms.
 constexpr useconds_t kPauseUs = 50;
+constexpr int64_t kPauseAfterUs = 100;
 
 void push_back(Queue* queue, Request* request) {
   request->next = nullptr;
@@ -51,6 +52,12 @@ Request* remove(Queue* queue, uint32_t id) {
   return nullptr;
 }
 
+int64_t now_us() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * int64_t{1000000} + now.tv_nsec / 1000;
+}
+
 Request* most_urgent(Thread* thread) {
   for (Queue& queue : thread->waiting)
     if (queue.first != nullptr) return pop(&queue);
@@ -66,18 +73,21 @@ void finish(Threads* threads, Request* request) {
 void* run(void* data) {
   Thread* thread = static_cast<Thread*>(data);
   Threads* threads = thread->owner;
+  int64_t busy_us = 0;  // since the last pause
   pthread_mutex_lock(&threads->mutex);
   while (!threads->is_stopping) {
     Request* request = most_urgent(thread);
     if (request == nullptr) {
+      busy_us = 0;
       pthread_cond_wait(&thread->wake, &threads->mutex);
       continue;
     }
     thread->current = request;
     pthread_mutex_unlock(&threads->mutex);
-    size_t done_before = request->done_bytes;
+    int64_t start_us = now_us();
     bool is_done = step(request);
-    bool pauses = request->done_bytes != done_before && request->kind != Kind::kRead;
+    request->step_us = now_us() - start_us;
+    if (request->kind == Kind::kPrefault || request->kind == Kind::kUnmap) busy_us += request->step_us;
     pthread_mutex_lock(&threads->mutex);
     thread->current = nullptr;
     if (!is_done && request->is_cancelled) {
@@ -88,7 +98,8 @@ void* run(void* data) {
       finish(threads, request);
     else
       push_front(&thread->waiting[request->rank], request);
-    if (!pauses || threads->is_stopping) continue;
+    if (busy_us < kPauseAfterUs || threads->is_stopping) continue;
+    busy_us = 0;
     pthread_mutex_unlock(&threads->mutex);
     usleep(kPauseUs);
     pthread_mutex_lock(&threads->mutex);

@@ -23,6 +23,8 @@ struct Request {
   int64_t offset;    // kMap: in the file, otherwise in the mapping
   int64_t bytes;     // kMap: −1 for all of the file
   size_t done_bytes;
+  size_t step_bytes;  // kUnmap: of the step that took `step_us`; 0 before the first
+  int64_t step_us;
   char* into;        // kRead: memory that JavaScript holds until this is done
   char* path;        // kMap
   Access access;     // kMap
