@@ -15,7 +15,7 @@ if (os && !os.includes(process.platform)) {
   if (missing.length > 0) {
     console.log(
       `${name}: not built, ${missing.join(', ')} missing (on Debian: apt-get install g++ make python3); ` +
-        'Kiruna goes on with its libuv fallback',
+        'Kiruna goes on without it',
     )
   } else {
     process.exitCode = nodeGyp()

@@ -3,8 +3,12 @@ import { cpus, release } from 'node:os'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { implementation } from '@kiruna/core/io'
+import { coldScan } from './cold-scan.ts'
 import { frameLoop } from './frame-loop.ts'
 import { lateness } from './lateness/lateness.ts'
+import { mapClose } from './map-close.ts'
+import { mappedFiles } from './mapped-files.ts'
+import { mappedReads } from './mapped-reads.ts'
 import { post } from './post.ts'
 import { reads } from './reads/reads.ts'
 import { foregroundUnderScan } from './scan/foreground-under-scan.ts'
@@ -31,7 +35,19 @@ export interface Row {
   target: { rival: string; ratio: number } | { bound: number }
 }
 
-const benches: Bench[] = [post, throughput, ...lateness, ...reads, smallFiles, foregroundUnderScan, frameLoop]
+const benches: Bench[] = [
+  post,
+  throughput,
+  ...lateness,
+  ...reads,
+  smallFiles,
+  foregroundUnderScan,
+  mappedReads,
+  mappedFiles,
+  coldScan,
+  mapClose,
+  frameLoop,
+]
 
 const wanted = process.argv.slice(2)
 /** `lateness` stands for lateness-a to lateness-e. */
