@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { seek } from '@kiruna/core/io'
 import { map } from '@kiruna/core/mmap'
 import { makeFile } from './cold-file.ts'
 import type { Bench, Row } from './main.ts'
@@ -17,6 +18,7 @@ export const mappedFiles: Bench = {
       const medians = await alternate(
         {
           'fs.readFileSync': () => rate(async () => look(readFileSync(file.path))),
+          'seek.readAll': () => rate(async () => look(await seek.readAll(file.path, 'user-blocking'))),
           kiruna: () =>
             rate(async () => {
               const mapping = await map(file.path, 'user-blocking')

@@ -209,6 +209,10 @@ describe('a worker', () => {
     ],
     ['with a pin', "const m = await map(large, 'background'); m.pin(); m.close(); ready()"],
     [
+      'while zlib reads a view',
+      "const m = await map(large, 'background'); for (let i = 0; i < 3; i++) { m.pin(); require('node:zlib').gzip(m.view(), () => {}) } ready()",
+    ],
+    [
       'while it closes',
       "const m = await map(large, 'background'); await m.prefault(0, m.byteLength, 'user-blocking'); m.close(); ready()",
     ],
@@ -309,6 +313,11 @@ describe('a process ends', () => {
       'process.exit in a completion',
       "m.read(0, 1, 'realtime').then(() => process.exit(8))",
       { code: 8, signal: null, stderr: '' },
+    ],
+    [
+      'process.exit while zlib reads a view',
+      "const { gzip } = await import('node:zlib'); for (let i = 0; i < 6; i++) gzip(m.view(), () => {}); setTimeout(() => process.exit(6), 20)",
+      { code: 6, signal: null, stderr: '' },
     ],
     [
       'process.exit with a worker that has as much under way',
