@@ -2,6 +2,8 @@ import { spawn } from 'node:child_process'
 import * as fs from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { gunzipSync, gzip } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Access, map } from './mmap.ts'
 
@@ -232,6 +234,17 @@ describe('a SIGBUS that is sent', () => {
     )
     expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: '0 true\n', stderr: '' })
   })
+})
+
+test('a fault on a thread of somebody else’s that reads a view is survived', async () => {
+  const name = file('zipped', 4 * MiB)
+  await using mapping = await map(name, 'user-blocking')
+  using _ = mapping.pin()
+  const view = mapping.view()
+  fs.truncateSync(name, 0)
+  const zipped = await promisify(gzip)(view)
+  expect(gunzipSync(zipped).equals(Buffer.alloc(4 * MiB))).toBe(true)
+  expect(mapping.torn).toBe(true)
 })
 
 test('WebAssembly traps are still caught', async () => {
