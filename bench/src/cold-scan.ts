@@ -7,11 +7,12 @@ import { Turns } from './turns.ts'
 
 const MiB = 1024 * 1024
 const fileBytes = 1024 * MiB
-const stepBytes = MiB
+/** Less than a millisecond's work, also where a page that is new to the machine costs its host a moment. */
+const stepBytes = MiB / 4
 const rounds = 5
 const idle = 'nothing at all, for a second'
 
-/** A gigabyte that is not in memory, looked at page by page, a megabyte a turn: for how long does the thread stand still? */
+/** A gigabyte that is not in memory, looked at page by page, 256 KiB a turn: for how long does the thread stand still? */
 export const coldScan: Bench = {
   name: 'cold-scan',
   async run() {
@@ -41,6 +42,7 @@ export const coldScan: Bench = {
     )
     const medians = (what: 'turns' | 'longestMs' | 'totalMs') =>
       Object.fromEntries(Object.entries(measured).map(([name, all]) => [name, median(all[what].slice(1))]))
+    const { [idle]: _, ...totals } = medians('totalMs')
     const row = (question: string, unit: string, values: Row['medians'], target: Row['target']): Row => ({
       question: `a cold GiB, mapped, scanned by chunks: ${question}`,
       unit,
@@ -51,7 +53,7 @@ export const coldScan: Bench = {
     return [
       row('turns of over 1 ms', 'turns', medians('turns'), { rival: 'directly', ratio: 30 }),
       row('longest turn', 'ms', medians('longestMs'), { bound: 2 }),
-      row('in all', 'ms', medians('totalMs'), { rival: 'directly', ratio: 0.95 }),
+      row('in all', 'ms', totals, { rival: 'directly', ratio: 0.95 }),
     ]
   },
 }

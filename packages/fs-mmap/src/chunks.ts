@@ -9,7 +9,7 @@ export interface ChunksOptions {
   offsetBytes?: number
   /** How much; to the end of the mapping. */
   lengthBytes?: number
-  /** The length of a chunk; 1 MiB. Only the last may be shorter. */
+  /** The length of a chunk; 256 KiB. Only the last may be shorter. */
   chunkBytes?: number
   /** Each chunk begins with so many bytes of the one before, for what may lie across the border; 0. */
   overlapBytes?: number
@@ -22,7 +22,8 @@ export interface Chunk {
   bytes: Uint8Array
 }
 
-const readAhead = 4
+/** So much is on its way while a chunk is worked on, and two chunks at least. */
+const readAheadBytes = 2 * 1024 * 1024
 
 /** @throws TypeError, RangeError: bad options, at once */
 export function chunks(
@@ -32,7 +33,7 @@ export function chunks(
   options: ChunksOptions = {},
 ): AsyncGenerator<Chunk, void, void> {
   const { byteLength } = mapping
-  const { offsetBytes = 0, chunkBytes = 1024 * 1024, overlapBytes = 0 } = options
+  const { offsetBytes = 0, chunkBytes = 256 * 1024, overlapBytes = 0 } = options
   checkInteger(offsetBytes, 'offsetBytes', 0, byteLength)
   const { lengthBytes = byteLength - offsetBytes } = options
   checkInteger(lengthBytes, 'lengthBytes', 0, byteLength - offsetBytes)
@@ -62,6 +63,7 @@ async function* inOrder(
   const left = new AbortController()
   const ours = limit(asker, { signal: left.signal })
   const ahead: Promise<Chunk>[] = []
+  const mostAhead = 2 + Math.floor(readAheadBytes / chunkBytes)
   let next = begin
   const isCopying = end > begin && !allowsViews(mapping)
   const prepare = (offsetBytes: number, lengthBytes: number): Promise<Chunk> =>
@@ -72,7 +74,7 @@ async function* inOrder(
           .then(() => ({ offsetBytes, bytes: mapping.view(offsetBytes, lengthBytes) }))
   try {
     while (next < end || ahead.length > 0) {
-      while (next < end && ahead.length < readAhead) {
+      while (next < end && ahead.length < mostAhead) {
         const lengthBytes = Math.min(chunkBytes, end - next)
         const chunk = prepare(next, lengthBytes)
         chunk.catch(ignored) // it is awaited in its turn, or nobody wants it any more
