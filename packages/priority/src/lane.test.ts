@@ -106,17 +106,17 @@ describe('who is admitted', () => {
     expect([started(visible), started(background)]).toEqual([3, 2])
   })
 
-  test('below user-blocking, 1 MiB is in flight together', () => {
+  test('below user-blocking, 768 KiB are in flight together', () => {
     const { lane } = laneAt()
-    const entries = enter(lane, 4, 'background', 400 * 1024)
+    const entries = enter(lane, 4, 'background', 300 * 1024)
     expect(started(entries)).toBe(2)
     lane.leave(entries[0]!)
     expect(started(entries)).toBe(3)
   })
 
-  test('exactly 1 MiB fits', () => {
+  test('three whole pieces fit exactly', () => {
     const { lane } = laneAt()
-    expect(started(enter(lane, 5, 'background', pieceBytes))).toBe(4)
+    expect(started(enter(lane, 5, 'background', pieceBytes))).toBe(3)
   })
 
   test('one is always admitted, even if it is larger than all there is', () => {
@@ -131,7 +131,7 @@ describe('who is admitted', () => {
     const { lane } = laneAt()
     enter(lane, 20, 'user-blocking', pieceBytes)
     enter(lane, 20, 'realtime', pieceBytes)
-    expect(started(enter(lane, 10, 'background', pieceBytes))).toBe(4)
+    expect(started(enter(lane, 10, 'background', pieceBytes))).toBe(3)
   })
 
   test('an unknown priority is an error, and nothing starts', () => {
@@ -158,7 +158,7 @@ describe('the order', () => {
 
   test('background never overtakes waiting user-visible, not even where only it would fit', () => {
     const { lane } = laneAt()
-    const [large] = enter(lane, 1, 'user-visible', 3 * pieceBytes)
+    const [large] = enter(lane, 1, 'user-visible', 2 * pieceBytes)
     const [waiting] = enter(lane, 1, 'user-visible', 2 * pieceBytes)
     const [small] = enter(lane, 1, 'background', 1)
     expect([waiting!.started, small!.started]).toEqual([0, 0])
@@ -177,7 +177,7 @@ describe('the order', () => {
 
   test('a small one does not slip past a large one that waits before it', () => {
     const { lane } = laneAt()
-    enter(lane, 1, 'background', 3 * pieceBytes)
+    enter(lane, 1, 'background', 2 * pieceBytes)
     const [large, small] = [
       ...enter(lane, 1, 'background', 2 * pieceBytes),
       ...enter(lane, 1, 'background', 1),
@@ -253,7 +253,7 @@ describe('a change of priority', () => {
 
   test('lowering the one that stood in the way admits what it held up', () => {
     const { lane } = laneAt()
-    enter(lane, 1, 'background', 3 * pieceBytes)
+    enter(lane, 1, 'background', 2 * pieceBytes)
     const mover = new Mover('user-visible')
     const [large] = enter(lane, 1, mover, 2 * pieceBytes)
     const [small] = enter(lane, 1, 'user-visible', 1)
@@ -309,7 +309,7 @@ describe('leaving', () => {
 
   test('withdrawing a large one at the head admits the small one behind it', () => {
     const { lane } = laneAt()
-    enter(lane, 1, 'background', 3 * pieceBytes)
+    enter(lane, 1, 'background', 2 * pieceBytes)
     const [large] = enter(lane, 1, 'background', 2 * pieceBytes)
     const [small] = enter(lane, 1, 'background', 1)
     lane.withdraw(large!)
@@ -571,7 +571,7 @@ class Model {
     if (one.pooled && low.filter(other => other.pooled).length >= 2) return false
     const bytes = low.reduce((sum, other) => sum + other.bytes, 0)
     const { depth } = this.#lane
-    return low.length < depth && bytes + one.bytes <= depth * 256 * 1024
+    return low.length < depth && bytes + one.bytes <= depth * 192 * 1024
   }
 }
 

@@ -8,6 +8,11 @@ export const urgentPieceBytes = 8 * 1024 * 1024
 /** What the priorities below user-blocking have in flight together while urgent operations are about. */
 const shallowDepth = 4
 const deepestDepth = 64
+/**
+ * And so many bytes for each of them: 768 KiB where it is shallow, three whole pieces. A fourth keeps a disk of 1 GB/s
+ * always busy, and whoever is urgent then waits for what is queued: 0.75 ms instead of 0.1, for a tenth more throughput.
+ */
+const bytesPerOperation = 192 * 1024
 /** Below user-blocking, bytes completed but not yet delivered: past this, nothing more is admitted. */
 const undeliveredLimitBytes = 16 * 1024 * 1024
 /** So long after the last urgent operation the lane may go deeper; and so long realtime counts as being about. */
@@ -58,13 +63,13 @@ export interface LaneOptions {
  *     realtime       ─────────────────────────────► always admitted
  *     user-blocking  ───┬─────────────────────────► admitted; while realtime is about, 4 at a time
  *     user-visible   ───┴─►│  together 4 operations │
- *     background     ─────►│  and 1 MiB in flight,  ├─► OS
+ *     background     ─────►│  and 768 KiB in flight,├─► OS
  *                          │  deeper when quiet     │
  *
  * At least one entry below user-blocking is admitted. Within a priority: first in, first out.
  */
 export class Lane {
-  /** How many operations below user-blocking may be in flight together, each of `pieceBytes` at most. */
+  /** How many operations below user-blocking may be in flight together, of `bytesPerOperation` on average. */
   depth = shallowDepth
   readonly #now: () => number
   readonly #poolThreads: number
@@ -165,7 +170,7 @@ export class Lane {
     const operations = this.#operations[2]! + this.#operations[3]!
     if (operations === 0) return true
     if (entry.pooled && this.#pooledLow >= this.#poolThreads >> 1) return false
-    return operations < this.depth && this.#bytes + entry.bytes <= this.depth * pieceBytes
+    return operations < this.depth && this.#bytes + entry.bytes <= this.depth * bytesPerOperation
   }
 
   #admit(rank: Rank, entry: LaneEntry): void {
