@@ -12,7 +12,7 @@ import { mappedReads } from './mapped-reads.ts'
 import { post } from './post.ts'
 import { reads } from './reads/reads.ts'
 import { foregroundUnderScan } from './scan/foreground-under-scan.ts'
-import { smallFiles } from './small-files.ts'
+import { smallFiles } from './small-files/small-files.ts'
 import { printTable, type Table } from './table.ts'
 import { throughput } from './throughput.ts'
 
