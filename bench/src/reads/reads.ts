@@ -7,6 +7,7 @@ import { promisify } from 'node:util'
 import type { Bench } from '../main.ts'
 import { median, onBusyMachine } from '../rivals.ts'
 import type { Table, Target } from '../table.ts'
+import { largeReads } from './large.ts'
 
 const rounds = 5
 const here = (name: string) => fileURLToPath(new URL(name, import.meta.url))
@@ -27,6 +28,10 @@ export const reads: Bench[] = [
         ...(await tables(path, [1, 8, 32, 128], 'cached', 'the other cores idle')),
         ...(await onBusyMachine(() => tables(path, [32], 'cached', 'the other cores busy'))),
       ]),
+  },
+  {
+    name: 'reads-large',
+    run: () => withFile(256, async path => [await largeReads(path, 256 * 1024 * 1024)]),
   },
   { name: 'reads-direct', run: () => withFile(1024, path => tables(path, [32], 'direct', 'O_DIRECT')) },
 ]
