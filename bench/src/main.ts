@@ -41,7 +41,7 @@ const benches: Bench[] = [
   ...lateness,
   ...reads,
   smallFiles,
-  foregroundUnderScan,
+  ...foregroundUnderScan,
   mappedReads,
   mappedFiles,
   coldScan,

@@ -59,30 +59,30 @@ const foregrounds: Foreground[] = [
 ]
 
 /** 4 KiB for the foreground beside a scan at full speed: 64 reads of 256 KiB in flight. The disk is first in, first out. */
-export const foregroundUnderScan: Bench = {
-  name: 'foreground-under-scan',
+export const foregroundUnderScan: Bench[] = foregrounds.map(foreground => ({
+  name: `foreground-under-scan-${foreground.periodMs}ms`,
   async run() {
     const path = join(tmpdir(), `kiruna-bench-${process.pid}`)
     const queue = schedulerOf(path)
+    const remove = () => rmSync(path, { force: true })
+    process.on('exit', remove)
     const tables: Table[] = []
     try {
       write(path)
       for (const scheduler of queue?.switchable ?? ['as it is']) {
         queue?.use(scheduler)
         for (const cache of ['direct', 'cold'] as const) {
-          for (const foreground of foregrounds) {
-            if (cache === 'cold' && foreground.periodMs > 50) continue
-            tables.push(await measure(path, scheduler, cache, foreground))
-          }
+          if (cache === 'cold' && foreground.periodMs > 50) continue
+          tables.push(await measure(path, scheduler, cache, foreground))
         }
       }
     } finally {
       queue?.restore()
-      rmSync(path, { force: true })
+      remove()
     }
     return tables
   },
-}
+}))
 
 type Cache = 'direct' | 'cold'
 
