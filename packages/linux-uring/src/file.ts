@@ -2,12 +2,10 @@ import type { Stats } from 'node:fs'
 import type { Caller } from '@kiruna/priority'
 import { checkBuffer, checkInteger } from '@kiruna/priority/arguments'
 import { type Chunk, type ChunksOptions, chunks } from '@kiruna/priority/chunks'
-import { systemError } from '@kiruna/priority/error'
 import { InUse } from '@kiruna/priority/in-use'
+import { Close } from './close.ts'
 import { Read } from './read.ts'
 import { Statx } from './statx.ts'
-import { type Completion, EINTR } from './system-calls.ts'
-import { ring } from './uring.ts'
 import { Fsync, Ftruncate, Write } from './write.ts'
 
 /** An open file, read and written at offsets: any number of operations at once. */
@@ -122,25 +120,5 @@ export class File {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
-  }
-}
-
-class Close implements Completion {
-  slot = -1
-  readonly #path: string | Buffer
-  readonly #resolve: () => void
-  readonly #reject: (reason: unknown) => void
-
-  constructor(fd: number, path: string | Buffer, resolve: () => void, reject: (reason: unknown) => void) {
-    this.#path = path
-    this.#resolve = resolve
-    this.#reject = reject
-    ring().close(fd, this)
-  }
-
-  complete(result: number): void {
-    // Linux has closed the fd even where it says EINTR.
-    if (result < 0 && result !== EINTR) this.#reject(systemError(result, 'close', this.#path))
-    else this.#resolve()
   }
 }

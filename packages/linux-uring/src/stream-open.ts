@@ -5,8 +5,7 @@ import { systemError } from '@kiruna/priority/error'
 import { isOnDisk } from '@kiruna/priority/stream-source'
 import { RingOperation } from './ring-operation.ts'
 import { statsOf } from './stats.ts'
-import { type Completion, cString, EINTR, statxBytes } from './system-calls.ts'
-import { ring } from './uring.ts'
+import { cString, EINTR, statxBytes } from './system-calls.ts'
 
 const { O_CREAT, O_NOCTTY, O_NONBLOCK } = constants
 const ENOENT = -os.errno.ENOENT
@@ -93,24 +92,4 @@ export class OpenStream extends RingOperation<OpenedStream> {
   }
 
   end(): void {}
-}
-
-export class CloseStream implements Completion {
-  slot = -1
-  readonly #path: string | Buffer
-  readonly #resolve: () => void
-  readonly #reject: (reason: unknown) => void
-
-  constructor(fd: number, path: string | Buffer, resolve: () => void, reject: (reason: unknown) => void) {
-    this.#path = path
-    this.#resolve = resolve
-    this.#reject = reject
-    ring().close(fd, this)
-  }
-
-  complete(result: number): void {
-    // Linux has closed the fd even where it says EINTR.
-    if (result < 0 && result !== EINTR) this.#reject(systemError(result, 'close', this.#path))
-    else this.#resolve()
-  }
 }

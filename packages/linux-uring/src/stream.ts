@@ -6,7 +6,8 @@ import { parseFlags } from '@kiruna/priority/flags'
 import { concatenate, pieces, type Reading } from '@kiruna/priority/stream-read'
 import { borrow, borrowSink, checkPathOrFd, isOnDisk, StreamSource } from '@kiruna/priority/stream-source'
 import { QueuedWriter, type Writer, type Writing } from '@kiruna/priority/stream-write'
-import { CloseStream, type OpenedStream, OpenStream } from './stream-open.ts'
+import { Close } from './close.ts'
+import { type OpenedStream, OpenStream } from './stream-open.ts'
 import { ReadOn, type ReadState } from './stream-read.ts'
 import { WriteOn, type WriteState } from './stream-write.ts'
 import { ring } from './uring.ts'
@@ -86,7 +87,7 @@ function reading(source: StreamSource, chunkBytes: number, close: () => void): R
 async function openSink(to: string | Buffer | number, flags: number, asker: Asker): Promise<Writing> {
   if (typeof to === 'number') return writing(to, undefined, borrowSink(to), async () => {})
   const { fd, stats } = await open(to, flags, asker)
-  const close = () => new Promise<void>((resolve, reject) => new CloseStream(fd, to, resolve, reject))
+  const close = () => new Promise<void>((resolve, reject) => new Close(fd, to, resolve, reject))
   return writing(fd, to, stats, close)
 }
 
