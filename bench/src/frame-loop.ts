@@ -1,8 +1,6 @@
-import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import type { Bench, Row } from './main.ts'
-import { median } from './rivals.ts'
+import { measuredBy, median } from './rivals.ts'
 
 const rounds = 5
 /** Of each half: a p99 of fewer opened files would be the second worst of them. */
@@ -28,12 +26,7 @@ export const frameLoop: Bench = {
   async run() {
     const reports: Report[] = []
     for (let round = 0; round < rounds; round++) {
-      const { stdout } = await promisify(execFile)(
-        process.execPath,
-        [main, '--json', '--seconds', String(seconds)],
-        { maxBuffer: 2 ** 26 },
-      )
-      reports.push(JSON.parse(stdout))
+      reports.push(await measuredBy(process.execPath, [main, '--json', '--seconds', String(seconds)]))
     }
     const row = (
       question: string,

@@ -1,6 +1,7 @@
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { availableParallelism } from 'node:os'
+import { promisify } from 'node:util'
 
 /** One round of a rival: does its work and returns its measure, of which more is better or less, as the bench says. */
 export type Round = () => Promise<number>
@@ -30,6 +31,23 @@ export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b)
   const middle = sorted.length >> 1
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
+}
+
+/** The smallest value that so many per cent of them do not exceed; NaN of none. */
+export function percentile(values: readonly number[], percent: number): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  return sorted[Math.ceil((sorted.length * percent) / 100) - 1] ?? Number.NaN
+}
+
+/** Runs a round in a process of its own, which prints what it has measured as JSON. */
+export async function measuredBy<Measures>(
+  program: string,
+  given: string[],
+  env: Record<string, string> = {},
+): Promise<Measures> {
+  const options = { env: { ...process.env, ...env }, maxBuffer: 2 ** 27 }
+  const { stdout } = await promisify(execFile)(program, given, options)
+  return JSON.parse(stdout)
 }
 
 /**

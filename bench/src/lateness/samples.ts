@@ -1,4 +1,5 @@
 import { existsSync, openSync, readSync } from 'node:fs'
+import { percentile } from '../rivals.ts'
 
 /** Until the code is compiled and everything is learnt. */
 export const warmUpMs = 400
@@ -34,8 +35,7 @@ export class Samples {
   }
 
   percentile(percent: number): number {
-    const sorted = this.#values.toSorted((a, b) => a - b)
-    return sorted[Math.ceil((sorted.length * percent) / 100) - 1] ?? Number.NaN
+    return percentile(this.#values, percent)
   }
 
   /** Of the samples, in per cent. */

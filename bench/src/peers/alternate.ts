@@ -1,7 +1,5 @@
-import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
-import { median } from '../rivals.ts'
+import { measuredBy, median } from '../rivals.ts'
 import type { RivalName, ScenarioName } from './round.ts'
 
 const rounds = 5
@@ -40,12 +38,10 @@ export async function alternate<Measures extends { [name in keyof Measures]: num
   const measured = new Map<RivalName, Measures[]>(rivals.map(rival => [rival, []]))
   for (let i = 0; i < rounds; i++) {
     for (const rival of rivals) {
-      const { stdout } = await promisify(execFile)(
-        process.execPath,
-        ['--expose-gc', round, scenario, rival],
-        { env: { ...process.env, NODE_ENV: 'production' } }, // React's development build checks more
-      )
-      measured.get(rival)!.push(JSON.parse(stdout))
+      const given = ['--expose-gc', round, scenario, rival]
+      // React's development build checks more.
+      const measures = await measuredBy<Measures>(process.execPath, given, { NODE_ENV: 'production' })
+      measured.get(rival)!.push(measures)
     }
   }
   return Object.fromEntries(Array.from(measured, ([rival, all]) => [titles[rival], medians(all)]))

@@ -1,7 +1,7 @@
 import { closeSync, openSync, read, readSync } from 'node:fs'
 import { setImmediate as turn } from 'node:timers/promises'
 import { seek } from '@kiruna/core/io'
-import { median } from '../rivals.ts'
+import { median, percentile } from '../rivals.ts'
 import type { Table } from '../table.ts'
 
 const readBytes = 256 * 1024
@@ -71,7 +71,6 @@ async function measure(
   }
   await Promise.all(Array.from({ length: atOnce }, reader))
   clearTimeout(timer)
-  late.sort((a, b) => a - b)
   const seconds = (performance.now() - startMs) / 1000
-  return { megabytes: (reads * readBytes) / 1e6 / seconds, lateMs: late[Math.ceil(late.length * 0.99) - 1]! }
+  return { megabytes: (reads * readBytes) / 1e6 / seconds, lateMs: percentile(late, 99) }
 }

@@ -1,11 +1,10 @@
-import { execFile, execFileSync } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import type { Bench } from '../main.ts'
-import { median, onBusyMachine } from '../rivals.ts'
+import { measuredBy, median, onBusyMachine } from '../rivals.ts'
 import type { Table, Target } from '../table.ts'
 import { largeReads } from './large.ts'
 
@@ -95,7 +94,7 @@ function node(name: string, rival: string, env: Record<string, string> = {}): Ri
   return {
     name,
     run: (path, depth, cache) =>
-      measure(process.execPath, [here('round.ts'), rival, path, `${depth}`, '1', cache], env),
+      measuredBy(process.execPath, [here('round.ts'), rival, path, `${depth}`, '1', cache], env),
   }
 }
 
@@ -116,18 +115,10 @@ function limit(): Rival[] {
   return [
     {
       name: c,
-      run: (path, depth, cache) => measure(program, [path, `${depth}`, '1', cache === 'direct' ? '1' : '0']),
+      run: (path, depth, cache) =>
+        measuredBy(program, [path, `${depth}`, '1', cache === 'direct' ? '1' : '0']),
     },
   ]
-}
-
-async function measure(
-  program: string,
-  given: string[],
-  env: Record<string, string> = {},
-): Promise<Measures> {
-  const { stdout } = await promisify(execFile)(program, given, { env: { ...process.env, ...env } })
-  return JSON.parse(stdout) as Measures
 }
 
 async function withFile(mebibytes: number, run: (path: string) => Promise<Table[]>): Promise<Table[]> {

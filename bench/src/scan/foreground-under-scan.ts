@@ -1,4 +1,4 @@
-import { execFile, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import {
   closeSync,
   fsyncSync,
@@ -13,9 +13,8 @@ import {
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import type { Bench } from '../main.ts'
-import { median } from '../rivals.ts'
+import { measuredBy, median, percentile } from '../rivals.ts'
 import type { Table } from '../table.ts'
 
 const readers = 64
@@ -140,12 +139,9 @@ async function measure(
 async function runRound(path: string, { rival, readers, env }: Rival, cache: Cache, foreground: Foreground) {
   const dropper = cache === 'cold' ? dropFromCache(path) : undefined
   try {
-    const { stdout } = await promisify(execFile)(
-      process.execPath,
-      [round, rival, path, String(readers), String(foreground.periodMs), String(foreground.seconds), cache],
-      { env: { ...process.env, ...env }, maxBuffer: 1e8 },
-    )
-    return JSON.parse(stdout) as { latencies: number[]; bytesPerSecond: number }
+    const { periodMs, seconds } = foreground
+    const given = [round, rival, path, String(readers), String(periodMs), String(seconds), cache]
+    return await measuredBy<{ latencies: number[]; bytesPerSecond: number }>(process.execPath, given, env)
   } finally {
     dropper?.kill()
   }
@@ -171,11 +167,6 @@ function write(path: string): void {
   }
   fsyncSync(fd)
   closeSync(fd)
-}
-
-function percentile(values: number[], percent: number): number {
-  const sorted = values.toSorted((a, b) => a - b)
-  return sorted[Math.ceil((sorted.length * percent) / 100) - 1] ?? Number.NaN
 }
 
 /** The scheduler of the disk that a file is on, where it may be switched: root on Linux. */

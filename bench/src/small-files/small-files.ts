@@ -1,11 +1,9 @@
-import { execFile } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import type { Bench } from '../main.ts'
-import { alternate, onBusyMachine, type Round } from '../rivals.ts'
+import { alternate, measuredBy, onBusyMachine, type Round } from '../rivals.ts'
 import type { Table } from '../table.ts'
 
 const files = 10_000
@@ -25,10 +23,10 @@ export const smallFiles: Bench = {
       expectedBytes += lengthBytes
     }
     const by = (rival: string, program: string) => async () => {
-      const { stdout } = await promisify(execFile)(program, [round, rival, folder, `${files}`, `${atOnce}`])
-      const { bytes, rate } = JSON.parse(stdout)
+      const given = [round, rival, folder, `${files}`, `${atOnce}`]
+      const { bytes, rate } = await measuredBy<{ bytes: number; rate: number }>(program, given)
       if (bytes !== expectedBytes) throw new Error(`${bytes} bytes were read of ${expectedBytes}`)
-      return rate as number
+      return rate
     }
     const rivals: Record<string, Round> = {
       [readFile]: by('readFile', process.execPath),
