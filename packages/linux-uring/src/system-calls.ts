@@ -72,6 +72,14 @@ export abstract class SystemCalls {
   /** It goes down at the end of this tick, or of this turn of the event loop. */
   protected abstract flushSoon(rank: Rank): void
 
+  /** The flag for a copy that is too large for this thread. */
+  #puntLarge(lengthBytes: number, operation: AnyOperation): number {
+    this.inlineBytes += lengthBytes
+    const isPunted =
+      lengthBytes >= largeReadBytes && (operation.laneRank > 1 || this.inlineBytes > inlineBytes)
+    return isPunted ? IOSQE_ASYNC << 8 : 0
+  }
+
   /** Where the kernel finds the buffer: valid as long as the buffer is held. */
   abstract addressOf(buffer: NodeJS.ArrayBufferView): number
 
@@ -81,11 +89,7 @@ export abstract class SystemCalls {
    * @see io_uring_prep_read(3), pread(2)
    */
   read(fd: number, address: number, lengthBytes: number, offsetBytes: number, operation: AnyOperation): void {
-    this.inlineBytes += lengthBytes
-    const isPunted =
-      lengthBytes >= largeReadBytes && (operation.laneRank > 1 || this.inlineBytes > inlineBytes)
-    const flags = isPunted ? IOSQE_ASYNC << 8 : 0
-    const sqe = this.stage(IORING_OP_READ | flags, fd, operation)
+    const sqe = this.stage(IORING_OP_READ | this.#puntLarge(lengthBytes, operation), fd, operation)
     const words = this.staged
     words[sqe + 2] = offsetBytes
     words[sqe + 3] = offsetBytes / 2 ** 32
@@ -164,11 +168,7 @@ export abstract class SystemCalls {
     offsetBytes: number,
     operation: AnyOperation,
   ): void {
-    this.inlineBytes += lengthBytes
-    const isPunted =
-      lengthBytes >= largeReadBytes && (operation.laneRank > 1 || this.inlineBytes > inlineBytes)
-    const flags = isPunted ? IOSQE_ASYNC << 8 : 0
-    const sqe = this.stage(IORING_OP_WRITE | flags, fd, operation)
+    const sqe = this.stage(IORING_OP_WRITE | this.#puntLarge(lengthBytes, operation), fd, operation)
     const words = this.staged
     words[sqe + 2] = offsetBytes
     words[sqe + 3] = Math.floor(offsetBytes / 2 ** 32)
