@@ -4,7 +4,7 @@ import { checkBuffer, checkInteger } from '@kiruna/priority/arguments'
 import { type Chunk, type ChunksOptions, chunks } from '@kiruna/priority/chunks'
 import { InUse } from '@kiruna/priority/in-use'
 import { Close } from './close.ts'
-import { Read } from './read.ts'
+import { type OpenFile, Read } from './read.ts'
 import { Statx } from './statx.ts'
 import { Fsync, Ftruncate, Write } from './write.ts'
 
@@ -12,15 +12,12 @@ import { Fsync, Ftruncate, Write } from './write.ts'
 export class File {
   /** The file descriptor. It stays this file's: close the file, not the descriptor. */
   readonly fd: number
-  readonly #path: string | Buffer
-  readonly #direct: boolean
-  readonly #inUse = new InUse()
+  readonly #file: OpenFile
 
   /** @internal */
   constructor(fd: number, path: string | Buffer, direct: boolean) {
     this.fd = fd
-    this.#path = path
-    this.#direct = direct
+    this.#file = { fd, path, direct, inUse: new InUse(), scans: 0, readsAhead: true }
   }
 
   /**
@@ -35,9 +32,8 @@ export class File {
     return new Promise((resolve, reject) => {
       checkBuffer(buffer)
       checkInteger(position, 'position')
-      const [fd, path, direct, inUse] = [this.fd, this.#path, this.#direct, this.#inUse]
-      const read = new Read(fd, path, direct, buffer, position, inUse, caller, resolve, reject)
-      inUse.enter('read')
+      const read = new Read(this.#file, buffer, position, caller, resolve, reject)
+      this.#file.inUse.enter('read')
       if (buffer.byteLength > 0 || read.asker.signal?.aborted) return read.begin(read.pieceBytes)
       read.succeed(0)
       read.end()
@@ -55,7 +51,7 @@ export class File {
     return new Promise((resolve, reject) => {
       checkBuffer(buffer)
       checkInteger(position, 'position')
-      const [fd, path, inUse] = [this.fd, this.#path, this.#inUse]
+      const { fd, path, inUse } = this.#file
       const write = new Write(fd, path, buffer, position, inUse, caller, resolve, reject)
       inUse.enter('write')
       if (buffer.byteLength > 0 || write.asker.signal?.aborted) return write.begin(write.pieceBytes)
@@ -75,8 +71,9 @@ export class File {
   /** @see fstat(2) */
   stat(caller: Caller): Promise<Stats> {
     return new Promise((resolve, reject) => {
-      const statx = new Statx('fstat', this.fd, this.#path, this.#inUse, caller, resolve, reject)
-      this.#inUse.enter('fstat')
+      const { fd, path, inUse } = this.#file
+      const statx = new Statx('fstat', fd, path, inUse, caller, resolve, reject)
+      inUse.enter('fstat')
       statx.begin(0)
     })
   }
@@ -88,8 +85,9 @@ export class File {
    */
   sync(caller: Caller): Promise<void> {
     return new Promise((resolve, reject) => {
-      const fsync = new Fsync(this.fd, this.#path, this.#inUse, caller, resolve, reject)
-      this.#inUse.enter('fsync')
+      const { fd, path, inUse } = this.#file
+      const fsync = new Fsync(fd, path, inUse, caller, resolve, reject)
+      inUse.enter('fsync')
       fsync.begin(0)
     })
   }
@@ -102,8 +100,9 @@ export class File {
   truncate(lengthBytes: number, caller: Caller): Promise<void> {
     return new Promise((resolve, reject) => {
       checkInteger(lengthBytes, 'lengthBytes')
-      const ftruncate = new Ftruncate(this.fd, this.#path, lengthBytes, this.#inUse, caller, resolve, reject)
-      this.#inUse.enter('ftruncate')
+      const { fd, path, inUse } = this.#file
+      const ftruncate = new Ftruncate(fd, path, lengthBytes, inUse, caller, resolve, reject)
+      inUse.enter('ftruncate')
       ftruncate.begin(0)
     })
   }
@@ -113,9 +112,8 @@ export class File {
    * @see close(2)
    */
   close(): Promise<void> {
-    return this.#inUse.close(
-      () => new Promise((resolve, reject) => new Close(this.fd, this.#path, resolve, reject)),
-    )
+    const { fd, path, inUse } = this.#file
+    return inUse.close(() => new Promise((resolve, reject) => new Close(fd, path, resolve, reject)))
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -3,6 +3,7 @@ import type { Caller } from '@kiruna/priority'
 import { Content } from '@kiruna/priority/content'
 import { systemError } from '@kiruna/priority/error'
 import { pieceBytes } from '@kiruna/priority/lane'
+import { scanBytes } from './read.ts'
 import { RingOperation } from './ring-operation.ts'
 import { statxSize } from './stats.ts'
 import { cString, statxBytes } from './system-calls.ts'
@@ -22,6 +23,8 @@ export class ReadAll extends RingOperation<Buffer> {
   #askedBytes = 0
   /** What the lane has admitted includes a short read already: another is no more than the one that finds the end. */
   #readOnce = false
+  /** The kernel may: see Read. */
+  #readsAhead = true
 
   constructor(
     path: string | Buffer,
@@ -45,6 +48,10 @@ export class ReadAll extends RingOperation<Buffer> {
     } else {
       const content = (this.#content ??= new Content(this.#path, this.#maxBytes))
       this.#askedBytes = Math.min(content.makeRoom(), this.mostBytes)
+      if (this.#readsAhead && this.laneRank > 1 && this.#askedBytes >= scanBytes) {
+        this.#readsAhead = false
+        this.ring.fadvise(this.#fd, false)
+      }
       const address = this.ring.addressOf(content.memory) + content.lengthBytes
       this.ring.read(this.#fd, address, this.#askedBytes, content.lengthBytes, this)
     }

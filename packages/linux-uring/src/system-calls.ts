@@ -10,6 +10,7 @@ const IORING_OP_CLOSE = 19
 const IORING_OP_STATX = 21
 const IORING_OP_READ = 22
 const IORING_OP_WRITE = 23
+const IORING_OP_FADVISE = 24
 const IORING_OP_RENAMEAT = 35
 const IORING_OP_UNLINKAT = 36
 const IORING_OP_FTRUNCATE = 55
@@ -17,6 +18,8 @@ const IOSQE_ASYNC = 1 << 4
 
 // linux/fcntl.h, linux/stat.h
 const AT_FDCWD = -100
+const POSIX_FADV_NORMAL = 0
+const POSIX_FADV_RANDOM = 1
 const AT_SYMLINK_NOFOLLOW = 0x100
 const AT_EMPTY_PATH = 0x1000
 const O_CLOEXEC = 0o2000000
@@ -176,6 +179,16 @@ export abstract class SystemCalls {
     words[sqe + 5] = address / 2 ** 32
     words[sqe + 6] = lengthBytes
     this.flushSoon(operation.laneRank as Rank)
+  }
+
+  /**
+   * Whether the kernel reads ahead on `fd`, beyond what it is asked for. It is told before it is given what is staged
+   * later, and does not answer.
+   * @see io_uring_prep_fadvise(3), posix_fadvise(2)
+   */
+  fadvise(fd: number, readsAhead: boolean): void {
+    const sqe = this.stage(IORING_OP_FADVISE, fd, undefined)
+    this.staged[sqe + 7] = readsAhead ? POSIX_FADV_NORMAL : POSIX_FADV_RANDOM
   }
 
   /** @see io_uring_prep_fsync(3), fsync(2) */
