@@ -35,10 +35,10 @@ export const EINVAL = -22
 export const EOPNOTSUPP = -95
 
 /**
- * What hits the page cache is copied on this thread, within enter. Large reads are left to the kernel's own threads,
- * which costs a turn of the event loop: so the first of a batch that are urgent are not, up to so much together.
+ * What hits the page cache is copied on this thread, within enter: so much at most in one call. Large reads are left to
+ * the kernel's own threads, which costs a turn of the event loop: so the first of a batch that are urgent are not.
  */
-const inlineBytes = 256 * 1024
+export const inlineBytes = 256 * 1024
 export const largeReadBytes = 64 * 1024
 /** In the upper word of user_data: the result is a new fd. uring.cc closes it if nobody is left to take it. */
 const resultIsFd = 0x8000_0000
@@ -74,6 +74,13 @@ export abstract class SystemCalls {
 
   /** It goes down at the end of this tick, or of this turn of the event loop. */
   protected abstract flushSoon(rank: Rank): void
+
+  /** How much of what is staged there is copied on this thread, should it be cached. */
+  protected copiedBytes(sqe: number): number {
+    const opcodeAndFlags = this.staged[sqe]!
+    const isCopy = opcodeAndFlags === IORING_OP_READ || opcodeAndFlags === IORING_OP_WRITE
+    return isCopy ? this.staged[sqe + 6]! : 0
+  }
 
   /** The flag for a copy that is too large for this thread. */
   #puntLarge(lengthBytes: number, operation: AnyOperation): number {

@@ -2,7 +2,14 @@ import { type Rank, rankOf, shared } from '@kiruna/priority'
 import { systemError } from '@kiruna/priority/error'
 import { loadNative, type Native } from './native.ts'
 import { setUp } from './setup.ts'
-import { type AnyOperation, type Completion, EAGAIN, EINTR, SystemCalls } from './system-calls.ts'
+import {
+  type AnyOperation,
+  type Completion,
+  EAGAIN,
+  EINTR,
+  inlineBytes,
+  SystemCalls,
+} from './system-calls.ts'
 
 const IORING_OP_ASYNC_CANCEL = 14 // linux/io_uring.h
 const EBUSY = -16
@@ -220,10 +227,7 @@ export class Ring extends SystemCalls {
     this.#stagedUrgent = this.#settledUrgent = false
     this.inlineBytes = 0
     while (this.#stagedCount > 0) {
-      const count = Math.min(this.#stagedCount, sqEntries)
-      const words = this.#submissions
-      const first = this.#stagedFirst * sqeWords
-      for (let word = 0; word < count * sqeWords; word++) words[word] = this.staged[first + word]!
+      const count = this.#fill()
       const rings = this.#rings
       const head = rings[this.#sqHead]!
       for (let i = 0; i < count; i++) rings[this.#sqArray + ((head + i) & (sqEntries - 1))] = i
@@ -254,6 +258,22 @@ export class Ring extends SystemCalls {
       if (this.#keepsAlive) this.#native.ref()
       else this.#native.unref()
     }
+  }
+
+  /** Copies what is staged into the submission queue, as much as one call may do. Returns how many submissions. */
+  #fill(): number {
+    const most = Math.min(this.#stagedCount, sqEntries)
+    const { staged } = this
+    const queue = this.#submissions
+    let copiedBytes = 0
+    let count = 0
+    for (let sqe = this.#stagedFirst * sqeWords; count < most; count++, sqe += sqeWords) {
+      copiedBytes += this.copiedBytes(sqe)
+      if (copiedBytes > inlineBytes && count > 0) break
+      const at = count * sqeWords
+      for (let word = 0; word < sqeWords; word++) queue[at + word] = staged[sqe + word]!
+    }
+    return count
   }
 
   /** Takes the whole batch of completions, then hands over what has its outcome. */
