@@ -30,7 +30,9 @@ export function printTable(bench: string, { question, columns, medians, targets,
     const cells = values.map((value, i) => {
       const times = columns[i]!.better === 'more' ? own[i]! / value : value / own[i]!
       if (times < 1) losses[i]!.push(`${rival} ${shown(value)}`)
-      return rival === 'kiruna' ? shown(value) : `${shown(value)} (${shown(times)}x)`
+      return rival === 'kiruna' || !Number.isFinite(times)
+        ? shown(value)
+        : `${shown(value)} (${shown(times)}x)`
     })
     lines.push([rival, ...cells])
   }

@@ -30,7 +30,7 @@ export const reads: Bench[] = [
   },
   {
     name: 'reads-large',
-    run: () => withFile(256, async path => [await largeReads(path, 256 * 1024 * 1024)]),
+    run: () => withFile(256, path => largeReads(path, 256 * 1024 * 1024)),
   },
   { name: 'reads-direct', run: () => withFile(1024, path => tables(path, [32], 'direct', 'O_DIRECT')) },
 ]
