@@ -1,0 +1,186 @@
+import type { Duplex } from 'node:stream'
+import { type Asker, askerOf, type Caller, priorities, rankOf } from '@kiruna/priority'
+import { coded } from '@kiruna/priority/error'
+import { checkBoolean, type SocketAddress } from './address.ts'
+import { duplexOver } from './duplex.ts'
+import type { Waiting } from './waiting.ts'
+import { Writes } from './writes.ts'
+
+/** As Linux and libuv have it, where one asks for keep-alive and nothing else. */
+const keepAliveDelayMs = 7_200_000
+
+/**
+ * A connection: bytes in order, both ways, each read and each write on behalf of a caller.
+ *
+ * Nothing is read before it is asked for: a peer that sends what nobody reads is held up by the kernel's own buffer, and
+ * of this package's there is one piece at most (64 KiB). A write resolves when the kernel has taken all of its bytes; what
+ * waits until then are the caller's own bytes, `queuedBytes` of them, and no copy is made.
+ *
+ * An implementation adds the system calls: see Reads and Writes.
+ */
+export abstract class Connection extends Writes implements AsyncIterable<Buffer>, AsyncDisposable {
+  #asker: Asker
+  #isLocked = false
+  #noDelay = true
+  #keepAlive = false
+  #closing: Promise<void> | undefined = undefined
+  #onIdle: (() => void) | undefined = undefined
+
+  /** @param caller who opened it: it starts at that priority, and lives on when that caller has ended */
+  constructor(caller: Asker) {
+    super()
+    this.#asker = askerOf(priorities[rankOf(caller.priority)]!)
+  }
+
+  /** @internal on whose behalf it reads and writes where the call does not say */
+  get asker(): Asker {
+    return this.#asker
+  }
+
+  /**
+   * On whose behalf it reads and writes where the call does not say: at first the priority of who opened it. Reads and
+   * writes that wait follow.
+   * @throws TypeError, as every function that takes a caller
+   */
+  get caller(): Caller {
+    return this.#asker
+  }
+
+  set caller(caller: Caller) {
+    this.#asker = askerOf(caller)
+    this.readsCallerChanged()
+    this.writesCallerChanged()
+  }
+
+  /** Where it is from here: what the OS says, undefined when it is closed. */
+  abstract get localAddress(): SocketAddress | undefined
+
+  /** Whom it is to. A Unix-domain client has an empty path. */
+  abstract get remoteAddress(): SocketAddress | undefined
+
+  /** Small writes go out at once, and do not wait for the acknowledgement of the ones before: true at first. TCP only. */
+  get noDelay(): boolean {
+    return this.#noDelay
+  }
+
+  set noDelay(on: boolean) {
+    this.#noDelay = checkBoolean(on, 'noDelay')
+    this.setNoDelay(on)
+  }
+
+  /** Asks a silent peer now and then whether it is still there: false at first. TCP only. @see tcp(7) */
+  get keepAlive(): boolean {
+    return this.#keepAlive
+  }
+
+  set keepAlive(on: boolean) {
+    this.#keepAlive = checkBoolean(on, 'keepAlive')
+    this.setKeepAlive(on, keepAliveDelayMs)
+  }
+
+  /**
+   * The next bytes, as they come: at least one, at most 64 KiB. They are yours. null: the peer has ended.
+   * Of several that wait, the most urgent is first. An aborted read has taken nothing.
+   * @throws ECONNRESET, ETIMEDOUT … (`err.code`); the signal's reason; ERR_SOCKET_CLOSED; ERR_LOCKED
+   * @see recv(2)
+   */
+  read(caller?: Caller): Promise<Buffer | null> {
+    return this.#isLocked ? Promise.reject(locked()) : this.enterRead(caller)
+  }
+
+  /**
+   * Sends all of the bytes, in the order of the calls; a string as UTF-8. They are yours again when it resolves: the
+   * kernel has them then, not yet the peer. Those of one turn go out together.
+   * A write that is aborted before any of it is sent leaves no trace; later, every write behind it fails with the reason.
+   * @throws EPIPE, ECONNRESET … (`err.code`); the signal's reason; ERR_STREAM_WRITE_AFTER_END; ERR_SOCKET_CLOSED;
+   *   ERR_LOCKED; ERR_INVALID_ARG_TYPE
+   * @see send(2)
+   */
+  write(bytes: string | Uint8Array, caller?: Caller): Promise<void> {
+    return this.#isLocked ? Promise.reject(locked()) : this.enterWrite(bytes, caller)
+  }
+
+  /**
+   * When all has been written: tells the peer that no more comes. Reading goes on. Idempotent.
+   * @throws what a write has failed with
+   * @see shutdown(2)
+   */
+  end(): Promise<void> {
+    return this.#isLocked ? Promise.reject(locked()) : this.enterEnd()
+  }
+
+  /**
+   * Closes at once, both ways: what waits rejects with ERR_SOCKET_CLOSED. Idempotent; resolves when it is closed.
+   * TCP resets the connection if the peer has sent what was not read; a peer that is to get everything needs `end`, and
+   * a read until null.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  /** Each `next` is a read. Leaving the loop does not close. */
+  [Symbol.asyncIterator](): AsyncIterator<Buffer, undefined, undefined> {
+    return {
+      next: () => this.read().then(iteration),
+    }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  /** @see tcp(7) TCP_NODELAY */
+  protected abstract setNoDelay(on: boolean): void
+  /** @param delayMs how long the peer may be silent before it is asked. @see tcp(7) TCP_KEEPIDLE */
+  protected abstract setKeepAlive(on: boolean, delayMs: number): void
+  /** What is under way keeps the process alive, or not. */
+  protected abstract setRef(isRef: boolean): void
+
+  /**
+   * The same connection as a node:stream, for http, tls, and whatever else takes a net.Socket. From then on it is the
+   * stream's: `read`, `write` and `end` are ERR_LOCKED.
+   */
+  toDuplex(): Duplex {
+    if (this.#isLocked) throw locked()
+    this.#isLocked = true
+    return duplexOver(this, {
+      read: caller => this.enterRead(caller),
+      write: (bytes, caller) => this.enterWrite(bytes, caller),
+      end: () => this.enterEnd(),
+      setNoDelay: on => this.setNoDelay(on),
+      setKeepAlive: (on, delayMs) => this.setKeepAlive(on, delayMs),
+      setRef: isRef => this.setRef(isRef),
+    })
+  }
+
+  /** Neither half is the OS's any more: closes. @see close(2) */
+  protected abstract closeSocket(): Promise<void>
+
+  /** A half has become idle. An implementation calls it after each completion; closing waits for it. */
+  protected idle(): void {
+    if (this.#onIdle !== undefined && !this.isReceiving && this.isWriteIdle) this.#onIdle()
+  }
+
+  abort(one: Waiting<never>, reason: unknown): void {
+    if (!this.abortRead(one, reason)) this.abortWrite(one, reason)
+  }
+
+  async #close(): Promise<void> {
+    const reason = coded(Error, 'ERR_SOCKET_CLOSED', 'Socket is closed')
+    const isReceiving = this.isReceiving
+    this.readsEnd({ reason })
+    if (isReceiving) this.cancelReceive()
+    this.writesEnd(reason)
+    if (this.isReceiving || !this.isWriteIdle) await new Promise<void>(resolve => (this.#onIdle = resolve))
+    await this.closeSocket()
+  }
+}
+
+function iteration(bytes: Buffer | null): IteratorResult<Buffer, undefined> {
+  return bytes === null ? { done: true, value: undefined } : { done: false, value: bytes }
+}
+
+function locked(): Error {
+  return coded(Error, 'ERR_LOCKED', 'The connection is a Duplex now: use that')
+}

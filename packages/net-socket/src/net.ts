@@ -1,0 +1,63 @@
+import { createRequire } from 'node:module'
+import { invalidValue } from '@kiruna/priority/error'
+import * as libuv from './libuv.ts'
+
+export type { ConnectTarget, ListenTarget, SocketAddress } from './address.ts'
+export type { Connection } from './connection.ts'
+export type { Listener, ListenOptions } from './listener.ts'
+export type { SocketError } from './socket-error.ts'
+
+/** The socket personality. */
+export type Net = Pick<typeof libuv, 'connect' | 'listen' | 'bind'>
+
+/** What moves the bytes, and where it is not the OS's own, why not. */
+export interface Implementation {
+  name: 'io_uring' | 'dispatch' | 'iocp' | 'libuv'
+  reason?: string
+}
+
+interface Selected extends Net {
+  implementation: Implementation
+}
+
+interface UringModule extends Net {
+  /** @throws ERR_KIRUNA_UNAVAILABLE with the reason */
+  check(): void
+}
+
+const selected = select()
+
+/** By the OS's preferred API: see each implementation's own. */
+export const connect: Net['connect'] = selected.connect
+export const listen: Net['listen'] = selected.listen
+export const bind: Net['bind'] = selected.bind
+
+/** Which implementation this process has, and why not the better one. */
+export function implementation(): Implementation {
+  return { ...selected.implementation }
+}
+
+function select(): Selected {
+  const forced = process.env.KIRUNA_IO || undefined
+  if (forced !== undefined && forced !== 'libuv') {
+    throw invalidValue('KIRUNA_IO', "must be 'libuv' or unset", forced)
+  }
+  if (forced !== undefined) return fallBack('KIRUNA_IO=libuv')
+  if (process.platform !== 'linux') return fallBack(`there is no implementation for ${process.platform} yet`)
+  try {
+    const uring = createRequire(import.meta.url)('@kiruna/net-socket/uring') as UringModule
+    uring.check()
+    return { ...uring, implementation: { name: 'io_uring' } }
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    if (code === 'ERR_KIRUNA_UNAVAILABLE') return fallBack(message)
+    if (code === 'MODULE_NOT_FOUND' || code === 'ERR_MODULE_NOT_FOUND') {
+      return fallBack('@kiruna/linux-uring is not installed')
+    }
+    throw error
+  }
+}
+
+function fallBack(reason: string): Selected {
+  return { ...libuv, implementation: { name: 'libuv', reason } }
+}

@@ -1,0 +1,144 @@
+import { type Asker, askerOf, type Caller, type Rank } from '@kiruna/priority'
+import { type Link, LinkedList } from '@kiruna/priority/linked-list'
+import { type Owner, Waiting } from './waiting.ts'
+
+/** One that waits for bytes. null is the end. */
+class Read extends Waiting<Buffer | null> {
+  link: Link<Read> | undefined = undefined
+}
+
+/** A connection's reading half: who waits, and who gets what has come. */
+export abstract class Reads implements Owner {
+  abstract readonly asker: Asker
+  readonly #waiting = new LinkedList<Read>()
+  #isReceiving = false
+  /** Came when nobody waited for it any more: for the next read. */
+  #left: Buffer | undefined = undefined
+  /** Nothing more comes: the end, or what every read from now on fails with. */
+  #over: { reason?: unknown } | undefined = undefined
+
+  /**
+   * Asks the OS for the next bytes, once: `received`, `receivedEnd` or `receiveFailed` follow, and only then another.
+   * @see recv(2)
+   */
+  protected abstract receive(): void
+  /** Nobody waits any more. `receiveCancelled` follows, or whatever was quicker. */
+  protected abstract cancelReceive(): void
+  /** The most urgent of those that wait has changed. */
+  protected abstract readRankChanged(): void
+
+  abstract handOver(one: Waiting<never>): void
+  abstract delivered(one: Waiting<never>): void
+
+  protected enterRead(caller: Caller | undefined): Promise<Buffer | null> {
+    return new Promise((resolve, reject) => {
+      const asker = caller === undefined ? undefined : askerOf(caller)
+      const read = new Read(this, asker, resolve, reject)
+      if (!read.begin()) return
+      const left = this.#left
+      if (left !== undefined) {
+        this.#left = undefined
+        read.succeed(left)
+      } else if (this.#over !== undefined) this.#tell(read)
+      else {
+        read.link = this.#waiting.add(read)
+        if (!this.#isReceiving) this.#receiveNext()
+        else this.readRankChanged()
+      }
+    })
+  }
+
+  /** How urgent the most urgent of those that wait is. */
+  protected get readRank(): Rank {
+    return this.#mostUrgent()?.item.rank ?? 3
+  }
+
+  protected get isReceiving(): boolean {
+    return this.#isReceiving
+  }
+
+  /** @param bytes not empty, and now the reader's own */
+  protected received(bytes: Buffer): void {
+    this.#isReceiving = false
+    const link = this.#mostUrgent()
+    if (link === undefined) this.#left = bytes
+    else {
+      this.#waiting.remove(link)
+      link.item.succeed(bytes)
+    }
+    this.#receiveNext()
+  }
+
+  protected receivedEnd(): void {
+    this.#isReceiving = false
+    this.readsEnd({})
+  }
+
+  protected receiveFailed(reason: unknown): void {
+    this.#isReceiving = false
+    this.readsEnd({ reason })
+  }
+
+  protected receiveCancelled(): void {
+    this.#isReceiving = false
+    this.#receiveNext()
+  }
+
+  /** Every read from now on is told so. */
+  protected readsEnd(over: { reason?: unknown }): void {
+    this.#over ??= over
+    for (let link = this.#waiting.first; link !== undefined; link = this.#waiting.first) {
+      this.#waiting.remove(link)
+      this.#tell(link.item)
+    }
+  }
+
+  protected readsCallerChanged(): void {
+    for (const read of [...this.#waiting]) read.callerChanged()
+    if (this.#waiting.first !== undefined) this.readRankChanged()
+  }
+
+  /** What this implementation owns nobody waits for: it rejects at once. Returns false if it is no read. */
+  protected abortRead(one: Waiting<never>, reason: unknown): boolean {
+    if (!(one instanceof Read)) return false
+    this.#waiting.remove(one.link!)
+    one.fail(reason)
+    if (this.#waiting.first === undefined && this.#isReceiving) this.cancelReceive()
+    return true
+  }
+
+  abstract abort(one: Waiting<never>, reason: unknown): void
+
+  reranked(one: Waiting<never>): void {
+    if (one instanceof Read && this.#isReceiving) this.readRankChanged()
+  }
+
+  #receiveNext(): void {
+    if (this.#isReceiving || this.#waiting.first === undefined || this.#over !== undefined) return
+    this.#isReceiving = true
+    this.receive()
+  }
+
+  #tell(read: Read): void {
+    if ('reason' in this.#over!) read.fail(this.#over.reason)
+    else read.succeed(null)
+  }
+
+  #mostUrgent(): Link<Read> | undefined {
+    const { first } = this.#waiting
+    if (first?.next === undefined) return first
+    let best = first
+    let bestRank = first.item.rank
+    for (
+      let link: Link<Read> | undefined = first.next;
+      link !== undefined && bestRank > 0;
+      link = link.next
+    ) {
+      const { rank } = link.item
+      if (rank >= bestRank) continue
+      best = link
+      bestRank = rank
+    }
+    return best
+  }
+}

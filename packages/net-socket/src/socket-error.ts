@@ -1,0 +1,26 @@
+import { type ErrnoException, systemError } from '@kiruna/priority/error'
+import type { SocketAddress } from './address.ts'
+
+/** An error of a socket, as node:net gives it. */
+export interface SocketError extends ErrnoException {
+  address?: string
+  port?: number
+}
+
+/**
+ * Makes the error that node:net would make: `connect ECONNREFUSED 127.0.0.1:80`.
+ * @param errno negative, as io_uring and libuv return it
+ */
+export function socketError(errno: number, syscall: string, at?: SocketAddress): SocketError {
+  const error: SocketError = systemError(errno, syscall)
+  error.message = `${syscall} ${error.code}`
+  if (at?.family === 'Unix') {
+    error.address = at.path
+    error.message += ` ${at.path}`
+  } else if (at !== undefined) {
+    error.address = at.address
+    error.port = at.port
+    error.message += ` ${at.address}:${at.port}`
+  }
+  return error
+}

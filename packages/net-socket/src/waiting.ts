@@ -1,0 +1,142 @@
+import { type Asker, deliver, type Rank, rankOf } from '@kiruna/priority'
+import { type Abortable, follow, unfollow } from '@kiruna/priority/follow-signal'
+import type { Link } from '@kiruna/priority/linked-list'
+
+/** Whose reads, writes or accepts wait. */
+export interface Owner {
+  /** On whose behalf, where the call did not say. It may change while they wait. */
+  readonly asker: Asker
+  /** The outcome is there. An implementation that completes many at once hands them over most urgent first. */
+  handOver(one: Waiting<never>): void
+  /** What was handed over has been settled. */
+  delivered(one: Waiting<never>): void
+  /** The caller's signal has aborted: the owner lets it fail with the reason, now or when the OS is done with it. */
+  abort(one: Waiting<never>, reason: unknown): void
+  /** The caller has become more or less urgent. */
+  reranked(one: Waiting<never>): void
+}
+
+/** A call that waits for its outcome, and then for its caller's turn. */
+export class Waiting<T> implements Abortable {
+  /** @internal the ring's: the batch it was handed over with, −1 for none */
+  deliveredRank: Rank | -1 = -1
+  readonly #owner: Owner
+  readonly #asker: Asker | undefined
+  readonly #resolve: (value: T) => void
+  readonly #reject: (reason: unknown) => void
+  #signal: AbortSignal | undefined = undefined
+  #following: Link<Abortable> | undefined = undefined
+  #forgetPriority: (() => void) | undefined = undefined
+  #state: 'waiting' | 'value' | 'error' | 'told' = 'waiting'
+  #outcome: unknown = undefined
+
+  /** @param asker undefined: its owner's, whoever that is then */
+  constructor(
+    owner: Owner,
+    asker: Asker | undefined,
+    resolve: (value: T) => void,
+    reject: (reason: unknown) => void,
+  ) {
+    this.#owner = owner
+    this.#asker = asker
+    this.#resolve = resolve
+    this.#reject = reject
+  }
+
+  get asker(): Asker {
+    return this.#asker ?? this.#owner.asker
+  }
+
+  get rank(): Rank {
+    return rankOf(this.asker.priority)
+  }
+
+  get isDecided(): boolean {
+    return this.#state !== 'waiting'
+  }
+
+  /** From now on its caller can abort it. Returns false if it has already: then it fails, and never begins. */
+  begin(): boolean {
+    const { signal } = this.asker
+    if (signal?.aborted) {
+      this.fail(signal.reason)
+      return false
+    }
+    this.#follow()
+    return true
+  }
+
+  /** Its owner has another caller. */
+  callerChanged(): void {
+    if (this.#asker !== undefined || this.#state !== 'waiting') return
+    this.#unfollow()
+    const { signal } = this.asker
+    if (signal?.aborted) this.abort(signal.reason)
+    else this.#follow()
+  }
+
+  succeed(value: T): void {
+    this.#decide('value', value)
+  }
+
+  fail(reason: unknown): void {
+    this.#decide('error', reason)
+  }
+
+  /** @internal */
+  abort(reason: unknown): void {
+    this.#owner.abort(this as Waiting<never>, reason)
+  }
+
+  /** Settles when the caller's turn comes. */
+  deliver(): void {
+    try {
+      deliver(this.asker, settle, this)
+    } catch (error) {
+      // An asker's own deliver has thrown: that is uncaught, and must cost nobody their outcome.
+      process.nextTick(rethrow, error)
+      this.settle()
+    }
+  }
+
+  /** Resolves or rejects the promise. */
+  settle(): void {
+    if (this.#state === 'told') return
+    const isValue = this.#state === 'value'
+    this.#state = 'told'
+    if (isValue) this.#resolve(this.#outcome as T)
+    else this.#reject(this.#outcome)
+    this.#owner.delivered(this as Waiting<never>)
+  }
+
+  #decide(state: 'value' | 'error', outcome: unknown): void {
+    if (this.#state !== 'waiting') return
+    this.#state = state
+    this.#outcome = outcome
+    this.#unfollow()
+    this.#owner.handOver(this as Waiting<never>)
+  }
+
+  #follow(): void {
+    const { asker } = this
+    if (asker.signal !== undefined) {
+      this.#signal = asker.signal
+      this.#following = follow(asker.signal, this)
+    }
+    this.#forgetPriority = asker.onPriorityChange?.(() => this.#owner.reranked(this as Waiting<never>))
+  }
+
+  #unfollow(): void {
+    if (this.#following !== undefined) unfollow(this.#signal!, this.#following)
+    this.#forgetPriority?.()
+    this.#following = this.#signal = this.#forgetPriority = undefined
+  }
+}
+
+function settle(one: { settle(): void }): void {
+  one.settle()
+}
+
+function rethrow(error: unknown): never {
+  throw error
+}
