@@ -15,6 +15,7 @@ export interface Native {
   ): NativeRing | NativeFailure
   enter(toSubmit: number): number
   address(memory: Uint8Array): number
+  getsockname(fd: number, sockaddr: Uint8Array, ofPeer: boolean): number
   ref(): void
   unref(): void
 }

@@ -1,5 +1,5 @@
 import { constants as fs, readSync } from 'node:fs'
-import type { Asker } from '@kiruna/priority'
+import { type Asker, rankOf } from '@kiruna/priority'
 import { type ErrnoException, systemError } from '@kiruna/priority/error'
 import {
   flagsOf,
@@ -94,7 +94,7 @@ export class ReadOn extends RingOperation<Buffer> implements InTurn {
 
   #poll(): void {
     this.#polling = true
-    this.ring.poll(this.#state.source.fd, POLLIN, this)
+    this.ring.poll(this.#state.source.fd, POLLIN, this, rankOf(this.asker.priority))
   }
 
   #polled(result: number): void {

@@ -1,5 +1,5 @@
 import { constants, writeSync } from 'node:fs'
-import type { Asker } from '@kiruna/priority'
+import { type Asker, rankOf } from '@kiruna/priority'
 import { detached } from '@kiruna/priority/arguments'
 import { type ErrnoException, systemError } from '@kiruna/priority/error'
 import { flagsOf, waitingPieceBytes } from '@kiruna/priority/stream-source'
@@ -77,7 +77,7 @@ export class WriteOn extends RingOperation<void> {
 
   #poll(): void {
     this.#polling = true
-    this.ring.poll(this.#state.fd, POLLOUT, this)
+    this.ring.poll(this.#state.fd, POLLOUT, this, rankOf(this.asker.priority))
   }
 
   #polled(result: number): void {

@@ -1,6 +1,7 @@
 // The native part of the ring: enter the kernel, wake JavaScript, and at the end wait until the kernel writes no more.
 // Submissions are filled and completions read in uring.ts.
 #include <string.h>
+#include <sys/socket.h>
 
 #include "ring.h"
 
@@ -161,6 +162,25 @@ napi_value Address(napi_env env, napi_callback_info info) {
   return result;
 }
 
+// getsockname(fd: number, sockaddr: Uint8Array, ofPeer: boolean): number length | negative errno.
+// See getsockname(2), getpeername(2). The ring has no call for it before Linux 6.19, and none of the two can wait.
+napi_value GetSockName(napi_env env, napi_callback_info info) {
+  napi_value args[3], result;
+  size_t argc = 3, room = 0;
+  int32_t fd = -1;
+  void* sockaddr_data = nullptr;
+  bool of_peer = false;
+  napi_get_cb_info(env, info, &argc, args, nullptr, nullptr);
+  napi_get_value_int32(env, args[0], &fd);
+  napi_get_typedarray_info(env, args[1], nullptr, &room, &sockaddr_data, nullptr, nullptr);
+  napi_get_value_bool(env, args[2], &of_peer);
+  sockaddr* name = static_cast<sockaddr*>(sockaddr_data);
+  socklen_t length = static_cast<socklen_t>(room);
+  int error = of_peer ? getpeername(fd, name, &length) : getsockname(fd, name, &length);
+  napi_create_int32(env, error < 0 ? -errno : static_cast<int>(length), &result);
+  return result;
+}
+
 // ref(): the ring keeps the process alive.
 napi_value Ref(napi_env env, napi_callback_info) {
   uv_ref(reinterpret_cast<uv_handle_t*>(&ring_of(env)->poll));
@@ -179,7 +199,8 @@ NAPI_MODULE_INIT() {
   const struct {
     const char* name;
     napi_callback function;
-  } functions[] = {{"setup", Setup}, {"enter", Enter}, {"address", Address}, {"ref", Ref}, {"unref", Unref}};
+  } functions[] = {{"setup", Setup}, {"enter", Enter}, {"address", Address}, {"getsockname", GetSockName},
+                   {"ref", Ref},     {"unref", Unref}};
   for (const auto& [name, function] : functions) {
     napi_value value;
     napi_create_function(env, name, NAPI_AUTO_LENGTH, function, nullptr, &value);

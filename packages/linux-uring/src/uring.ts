@@ -7,9 +7,15 @@ import {
   type Completion,
   EAGAIN,
   EINTR,
+  IORING_CQE_F_MORE,
   inlineBytes,
   SystemCalls,
 } from './system-calls.ts'
+
+export type { Completion }
+
+/** What has its outcome, and waits for its caller's turn. */
+export type Deliverable = Pick<AnyOperation, 'asker' | 'deliveredRank' | 'deliver'>
 
 const IORING_OP_ASYNC_CANCEL = 14 // linux/io_uring.h
 const EBUSY = -16
@@ -54,6 +60,8 @@ export class Ring extends SystemCalls {
   #stagedCount = 0
   /** Somebody urgent waits for what is staged. */
   #stagedUrgent = false
+  /** Stages what waits for its turn until the moment before a flush. Asked for by `flushSoon`. */
+  beforeFlush: () => void = () => {}
   readonly #completions: (Completion | undefined)[] = []
   /** The upper word of user_data, by slot. Its generation keeps a late cancel from hitting the slot's next user. */
   readonly #userHigh: number[] = []
@@ -72,7 +80,7 @@ export class Ring extends SystemCalls {
   /** Something urgent has been settled, and its continuation waits until this thread is free. */
   #settledUrgent = false
   /** Those that got their outcome in the batch being reaped, by rank: handed over when the whole batch is taken. */
-  readonly #batch: AnyOperation[][] = [[], [], [], []]
+  readonly #batch: Deliverable[][] = [[], [], [], []]
   /** Handed over and not yet delivered, by rank. */
   readonly #undelivered = [0, 0, 0, 0]
 
@@ -110,6 +118,24 @@ export class Ring extends SystemCalls {
     this.flushSoon(0)
   }
 
+  /** What this completion waits for keeps the process alive, as it does at first, or not. */
+  setRef(completion: Completion, isRef: boolean): void {
+    if (isRef === (completion.isUnref !== true)) return
+    completion.isUnref = !isRef
+    if (completion.slot === -1) return
+    this.#inFlight += isRef ? 1 : -1
+    this.#keepAlive()
+  }
+
+  /**
+   * Writes the sockaddr of a socket, or of its peer, into `sockaddr`. It asks nobody but the kernel, at once.
+   * @returns its length, or a negative errno
+   * @see getsockname(2), getpeername(2)
+   */
+  getsockname(fd: number, sockaddr: Buffer, ofPeer: boolean): number {
+    return this.#native.getsockname(fd, sockaddr, ofPeer)
+  }
+
   /** Where the kernel finds the buffer: valid as long as the buffer is held. */
   addressOf(buffer: NodeJS.ArrayBufferView): number {
     const memory = buffer.buffer
@@ -122,7 +148,7 @@ export class Ring extends SystemCalls {
   }
 
   /** An operation has its outcome: it is delivered with its batch, the most urgent first. */
-  handOver(operation: AnyOperation): void {
+  handOver(operation: Deliverable): void {
     if (this.#reaping) this.#batch[rankOf(operation.asker.priority)]!.push(operation)
     else operation.deliver()
   }
@@ -130,7 +156,8 @@ export class Ring extends SystemCalls {
   /** One that was handed over with its batch has been delivered. */
   delivered(rank: Rank): void {
     // What the continuations of a batch ask for goes down together, after the last of them has run.
-    if (--this.#undelivered[rank]! === 0 && this.#stagedCount > 0) resolved.then(this.#armTick)
+    if (--this.#undelivered[rank]! === 0 && (this.#stagedCount > 0 || this.#turnArmed))
+      resolved.then(this.#armTick)
   }
 
   protected stage(opcodeAndFlags: number, fd: number, completion: Completion | undefined, high = 0): number {
@@ -144,7 +171,7 @@ export class Ring extends SystemCalls {
       this.#completions[slot] = completion
       this.#userHigh[slot] = high
       completion.slot = slot
-      this.#inFlight++
+      if (completion.isUnref !== true) this.#inFlight++
     }
     words[sqe] = opcodeAndFlags
     words[sqe + 1] = fd
@@ -167,7 +194,7 @@ export class Ring extends SystemCalls {
    * Flushes at the end of this tick. While completions as urgent are still being delivered, their continuations may
    * ask for more: then it waits for the last of them, but not beyond this turn.
    */
-  protected flushSoon(rank: Rank): void {
+  flushSoon(rank: Rank): void {
     if (rank <= 1) this.#stagedUrgent = true
     if (this.#tickArmed || this.#flushing) return
     if (rank > 1 || this.#undelivered[rank] === 0) this.#armTick()
@@ -226,6 +253,7 @@ export class Ring extends SystemCalls {
     this.#flushing = true
     this.#stagedUrgent = this.#settledUrgent = false
     this.inlineBytes = 0
+    this.beforeFlush()
     while (this.#stagedCount > 0) {
       const count = this.#fill()
       const rings = this.#rings
@@ -241,6 +269,7 @@ export class Ring extends SystemCalls {
         throw systemError(taken, 'io_uring_enter')
       }
       this.#reap()
+      this.beforeFlush()
       // The kernel is short of memory, or its completion queue was full and has just been emptied: next turn.
       // So does what has followed on completions, when this turn has had its time; but what is urgent runs on first.
       if ((taken < count && taken !== EINTR) || (this.#stagedCount > 0 && this.#turnIsOver())) {
@@ -253,11 +282,14 @@ export class Ring extends SystemCalls {
       }
     }
     this.#flushing = false
-    if (this.#inFlight > 0 !== this.#keepsAlive) {
-      this.#keepsAlive = !this.#keepsAlive
-      if (this.#keepsAlive) this.#native.ref()
-      else this.#native.unref()
-    }
+    this.#keepAlive()
+  }
+
+  #keepAlive(): void {
+    if (this.#inFlight > 0 === this.#keepsAlive) return
+    this.#keepsAlive = !this.#keepsAlive
+    if (this.#keepsAlive) this.#native.ref()
+    else this.#native.unref()
   }
 
   /** Copies what is staged into the submission queue, as much as one call may do. Returns how many submissions. */
@@ -288,17 +320,20 @@ export class Ring extends SystemCalls {
       const slot = rings[cqe]!
       const high = rings[cqe + 1]!
       const result = rings[cqe + 2]!
+      const flags = rings[cqe + 3]!
       head = (head + 1) | 0
       if (slot >>> 0 !== noSlot) {
         const completion = this.#completions[slot]!
-        this.#completions[slot] = undefined
-        this.#freeSlots.push(slot)
-        completion.slot = -1
-        this.#inFlight--
+        if ((flags & IORING_CQE_F_MORE) === 0) {
+          this.#completions[slot] = undefined
+          this.#freeSlots.push(slot)
+          completion.slot = -1
+          if (completion.isUnref !== true) this.#inFlight--
+        }
         if (high < 0 && result >= 0 && result < this.#owned.length * 32)
           this.#owned[result >>> 5]! |= 1 << (result & 31)
         try {
-          completion.complete(result)
+          completion.complete(result, flags)
         } catch (error) {
           process.nextTick(rethrow, error) // an asker's own code: it must not cost the others their completion
         }
