@@ -157,8 +157,7 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
   /** Neither half is the OS's any more: closes. @see close(2) */
   protected abstract closeSocket(): Promise<void>
 
-  /** A half has become idle. An implementation calls it after each completion; closing waits for it. */
-  protected idle(): void {
+  protected override idle(): void {
     if (this.#onIdle !== undefined && !this.isReceiving && this.isWriteIdle) this.#onIdle()
   }
 

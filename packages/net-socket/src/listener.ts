@@ -1,4 +1,5 @@
 import type { Asker } from '@kiruna/priority'
+import { invalidType } from '@kiruna/priority/error'
 import { type Abortable, follow, unfollow } from '@kiruna/priority/follow-signal'
 import { type Link, LinkedList } from '@kiruna/priority/linked-list'
 import type { SocketAddress } from './address.ts'
@@ -12,6 +13,13 @@ export interface ListenOptions {
    * ENOMEM), … It goes on by itself after a pause. Without it such an error is silent.
    */
   onError?: (error: Error) => void
+}
+
+/** @throws TypeError ERR_INVALID_ARG_TYPE */
+export function checkListenOptions({ onError }: ListenOptions): void {
+  if (onError !== undefined && typeof onError !== 'function') {
+    throw invalidType('options.onError', 'a function', onError)
+  }
 }
 
 /** So many connections are accepted before somebody asks for them. The kernel keeps the rest, `backlog` of them. */

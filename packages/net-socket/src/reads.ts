@@ -27,6 +27,9 @@ export abstract class Reads implements Owner {
   /** The most urgent of those that wait has changed. */
   protected abstract readRankChanged(): void
 
+  /** The OS has nothing of it any more. */
+  protected abstract idle(): void
+
   abstract handOver(one: Waiting<never>): void
   abstract delivered(one: Waiting<never>): void
 
@@ -67,21 +70,25 @@ export abstract class Reads implements Owner {
       link.item.succeed(bytes)
     }
     this.#receiveNext()
+    this.idle()
   }
 
   protected receivedEnd(): void {
     this.#isReceiving = false
     this.readsEnd({})
+    this.idle()
   }
 
   protected receiveFailed(reason: unknown): void {
     this.#isReceiving = false
     this.readsEnd({ reason })
+    this.idle()
   }
 
   protected receiveCancelled(): void {
     this.#isReceiving = false
     this.#receiveNext()
+    this.idle()
   }
 
   /** Every read from now on is told so. */

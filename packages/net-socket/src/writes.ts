@@ -154,6 +154,7 @@ export abstract class Writes extends Reads {
     if (this.#hasAborted) this.#dropAborted()
     if (this.#failure === undefined) this.#sendNext()
     else this.#failAll(this.#failure.reason)
+    this.idle()
   }
 
   /** @param reason what every write from now on fails with */
@@ -161,6 +162,7 @@ export abstract class Writes extends Reads {
     this.#isSending = false
     for (const write of this.#queue) write.isTaken = false
     this.#failAll(reason)
+    this.idle()
   }
 
   /** @param reason undefined: the peer knows */
@@ -168,6 +170,7 @@ export abstract class Writes extends Reads {
     this.#shutdownState = 'done'
     if (reason === undefined) this.#ending!.resolve()
     else this.#ending!.reject(reason)
+    this.idle()
   }
 
   /** Every write fails that the OS does not have, and every one from now on. */

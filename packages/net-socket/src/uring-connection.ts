@@ -1,0 +1,325 @@
+import { constants } from 'node:os'
+import { EAGAIN, EINTR, IORING_CQE_F_SOCK_NONEMPTY } from '@kiruna/linux-uring/system-calls'
+import { type Completion, type Ring, ring } from '@kiruna/linux-uring/uring'
+import type { Asker, Rank } from '@kiruna/priority'
+import type { Link } from '@kiruna/priority/linked-list'
+import type { SocketAddress } from './address.ts'
+import { Connection } from './connection.ts'
+import { Gather } from './gather.ts'
+import { cut, giveBack, largeBytes, smallBytes, takeMemory } from './receive-memory.ts'
+import { namesOf } from './sockaddr.ts'
+import { socketError } from './socket-error.ts'
+import { SocketLane, type Transfer } from './socket-lane.ts'
+import type { Waiting } from './waiting.ts'
+
+// linux/socket.h, netinet/tcp.h, poll(2)
+const MSG_DONTWAIT = 0x40
+const MSG_NOSIGNAL = 0x4000
+const IPPROTO_TCP = 6
+const TCP_NODELAY = 1
+const TCP_KEEPIDLE = 4
+const SOL_SOCKET = 1
+const SO_KEEPALIVE = 9
+const SHUT_WR = 1
+const POLLIN = 1
+const POLLOUT = 4
+const ENOTCONN = -constants.errno.ENOTCONN
+
+/** The most that one send takes: as with reads, others have their turn in between. */
+const sendBytes = 64 * 1024
+
+let lane: SocketLane | undefined
+
+/**
+ * A connection on the ring. What waits for the peer waits in a POLL_ADD, which a cancel takes nothing from and which needs
+ * no memory; what is ready goes through the lane, and is done within the enter that it goes down with:
+ *
+ *     receive ─► POLL_ADD ─► lane ─► RECV ─► received         again from the lane while there is more
+ *     sendSoon ─► lane ─► SEND, SENDMSG ─► sent               from a POLL_ADD once the kernel took less than it was given
+ *
+ * @see io_uring_prep_recv(3), io_uring_prep_sendmsg(3)
+ */
+export class UringConnection extends Connection {
+  readonly #ring: Ring = ring()
+  readonly #lane: SocketLane = (lane ??= new SocketLane(this.#ring))
+  readonly #fd: number
+  readonly #isTcp: boolean
+  readonly #receiving = new Receiving(this)
+  #sending: Sending | undefined = undefined
+  #local: SocketAddress | undefined = undefined
+  #remote: SocketAddress | undefined = undefined
+  #isClosed = false
+  #isRef = true
+
+  /** @param fd of a connected stream socket, its own from now on */
+  constructor(fd: number, isTcp: boolean, caller: Asker) {
+    super(caller)
+    this.#fd = fd
+    this.#isTcp = isTcp
+  }
+
+  get localAddress(): SocketAddress | undefined {
+    if (!this.#isClosed) this.#local ??= namesOf(this.#fd, false)
+    return this.#local
+  }
+
+  get remoteAddress(): SocketAddress | undefined {
+    if (!this.#isClosed) this.#remote ??= namesOf(this.#fd, true)
+    return this.#remote
+  }
+
+  protected receive(): void {
+    const receiving = this.#receiving
+    if (receiving.hasMore) this.#lane.enter(receiving)
+    else this.#pollIn()
+  }
+
+  #pollIn(): void {
+    this.#receiving.isPolling = true
+    this.#ring.poll(this.#fd, POLLIN, this.#receiving, this.readRank)
+  }
+
+  /** @internal */
+  get receiveRank(): Rank {
+    return this.readRank
+  }
+
+  /** @internal */
+  recv(receiving: Receiving): void {
+    const memory = (receiving.memory = takeMemory(receiving.bytes))
+    const { length } = memory
+    this.#ring.recv(this.#fd, this.#ring.addressOf(memory), length, MSG_DONTWAIT, receiving, this.readRank)
+  }
+
+  /** @internal */
+  polledIn(receiving: Receiving): void {
+    receiving.isPolling = false
+    if (receiving.isCancelled) {
+      receiving.isCancelled = false
+      this.receiveCancelled()
+    } else this.#lane.enter(receiving)
+  }
+
+  /** @internal */
+  receiveDone(receiving: Receiving, result: number, flags: number): void {
+    const memory = receiving.memory!
+    receiving.memory = undefined
+    this.#lane.done(receiving.bytes)
+    if (result > 0) {
+      const isFull = result === memory.length
+      receiving.hasMore = isFull || (flags & IORING_CQE_F_SOCK_NONEMPTY) !== 0
+      // A little now and then asks for little, what comes as a stream for much.
+      if (isFull) receiving.bytes = largeBytes
+      else if (result <= smallBytes) receiving.bytes = smallBytes
+      this.received(cut(memory, result))
+      return
+    }
+    giveBack(memory)
+    receiving.hasMore = false
+    if (result === 0) this.receivedEnd()
+    else if (result === EAGAIN || result === EINTR) this.receiveCancelled()
+    else this.receiveFailed(socketError(result, 'read'))
+  }
+
+  protected cancelReceive(): void {
+    const receiving = this.#receiving
+    if (receiving.isPolling) {
+      receiving.isCancelled = true
+      this.#ring.cancel(receiving)
+    } else if (this.#lane.leave(receiving)) this.receiveCancelled()
+    // else it is on its way, and what it takes is for the next reader
+  }
+
+  protected readRankChanged(): void {
+    this.#lane.rankChanged(this.#receiving)
+  }
+
+  protected sendSoon(): void {
+    if (this.#sending === undefined) {
+      this.#sending = new Sending(this)
+      this.#ring.setRef(this.#sending, this.#isRef)
+    }
+    const sending = this.#sending
+    if (!sending.isFull) {
+      this.#lane.enter(sending)
+      return
+    }
+    sending.isPolling = true
+    this.#ring.poll(this.#fd, POLLOUT, sending, this.writeRank)
+  }
+
+  /** @internal */
+  get sendRank(): Rank {
+    return this.writeRank
+  }
+
+  /** @internal */
+  send(sending: Sending): void {
+    const buffers = this.takeToSend(sending.bytes)
+    if (buffers.length === 0) {
+      this.#lane.done(sending.bytes)
+      return
+    }
+    const flags = MSG_DONTWAIT | MSG_NOSIGNAL
+    const [first] = buffers
+    if (buffers.length === 1) {
+      sending.buffers = buffers
+      sending.askedBytes = first!.byteLength
+      this.#ring.send(
+        this.#fd,
+        this.#ring.addressOf(first!),
+        first!.byteLength,
+        flags,
+        sending,
+        this.writeRank,
+      )
+    } else {
+      const gather = Gather.of(buffers)
+      sending.buffers = gather
+      sending.askedBytes = gather.lengthBytes
+      this.#ring.sendmsg(this.#fd, gather.address, flags, sending, this.writeRank)
+    }
+  }
+
+  /** @internal */
+  polledOut(sending: Sending): void {
+    sending.isPolling = sending.isFull = false
+    if (sending.isCancelled) {
+      sending.isCancelled = false
+      this.sendCancelled()
+    } else this.#lane.enter(sending)
+  }
+
+  /** @internal */
+  sendDone(sending: Sending, result: number): void {
+    this.#lane.done(sending.bytes)
+    if (sending.buffers instanceof Gather) sending.buffers.release()
+    sending.buffers = undefined
+    sending.isFull = result === EAGAIN || (result >= 0 && result < sending.askedBytes)
+    if (result >= 0) this.sent(result)
+    else if (result === EAGAIN || result === EINTR) this.sent(0)
+    else this.sendFailed(socketError(result, 'write'))
+  }
+
+  protected cancelSend(): void {
+    const sending = this.#sending!
+    if (sending.isPolling) {
+      sending.isCancelled = true
+      this.#ring.cancel(sending)
+    } else if (this.#lane.leave(sending)) this.sendCancelled()
+  }
+
+  protected writeRankChanged(): void {
+    this.#lane.rankChanged(this.#sending!)
+  }
+
+  protected shutdown(): void {
+    const complete = (result: number) =>
+      // The peer has gone already: it needs not be told.
+      this.shutDown(result < 0 && result !== ENOTCONN ? socketError(result, 'shutdown') : undefined)
+    this.#ring.shutdown(this.#fd, SHUT_WR, { slot: -1, complete }, 1)
+  }
+
+  protected closeSocket(): Promise<void> {
+    this.#isClosed = true
+    return new Promise(resolve => this.#ring.close(this.#fd, { slot: -1, complete: () => resolve() }))
+  }
+
+  protected setNoDelay(on: boolean): void {
+    if (this.#isTcp) this.#setOption(IPPROTO_TCP, TCP_NODELAY, Number(on))
+  }
+
+  protected setKeepAlive(on: boolean, delayMs: number): void {
+    if (!this.#isTcp) return
+    this.#setOption(SOL_SOCKET, SO_KEEPALIVE, Number(on))
+    const seconds = Math.floor(delayMs / 1000)
+    if (on && seconds > 0) this.#setOption(IPPROTO_TCP, TCP_KEEPIDLE, seconds)
+  }
+
+  /** Nobody is told if it fails, as in node:net. */
+  #setOption(level: number, name: number, value: number): void {
+    if (!this.#isClosed) this.#ring.setsockopt(this.#fd, level, name, value, unobserved(), 1)
+  }
+
+  protected setRef(isRef: boolean): void {
+    this.#isRef = isRef
+    this.#ring.setRef(this.#receiving, isRef)
+    if (this.#sending !== undefined) this.#ring.setRef(this.#sending, isRef)
+  }
+
+  handOver(one: Waiting<never>): void {
+    this.#ring.handOver(one)
+  }
+
+  delivered(one: Waiting<never>): void {
+    if (one.deliveredRank !== -1) this.#ring.delivered(one.deliveredRank)
+  }
+}
+
+/** The reading half, as the ring and the lane see it. */
+class Receiving implements Completion, Transfer {
+  slot = -1
+  isUnref = false
+  place: Link<Transfer> | undefined = undefined
+  bytes = smallBytes
+  /** There was more than the last receive took. */
+  hasMore = false
+  isPolling = false
+  isCancelled = false
+  memory: Buffer | undefined = undefined
+  readonly #connection: UringConnection
+
+  constructor(connection: UringConnection) {
+    this.#connection = connection
+  }
+
+  get rank(): Rank {
+    return this.#connection.receiveRank
+  }
+
+  start(): void {
+    this.#connection.recv(this)
+  }
+
+  complete(result: number, flags: number): void {
+    if (this.isPolling) this.#connection.polledIn(this)
+    else this.#connection.receiveDone(this, result, flags)
+  }
+}
+
+/** The writing half. */
+class Sending implements Completion, Transfer {
+  slot = -1
+  isUnref = false
+  place: Link<Transfer> | undefined = undefined
+  readonly bytes = sendBytes
+  askedBytes = 0
+  /** The kernel's buffer is. */
+  isFull = false
+  isPolling = false
+  isCancelled = false
+  /** Held until the kernel is done with them. */
+  buffers: Uint8Array[] | Gather | undefined = undefined
+  readonly #connection: UringConnection
+
+  constructor(connection: UringConnection) {
+    this.#connection = connection
+  }
+
+  get rank(): Rank {
+    return this.#connection.sendRank
+  }
+
+  start(): void {
+    this.#connection.send(this)
+  }
+
+  complete(result: number): void {
+    if (this.isPolling) this.#connection.polledOut(this)
+    else this.#connection.sendDone(this, result)
+  }
+}
+
+function unobserved(): Completion {
+  return { slot: -1, complete: () => {} }
+}

@@ -1,0 +1,51 @@
+import { unavailable } from '@kiruna/linux-uring/native'
+import { socketOpcodes } from '@kiruna/linux-uring/system-calls'
+import { ring } from '@kiruna/linux-uring/uring'
+import { askerOf, type Caller } from '@kiruna/priority'
+import { type ConnectTarget, checkConnectTarget, checkListenTarget, type ListenTarget } from './address.ts'
+import type { Connection } from './connection.ts'
+import { checkListenOptions, type Listener, type ListenOptions } from './listener.ts'
+import { Connecting } from './uring-connect.ts'
+import { listenOn } from './uring-listener.ts'
+
+export type { Connection, ConnectTarget, Listener, ListenOptions, ListenTarget }
+
+/**
+ * Connects a stream socket. A host's addresses are tried one after the other.
+ * @throws ECONNREFUSED, ENETUNREACH, ETIMEDOUT, ENOENT, ENOTFOUND … (`err.code`); the signal's reason; TypeError,
+ *   RangeError; ERR_KIRUNA_UNAVAILABLE with the reason
+ * @see socket(2), connect(2)
+ */
+export async function connect(target: ConnectTarget, caller: Caller): Promise<Connection> {
+  const checked = checkConnectTarget(target)
+  const asker = askerOf(caller)
+  check()
+  return new Promise((resolve, reject) => new Connecting(checked, asker, resolve, reject))
+}
+
+/**
+ * Listens for connections.
+ * @param target port 0: one that is free, see `address`; no host: all addresses of this machine
+ * @param caller at whose priority connections start. Its signal stops accepting, and no connection
+ * @throws EADDRINUSE, EACCES, EADDRNOTAVAIL … (`err.code`); otherwise as `connect`
+ * @see bind(2), listen(2), accept(2)
+ */
+export async function listen(
+  target: ListenTarget,
+  caller: Caller,
+  options: ListenOptions = {},
+): Promise<Listener> {
+  const checked = checkListenTarget(target)
+  const asker = askerOf(caller)
+  checkListenOptions(options)
+  check()
+  asker.signal?.throwIfAborted()
+  return listenOn(checked, asker, options)
+}
+
+/** @throws ERR_KIRUNA_UNAVAILABLE with the reason: no io_uring, or one that knows too little of sockets */
+export function check(): void {
+  for (const [name, opcode] of Object.entries(socketOpcodes)) {
+    if (!ring().supports(opcode)) throw unavailable(`this kernel has no ${name}: it takes Linux 6.11`)
+  }
+}
