@@ -28,6 +28,7 @@ export interface NativeRing {
   owned: Uint32Array
   sqHead: number
   sqTail: number
+  sqFlags: number
   sqArray: number
   cqHead: number
   cqTail: number

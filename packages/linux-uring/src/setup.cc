@@ -178,8 +178,9 @@ napi_value Setup(napi_env env, napi_callback_info info) {
   const struct {
     const char* name;
     unsigned offset;
-  } offsets[] = {{"sqHead", p.sq_off.head}, {"sqTail", p.sq_off.tail}, {"sqArray", p.sq_off.array},
-                 {"cqHead", p.cq_off.head}, {"cqTail", p.cq_off.tail}, {"cqes", p.cq_off.cqes}};
+  } offsets[] = {{"sqHead", p.sq_off.head},   {"sqTail", p.sq_off.tail}, {"sqFlags", p.sq_off.flags},
+                 {"sqArray", p.sq_off.array}, {"cqHead", p.cq_off.head}, {"cqTail", p.cq_off.tail},
+                 {"cqes", p.cq_off.cqes}};
   for (const auto& [name, offset] : offsets) napi_set_named_property(env, result, name, number(env, offset));
   napi_set_named_property(env, result, "opcodes", opcodes);
   return result;

@@ -26,6 +26,7 @@ const IORING_OP_BIND = 56
 const IORING_OP_LISTEN = 57
 const IOSQE_ASYNC = 1 << 4
 const IORING_ACCEPT_MULTISHOT = 1
+const IORING_RECVSEND_POLL_FIRST = 1
 const SOCKET_URING_OP_SETSOCKOPT = 3
 
 /** What a socket listens and connects with; Linux 6.11 has the last of them. */
@@ -373,6 +374,7 @@ export abstract class SystemCalls {
   /**
    * Receives into memory at `address`. Completes with the bytes received, 0 is the end.
    * @param flags MSG_DONTWAIT: EAGAIN instead of waiting
+   * @param pollFirst nothing is there yet: it waits without looking first
    * @see io_uring_prep_recv(3), recv(2)
    */
   recv(
@@ -380,10 +382,15 @@ export abstract class SystemCalls {
     address: number,
     lengthBytes: number,
     flags: number,
+    pollFirst: boolean,
     completion: Completion,
     rank: Rank,
   ): void {
-    const sqe = this.stage(IORING_OP_RECV, fd, completion)
+    const sqe = this.stage(
+      IORING_OP_RECV | (pollFirst ? IORING_RECVSEND_POLL_FIRST << 16 : 0),
+      fd,
+      completion,
+    )
     const words = this.staged
     words[sqe + 4] = address
     words[sqe + 5] = address / 2 ** 32

@@ -18,6 +18,7 @@ export type { Completion }
 export type Deliverable = Pick<AnyOperation, 'asker' | 'deliveredRank' | 'deliver'>
 
 const IORING_OP_ASYNC_CANCEL = 14 // linux/io_uring.h
+const IORING_SQ_CQ_OVERFLOW = 2
 const EBUSY = -16
 
 // As uring.cc has them.
@@ -50,6 +51,7 @@ export class Ring extends SystemCalls {
   // Indices into #rings.
   readonly #sqHead: number
   readonly #sqTail: number
+  readonly #sqFlags: number
   readonly #sqArray: number
   readonly #cqHead: number
   readonly #cqTail: number
@@ -94,6 +96,7 @@ export class Ring extends SystemCalls {
     this.#opcodes = new Set(parts.opcodes)
     this.#sqHead = parts.sqHead / 4
     this.#sqTail = parts.sqTail / 4
+    this.#sqFlags = parts.sqFlags / 4
     this.#sqArray = parts.sqArray / 4
     this.#cqHead = parts.cqHead / 4
     this.#cqTail = parts.cqTail / 4
@@ -243,7 +246,8 @@ export class Ring extends SystemCalls {
   readonly #ready = (): void => {
     this.#turnStartMs = 0
     this.#flushing = true
-    this.#native.enter(0) // brings in what did not fit the completion queue
+    // What did not fit the completion queue is brought in. All else is there: see IORING_SETUP_COOP_TASKRUN.
+    if ((Atomics.load(this.#rings, this.#sqFlags) & IORING_SQ_CQ_OVERFLOW) !== 0) this.#native.enter(0)
     this.#reap()
     this.#flush()
   }

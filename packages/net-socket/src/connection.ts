@@ -169,7 +169,7 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
     const reason = coded(Error, 'ERR_SOCKET_CLOSED', 'Socket is closed')
     const isReceiving = this.isReceiving
     this.readsEnd({ reason })
-    if (isReceiving) this.cancelReceive()
+    if (isReceiving) this.cancelReceive(true)
     this.writesEnd(reason)
     if (this.isReceiving || !this.isWriteIdle) await new Promise<void>(resolve => (this.#onIdle = resolve))
     await this.closeSocket()

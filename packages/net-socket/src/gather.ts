@@ -22,7 +22,7 @@ export class Gather {
   readonly #memory = Buffer.alloc(msghdrBytes + mostBuffers * iovecBytes)
   readonly #words = new Uint32Array(this.#memory.buffer, this.#memory.byteOffset, this.#memory.length / 4)
   /** Held, so that what the iovecs point to stays. */
-  #buffers: Uint8Array[] = []
+  buffers: Uint8Array[] = []
 
   private constructor() {
     this.address = ring().addressOf(this.#memory)
@@ -40,7 +40,7 @@ export class Gather {
 
   /** The kernel is done with it. */
   release(): void {
-    this.#buffers = []
+    this.buffers = []
     if (idle.length < mostIdle) idle.push(this)
   }
 
@@ -48,7 +48,7 @@ export class Gather {
     const words = this.#words
     words[6] = buffers.length
     this.lengthBytes = 0
-    this.#buffers = buffers
+    this.buffers = buffers
     let word = msghdrBytes / 4
     for (const buffer of buffers) {
       const address = ring().addressOf(buffer)

@@ -22,9 +22,13 @@ export abstract class Reads implements Owner {
    * @see recv(2)
    */
   protected abstract receive(): void
-  /** Nobody waits any more. `receiveCancelled` follows, or whatever was quicker. */
-  protected abstract cancelReceive(): void
-  /** The most urgent of those that wait has changed. */
+  /**
+   * Nobody waits any more. `receiveCancelled` follows, or whatever was quicker; where it may be left to wait for the next
+   * reader, nothing at all.
+   * @param isClosing it may not
+   */
+  protected abstract cancelReceive(isClosing: boolean): void
+  /** Somebody waits again, or the most urgent of those that wait has changed. */
   protected abstract readRankChanged(): void
 
   /** The OS has nothing of it any more. */
@@ -56,8 +60,19 @@ export abstract class Reads implements Owner {
     return this.#mostUrgent()?.item.rank ?? 3
   }
 
+  protected get hasReaders(): boolean {
+    return this.#waiting.first !== undefined
+  }
+
   protected get isReceiving(): boolean {
     return this.#isReceiving
+  }
+
+  /** Receives before anybody has asked, one piece. */
+  protected receiveAhead(): void {
+    if (this.#isReceiving || this.#left !== undefined || this.#over !== undefined) return
+    this.#isReceiving = true
+    this.receive()
   }
 
   /** @param bytes not empty, and now the reader's own */
@@ -110,7 +125,7 @@ export abstract class Reads implements Owner {
     if (!(one instanceof Read)) return false
     this.#waiting.remove(one.link!)
     one.fail(reason)
-    if (this.#waiting.first === undefined && this.#isReceiving) this.cancelReceive()
+    if (this.#waiting.first === undefined && this.#isReceiving) this.cancelReceive(false)
     return true
   }
 

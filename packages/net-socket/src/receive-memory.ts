@@ -1,3 +1,5 @@
+import type { Rank } from '@kiruna/priority'
+
 /** Most of what comes is smaller than this, and is copied out. */
 export const smallBytes = 4 * 1024
 /** What a receive takes of more. */
@@ -5,7 +7,14 @@ export const largeBytes = 64 * 1024
 
 const blockBytes = 64 * 1024
 
-/** Memory to receive into, for the moment that a receive is in the kernel: what waits for a peer holds none. */
+/**
+ * So many receives may wait for their peers with memory of their own; all others wait without, and hold some only for the
+ * moment that they are in the kernel. Those below user-blocking have their own share: what comes for all of them at once
+ * is not to take the kernel long.
+ */
+const mostWaiting = { urgent: 512, other: 128 }
+const waiting = { urgent: 0, other: 0 }
+
 const small: Buffer[] = []
 let large: Buffer | undefined
 
@@ -24,6 +33,19 @@ export function takeMemory(bytes: number): Buffer {
     for (let at = 0; at < slab.length; at += smallBytes) small.push(slab.subarray(at, at + smallBytes))
   }
   return small.pop()!
+}
+
+/** Memory to wait with. undefined: enough do. */
+export function takeMemoryToWait(rank: Rank): Buffer | undefined {
+  const who = rank <= 1 ? 'urgent' : 'other'
+  if (waiting[who] >= mostWaiting[who]) return undefined
+  waiting[who]++
+  return takeMemory(smallBytes)
+}
+
+/** One that has waited with memory waits no longer. @param rank as it was */
+export function waited(rank: Rank): void {
+  waiting[rank <= 1 ? 'urgent' : 'other']--
 }
 
 /** Nothing has come. */

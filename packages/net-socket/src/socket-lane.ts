@@ -20,6 +20,12 @@ export interface Transfer {
   start(): void
 }
 
+interface Ahead {
+  receiveAheadNow(): void
+}
+
+const resolved = Promise.resolve()
+
 /**
  * What is ready waits here until the ring is flushed, and goes down most urgent first:
  *
@@ -31,6 +37,8 @@ export class SocketLane {
   readonly #ring: Ring
   readonly #queues = [0, 1, 2, 3].map(() => new LinkedList<Transfer>())
   #underWayBytes = 0
+  /** Those that may receive ahead of their readers. */
+  #ahead: Ahead[] = []
 
   constructor(ring: Ring) {
     this.#ring = ring
@@ -64,6 +72,17 @@ export class SocketLane {
   /** @param bytes as it was when it was started */
   done(bytes: number): void {
     this.#underWayBytes -= bytes
+  }
+
+  /** To receive again, when the reader of the last bytes has had its turn: not in an enter of its own. */
+  ahead(one: Ahead): void {
+    if (this.#ahead.push(one) === 1) resolved.then(this.#receiveAhead)
+  }
+
+  readonly #receiveAhead = (): void => {
+    const all = this.#ahead
+    this.#ahead = []
+    for (const one of all) one.receiveAheadNow()
   }
 
   #stage(): void {

@@ -6,7 +6,15 @@ import type { Link } from '@kiruna/priority/linked-list'
 import type { SocketAddress } from './address.ts'
 import { Connection } from './connection.ts'
 import { Gather } from './gather.ts'
-import { cut, giveBack, largeBytes, smallBytes, takeMemory } from './receive-memory.ts'
+import {
+  cut,
+  giveBack,
+  largeBytes,
+  smallBytes,
+  takeMemory,
+  takeMemoryToWait,
+  waited,
+} from './receive-memory.ts'
 import { namesOf } from './sockaddr.ts'
 import { socketError } from './socket-error.ts'
 import { SocketLane, type Transfer } from './socket-lane.ts'
@@ -23,6 +31,7 @@ const SO_KEEPALIVE = 9
 const SHUT_WR = 1
 const POLLIN = 1
 const POLLOUT = 4
+const ECANCELED = -constants.errno.ECANCELED
 const ENOTCONN = -constants.errno.ENOTCONN
 
 /** The most that one send takes: as with reads, others have their turn in between. */
@@ -31,11 +40,12 @@ const sendBytes = 64 * 1024
 let lane: SocketLane | undefined
 
 /**
- * A connection on the ring. What waits for the peer waits in a POLL_ADD, which a cancel takes nothing from and which needs
- * no memory; what is ready goes through the lane, and is done within the enter that it goes down with:
+ * A connection on the ring. What waits for its peer waits in a RECV with a little memory, or, where many do already, in a
+ * POLL_ADD; what is ready goes through the lane, and is done within the enter that it goes down with:
  *
- *     receive ─► POLL_ADD ─► lane ─► RECV ─► received         again from the lane while there is more
- *     sendSoon ─► lane ─► SEND, SENDMSG ─► sent               from a POLL_ADD once the kernel took less than it was given
+ *     receive ─► RECV ─► received                        one ahead of the reader; while there is more:
+ *                lane ─► RECV, MSG_DONTWAIT ─► received
+ *     sendSoon ─► lane ─► SEND, SENDMSG ─► sent          from a POLL_ADD once the kernel took less than it was given
  *
  * @see io_uring_prep_recv(3), io_uring_prep_sendmsg(3)
  */
@@ -70,41 +80,60 @@ export class UringConnection extends Connection {
 
   protected receive(): void {
     const receiving = this.#receiving
-    if (receiving.hasMore) this.#lane.enter(receiving)
-    else this.#pollIn()
+    this.#ring.setRef(receiving, this.#isRef && this.hasReaders)
+    if (receiving.hasMore) this.#toLane(receiving)
+    else this.#wait(receiving)
   }
 
-  #pollIn(): void {
-    this.#receiving.isPolling = true
-    this.#ring.poll(this.#fd, POLLIN, this.#receiving, this.readRank)
+  #toLane(receiving: Receiving): void {
+    receiving.step = 'lane'
+    this.#lane.enter(receiving)
   }
 
-  /** @internal */
-  get receiveRank(): Rank {
-    return this.readRank
+  #wait(receiving: Receiving): void {
+    const rank = this.readRank
+    const memory = takeMemoryToWait(rank)
+    if (memory === undefined) {
+      receiving.step = 'poll'
+      this.#ring.poll(this.#fd, POLLIN, receiving, rank)
+    } else {
+      receiving.step = 'wait'
+      receiving.memory = memory
+      receiving.waitingRank = rank
+      this.#ring.recv(this.#fd, this.#ring.addressOf(memory), memory.length, 0, true, receiving, rank)
+    }
   }
 
-  /** @internal */
-  recv(receiving: Receiving): void {
+  /** @internal the lane lets it go */
+  receiveNow(receiving: Receiving): void {
     const memory = (receiving.memory = takeMemory(receiving.bytes))
     const { length } = memory
-    this.#ring.recv(this.#fd, this.#ring.addressOf(memory), length, MSG_DONTWAIT, receiving, this.readRank)
+    receiving.step = 'take'
+    const rank = this.readRank
+    this.#ring.recv(this.#fd, this.#ring.addressOf(memory), length, MSG_DONTWAIT, false, receiving, rank)
   }
 
   /** @internal */
-  polledIn(receiving: Receiving): void {
-    receiving.isPolling = false
+  receiveCompleted(receiving: Receiving, result: number, flags: number): void {
+    if (receiving.step === 'poll') this.#polledIn(receiving)
+    else {
+      if (receiving.step === 'take') this.#lane.done(receiving.bytes)
+      else waited(receiving.waitingRank)
+      this.#took(receiving, result, flags)
+    }
+  }
+
+  #polledIn(receiving: Receiving): void {
     if (receiving.isCancelled) {
       receiving.isCancelled = false
       this.receiveCancelled()
-    } else this.#lane.enter(receiving)
+    } else this.#toLane(receiving)
   }
 
-  /** @internal */
-  receiveDone(receiving: Receiving, result: number, flags: number): void {
+  #took(receiving: Receiving, result: number, flags: number): void {
     const memory = receiving.memory!
     receiving.memory = undefined
-    this.#lane.done(receiving.bytes)
+    receiving.isCancelled = false
     if (result > 0) {
       const isFull = result === memory.length
       receiving.hasMore = isFull || (flags & IORING_CQE_F_SOCK_NONEMPTY) !== 0
@@ -117,21 +146,29 @@ export class UringConnection extends Connection {
     giveBack(memory)
     receiving.hasMore = false
     if (result === 0) this.receivedEnd()
-    else if (result === EAGAIN || result === EINTR) this.receiveCancelled()
+    else if (result === EAGAIN || result === EINTR || result === ECANCELED) this.receiveCancelled()
     else this.receiveFailed(socketError(result, 'read'))
   }
 
-  protected cancelReceive(): void {
+  protected cancelReceive(isClosing: boolean): void {
     const receiving = this.#receiving
-    if (receiving.isPolling) {
+    if (receiving.step === 'lane') {
+      this.#lane.leave(receiving)
+      this.receiveCancelled()
+    } else if (receiving.step === 'poll' || (receiving.step === 'wait' && isClosing)) {
       receiving.isCancelled = true
       this.#ring.cancel(receiving)
-    } else if (this.#lane.leave(receiving)) this.receiveCancelled()
-    // else it is on its way, and what it takes is for the next reader
+    } else this.#ring.setRef(receiving, false) // what it takes is for the next reader
   }
 
   protected readRankChanged(): void {
+    this.#ring.setRef(this.#receiving, this.#isRef)
     this.#lane.rankChanged(this.#receiving)
+  }
+
+  /** @internal the lane's, after the reader has had its turn: its next receive goes down with what it has asked for */
+  receiveAheadNow(): void {
+    if (!this.#receiving.hasMore) this.receiveAhead()
   }
 
   protected sendSoon(): void {
@@ -146,6 +183,11 @@ export class UringConnection extends Connection {
     }
     sending.isPolling = true
     this.#ring.poll(this.#fd, POLLOUT, sending, this.writeRank)
+  }
+
+  /** @internal */
+  get receiveRank(): Rank {
+    return this.readRank
   }
 
   /** @internal */
@@ -243,7 +285,7 @@ export class UringConnection extends Connection {
 
   protected setRef(isRef: boolean): void {
     this.#isRef = isRef
-    this.#ring.setRef(this.#receiving, isRef)
+    this.#ring.setRef(this.#receiving, isRef && this.hasReaders)
     if (this.#sending !== undefined) this.#ring.setRef(this.#sending, isRef)
   }
 
@@ -253,6 +295,7 @@ export class UringConnection extends Connection {
 
   delivered(one: Waiting<never>): void {
     if (one.deliveredRank !== -1) this.#ring.delivered(one.deliveredRank)
+    if (!this.isReceiving && !this.#receiving.hasMore && !this.#isClosed) this.#lane.ahead(this)
   }
 }
 
@@ -262,11 +305,13 @@ class Receiving implements Completion, Transfer {
   isUnref = false
   place: Link<Transfer> | undefined = undefined
   bytes = smallBytes
+  /** Where it is: waiting with memory or in a poll, waiting for its turn, or having it. */
+  step: 'wait' | 'poll' | 'lane' | 'take' = 'wait'
   /** There was more than the last receive took. */
   hasMore = false
-  isPolling = false
   isCancelled = false
   memory: Buffer | undefined = undefined
+  waitingRank: Rank = 3
   readonly #connection: UringConnection
 
   constructor(connection: UringConnection) {
@@ -278,12 +323,11 @@ class Receiving implements Completion, Transfer {
   }
 
   start(): void {
-    this.#connection.recv(this)
+    this.#connection.receiveNow(this)
   }
 
   complete(result: number, flags: number): void {
-    if (this.isPolling) this.#connection.polledIn(this)
-    else this.#connection.receiveDone(this, result, flags)
+    this.#connection.receiveCompleted(this, result, flags)
   }
 }
 
