@@ -2,18 +2,18 @@ import { type Asker, askerOf, type Caller, type Rank } from '@kiruna/priority'
 import { type Link, LinkedList } from '@kiruna/priority/linked-list'
 import { type Owner, Waiting } from './waiting.ts'
 
-/** One that waits for bytes. null is the end. */
-class Read extends Waiting<Buffer | null> {
-  link: Link<Read> | undefined = undefined
+/** One that waits for what comes. null is the end. */
+class Read<T> extends Waiting<T | null> {
+  link: Link<Read<T>> | undefined = undefined
 }
 
-/** A connection's reading half: who waits, and who gets what has come. */
-export abstract class Reads implements Owner {
+/** A connection's reading half, or a datagram socket's: who waits, and who gets what has come. */
+export abstract class Reads<T = Buffer> implements Owner {
   abstract readonly asker: Asker
-  readonly #waiting = new LinkedList<Read>()
+  readonly #waiting = new LinkedList<Read<T>>()
   #isReceiving = false
   /** Came when nobody waited for it any more: for the next read. */
-  #left: Buffer | undefined = undefined
+  #left: T | undefined = undefined
   /** Nothing more comes: the end, or what every read from now on fails with. */
   #over: { reason?: unknown } | undefined = undefined
 
@@ -37,10 +37,10 @@ export abstract class Reads implements Owner {
   abstract handOver(one: Waiting<never>): void
   abstract delivered(one: Waiting<never>): void
 
-  protected enterRead(caller: Caller | undefined): Promise<Buffer | null> {
+  protected enterRead(caller: Caller | undefined): Promise<T | null> {
     return new Promise((resolve, reject) => {
       const asker = caller === undefined ? undefined : askerOf(caller)
-      const read = new Read(this, asker, resolve, reject)
+      const read = new Read<T>(this, asker, resolve, reject)
       if (!read.begin()) return
       const left = this.#left
       if (left !== undefined) {
@@ -76,7 +76,7 @@ export abstract class Reads implements Owner {
   }
 
   /** @param bytes not empty, and now the reader's own */
-  protected received(bytes: Buffer): void {
+  protected received(bytes: T): void {
     this.#isReceiving = false
     const link = this.#mostUrgent()
     if (link === undefined) this.#left = bytes
@@ -141,18 +141,18 @@ export abstract class Reads implements Owner {
     this.receive()
   }
 
-  #tell(read: Read): void {
+  #tell(read: Read<T>): void {
     if ('reason' in this.#over!) read.fail(this.#over.reason)
     else read.succeed(null)
   }
 
-  #mostUrgent(): Link<Read> | undefined {
+  #mostUrgent(): Link<Read<T>> | undefined {
     const { first } = this.#waiting
     if (first?.next === undefined) return first
     let best = first
     let bestRank = first.item.rank
     for (
-      let link: Link<Read> | undefined = first.next;
+      let link: Link<Read<T>> | undefined = first.next;
       link !== undefined && bestRank > 0;
       link = link.next
     ) {

@@ -1,0 +1,90 @@
+import type { AddressInfo, Server, Socket } from 'node:net'
+import type { Asker } from '@kiruna/priority'
+import type { SocketAddress } from './address.ts'
+import { handOver } from './libuv-batch.ts'
+import { LibuvConnection } from './libuv-connection.ts'
+import { Listener, type ListenOptions } from './listener.ts'
+import type { Waiting } from './waiting.ts'
+
+/** A net.Server cannot be told to wait: what it accepts beyond what is asked for is kept, up to the backlog. */
+export class LibuvListener extends Listener {
+  readonly address: SocketAddress
+  readonly #server: Server
+  readonly #mostKept: number
+  readonly #kept = new Set<Socket>()
+  #isAccepting = false
+
+  constructor(
+    server: Server,
+    path: string | undefined,
+    backlog: number,
+    asker: Asker,
+    options: ListenOptions,
+  ) {
+    super(asker, options)
+    this.#server = server
+    this.#mostKept = backlog
+    this.address = path === undefined ? addressOf(server.address() as AddressInfo) : { family: 'Unix', path }
+    server
+      .on('connection', this.#came)
+      .on('error', error => this.acceptFailed(error))
+      .unref()
+  }
+
+  handOver(one: Waiting<never>): void {
+    handOver(one)
+  }
+
+  delivered(): void {}
+
+  readonly #came = (socket: Socket): void => {
+    if (this.#isAccepting) {
+      this.#accept(socket)
+    } else if (this.#kept.size === this.#mostKept) {
+      socket.destroy()
+    } else {
+      socket.on('error', ignored).once('close', () => this.#kept.delete(socket))
+      this.#kept.add(socket)
+    }
+  }
+
+  #accept(socket: Socket): void {
+    const remote: SocketAddress | undefined =
+      this.address.family === 'Unix' ? { family: 'Unix', path: '' } : undefined
+    const local = remote === undefined ? undefined : this.address
+    this.accepted(new LibuvConnection(socket, this.asker, local, remote))
+  }
+
+  protected acceptOn(): void {
+    this.#isAccepting = true
+    this.#server.ref()
+    for (const socket of this.#kept) {
+      if (!this.#isAccepting) return
+      this.#kept.delete(socket)
+      socket.off('error', ignored)
+      this.#accept(socket)
+    }
+  }
+
+  protected stopAccepting(): void {
+    if (!this.#isAccepting) return
+    this.#isAccepting = false
+    this.#server.unref()
+    this.acceptStopped()
+  }
+
+  protected closeSocket(): Promise<void> {
+    for (const socket of this.#kept) socket.destroy()
+    return new Promise(resolve => {
+      // Its callback waits for the connections too.
+      this.#server.close()
+      resolve()
+    })
+  }
+}
+
+function addressOf({ address, port, family }: AddressInfo): SocketAddress {
+  return { family: family === 'IPv6' ? 'IPv6' : 'IPv4', address, port }
+}
+
+const ignored = () => {}
