@@ -1,8 +1,7 @@
-import type { Duplex } from 'node:stream'
 import { type Asker, askerOf, type Caller, priorities, rankOf } from '@kiruna/priority'
 import { coded } from '@kiruna/priority/error'
 import { checkBoolean, type SocketAddress } from './address.ts'
-import { duplexOver } from './duplex.ts'
+import { type ConnectionDuplex, type DuplexOptions, duplexOver } from './duplex.ts'
 import type { Waiting } from './waiting.ts'
 import { Writes } from './writes.ts'
 
@@ -139,19 +138,22 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
 
   /**
    * The same connection as a node:stream, for http, tls, and whatever else takes a net.Socket. From then on it is the
-   * stream's: `read`, `write` and `end` are ERR_LOCKED.
+   * stream's: `read`, `write` and `end` are ERR_LOCKED. It reads and writes on behalf of `caller`, as ever.
+   * @throws ERR_LOCKED: it is one already; TypeError, RangeError
    */
-  toDuplex(): Duplex {
+  toDuplex(options: DuplexOptions = {}): ConnectionDuplex {
     if (this.#isLocked) throw locked()
-    this.#isLocked = true
-    return duplexOver(this, {
-      read: caller => this.enterRead(caller),
-      write: (bytes, caller) => this.enterWrite(bytes, caller),
+    const unlocked = {
+      read: () => this.enterRead(undefined),
+      write: (bytes: Uint8Array) => this.enterWrite(bytes, undefined),
       end: () => this.enterEnd(),
-      setNoDelay: on => this.setNoDelay(on),
-      setKeepAlive: (on, delayMs) => this.setKeepAlive(on, delayMs),
-      setRef: isRef => this.setRef(isRef),
-    })
+      setNoDelay: (on: boolean) => this.setNoDelay(on),
+      setKeepAlive: (on: boolean, delayMs: number) => this.setKeepAlive(on, delayMs),
+      setRef: (isRef: boolean) => this.setRef(isRef),
+    }
+    const duplex = duplexOver(this, unlocked, options)
+    this.#isLocked = true
+    return duplex
   }
 
   /** Neither half is the OS's any more: closes. @see close(2) */
