@@ -17,7 +17,7 @@ interface Implementation {
   missing: string | undefined
 }
 
-const implementations = [await implementation('libuv')]
+const implementations = [await implementation('uring'), await implementation('libuv')]
 
 async function implementation(name: string): Promise<Implementation> {
   const url = pathToFileURL(require.resolve(`@kiruna/net-socket/${name}`)).href
