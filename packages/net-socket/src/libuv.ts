@@ -73,7 +73,7 @@ export function listen(target: ListenTarget, caller: Caller, options: ListenOpti
       opening.succeed(new LibuvListener(server, path, backlog, asker, options))
     }
     // `exclusive`: a cluster's worker listens for itself.
-    const { port, host } = { port: undefined, host: undefined, ...checked }
-    server.listen({ port, host, path, backlog, exclusive: true }, listening)
+    const at = path === undefined ? { port: checked.port, host: checked.host } : { path }
+    server.listen({ ...at, backlog, exclusive: true }, listening)
   })
 }
