@@ -6,6 +6,7 @@ const IORING_OP_FSYNC = 3
 const IORING_OP_POLL_ADD = 6
 const IORING_OP_SYNC_FILE_RANGE = 8
 const IORING_OP_SENDMSG = 9
+const IORING_OP_RECVMSG = 10
 const IORING_OP_ACCEPT = 13
 const IORING_OP_CONNECT = 16
 const IORING_OP_OPENAT = 18
@@ -435,6 +436,21 @@ export abstract class SystemCalls {
     this.flushSoon(rank)
   }
 
+  /**
+   * Receives into what a struct msghdr at `address` lists, and its sender's address: the struct is written to as well.
+   * @param flags MSG_DONTWAIT: EAGAIN instead of waiting
+   * @see io_uring_prep_recvmsg(3), recvmsg(2)
+   */
+  recvmsg(fd: number, address: number, flags: number, completion: Completion, rank: Rank): void {
+    const sqe = this.stage(IORING_OP_RECVMSG, fd, completion)
+    const words = this.staged
+    words[sqe + 4] = address
+    words[sqe + 5] = address / 2 ** 32
+    words[sqe + 6] = 1
+    words[sqe + 7] = flags
+    this.flushSoon(rank)
+  }
+
   /** @see io_uring_prep_shutdown(3), shutdown(2) */
   shutdown(fd: number, how: number, completion: Completion, rank: Rank): void {
     const sqe = this.stage(IORING_OP_SHUTDOWN, fd, completion)
@@ -443,18 +459,19 @@ export abstract class SystemCalls {
   }
 
   /**
-   * Sets an option to a number, before whatever is staged after it.
+   * Sets an option, before whatever is staged after it.
+   * @param value a number, or a structure, which the completion has to hold
    * @see io_uring_prep_cmd_sock(3), setsockopt(2)
    */
   setsockopt(
     fd: number,
     level: number,
     name: number,
-    value: number,
+    value: number | Buffer,
     completion: Completion,
     rank: Rank,
   ): void {
-    const memory = optionOf(value)
+    const memory = typeof value === 'number' ? optionOf(value) : value
     const address = this.addressOf(memory)
     const sqe = this.stage(IORING_OP_URING_CMD, fd, completion)
     const words = this.staged
