@@ -1,5 +1,6 @@
+import { readFileSync } from 'node:fs'
 import { SocketAddress as NodeSocketAddress } from 'node:net'
-import { networkInterfaces } from 'node:os'
+import { basename } from 'node:path'
 import { ring } from '@kiruna/linux-uring/uring'
 import type { SocketAddress } from './address.ts'
 
@@ -89,8 +90,12 @@ function groupsOf(text: string): number[] {
   })
 }
 
-/** The interface that a link-local address is on. */
+/** The interface that a link-local address is on: its number, or what netdevice(7) calls its name. */
 function scopeOf(zone: string): number {
-  const found = networkInterfaces()[zone]?.find(({ family }) => family === 'IPv6')
-  return (found as { scopeid?: number } | undefined)?.scopeid ?? (Number(zone) || 0)
+  if (/^\d+$/.test(zone)) return Number(zone)
+  try {
+    return Number(readFileSync(`/sys/class/net/${basename(zone)}/ifindex`, 'latin1'))
+  } catch {
+    return 0
+  }
 }
