@@ -60,8 +60,9 @@ export abstract class Datagrams extends Reads<Datagram> {
   /** @see close(2) */
   protected abstract closeSocket(): Promise<void>
   abstract setRef(isRef: boolean): void
-  abstract addMembership(group: string, interfaceAddress: string | undefined): void
-  abstract dropMembership(group: string, interfaceAddress: string | undefined): void
+  /** @see ip(7) IP_ADD_MEMBERSHIP, ipv6(7) IPV6_ADD_MEMBERSHIP */
+  abstract addMembership(group: string, interfaceAddress: string | undefined): Promise<void>
+  abstract dropMembership(group: string, interfaceAddress: string | undefined): Promise<void>
 
   get isClosed(): boolean {
     return this.#closing !== undefined

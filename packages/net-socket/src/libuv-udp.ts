@@ -80,11 +80,11 @@ export class LibuvDatagrams extends Datagrams {
   /** libuv has mostly sent it by then. */
   protected cancelTransmit(): void {}
 
-  addMembership(group: string, interfaceAddress: string | undefined): void {
+  async addMembership(group: string, interfaceAddress: string | undefined): Promise<void> {
     this.#socket.addMembership(group, interfaceAddress)
   }
 
-  dropMembership(group: string, interfaceAddress: string | undefined): void {
+  async dropMembership(group: string, interfaceAddress: string | undefined): Promise<void> {
     this.#socket.dropMembership(group, interfaceAddress)
   }
 

@@ -4,8 +4,11 @@ import * as libuv from './libuv.ts'
 
 export type { ConnectTarget, ListenTarget, SocketAddress } from './address.ts'
 export type { Connection } from './connection.ts'
+export type { ConnectionDuplex, DuplexOptions } from './duplex.ts'
 export type { Listener, ListenOptions } from './listener.ts'
 export type { SocketError } from './socket-error.ts'
+export type { BindOptions, Datagram, Destination } from './udp.ts'
+export type { UdpSocket } from './udp-socket.ts'
 
 /** The socket personality. */
 export type Net = Pick<typeof libuv, 'connect' | 'listen' | 'bind'>

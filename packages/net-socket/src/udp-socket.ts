@@ -1,7 +1,7 @@
 import type { Caller } from '@kiruna/priority'
 import type { SocketAddress } from './address.ts'
 import type { Datagrams } from './datagrams.ts'
-import { type Datagram, type Destination, isNotRunning } from './udp.ts'
+import { checkMembership, type Datagram, type Destination, isNotRunning, notRunning } from './udp.ts'
 
 /**
  * A bound UDP socket. It is connected to nobody: a datagram says where it goes, or where it has come from.
@@ -77,15 +77,17 @@ export class UdpSocket implements AsyncIterable<Datagram>, AsyncDisposable {
    * Receives what is sent to a group, too.
    * @param interfaceAddress the interface: its address, in IPv6 its scope ('::%eth0'); without it the system chooses
    * @throws EINVAL: no group's address; EADDRINUSE: it is a member already; ENODEV … (`err.code`)
-   * @see ip(7) IP_ADD_MEMBERSHIP, ipv6(7)
+   * @see ip(7) IP_ADD_MEMBERSHIP, ipv6(7) IPV6_ADD_MEMBERSHIP
    */
-  addMembership(group: string, interfaceAddress?: string): void {
-    this.#datagrams.addMembership(group, interfaceAddress)
+  async addMembership(group: string, interfaceAddress?: string): Promise<void> {
+    this.#checkRunning()
+    await this.#datagrams.addMembership(...checkMembership(group, interfaceAddress))
   }
 
   /** @throws EADDRNOTAVAIL: it is no member; EINVAL … (`err.code`) */
-  dropMembership(group: string, interfaceAddress?: string): void {
-    this.#datagrams.dropMembership(group, interfaceAddress)
+  async dropMembership(group: string, interfaceAddress?: string): Promise<void> {
+    this.#checkRunning()
+    await this.#datagrams.dropMembership(...checkMembership(group, interfaceAddress))
   }
 
   /** Receives that wait keep the process alive, as they do at first. */
@@ -107,5 +109,9 @@ export class UdpSocket implements AsyncIterable<Datagram>, AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
+  }
+
+  #checkRunning(): void {
+    if (this.#datagrams.isClosed) throw notRunning()
   }
 }

@@ -73,6 +73,18 @@ export function checkDestination(to: Destination): { port: number; host: string 
   return { port: checkPort(port, 1), host: checkHost(host) }
 }
 
+/** @throws TypeError ERR_INVALID_ARG_TYPE */
+export function checkMembership(
+  group: string,
+  interfaceAddress: string | undefined,
+): [group: string, interfaceAddress: string | undefined] {
+  if (typeof group !== 'string') throw invalidType('group', 'a string', group)
+  if (interfaceAddress !== undefined && typeof interfaceAddress !== 'string') {
+    throw invalidType('interfaceAddress', 'a string', interfaceAddress)
+  }
+  return [group, interfaceAddress]
+}
+
 /** An IPv6 socket knows an IPv4 address as an IPv6 one. */
 export function mapped(address: string): string {
   return isIPv4(address) ? `::ffff:${address}` : address

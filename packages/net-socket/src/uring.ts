@@ -5,10 +5,23 @@ import { askerOf, type Caller } from '@kiruna/priority'
 import { type ConnectTarget, checkConnectTarget, checkListenTarget, type ListenTarget } from './address.ts'
 import type { Connection } from './connection.ts'
 import { checkListenOptions, type Listener, type ListenOptions } from './listener.ts'
+import { type BindOptions, checkBindOptions, type Datagram, type Destination } from './udp.ts'
+import { UdpSocket } from './udp-socket.ts'
+import { bindAt } from './uring-bind.ts'
 import { Connecting } from './uring-connect.ts'
 import { listenOn } from './uring-listener.ts'
 
-export type { Connection, ConnectTarget, Listener, ListenOptions, ListenTarget }
+export type {
+  BindOptions,
+  Connection,
+  ConnectTarget,
+  Datagram,
+  Destination,
+  Listener,
+  ListenOptions,
+  ListenTarget,
+  UdpSocket,
+}
 
 /**
  * Connects a stream socket. A host's addresses are tried one after the other.
@@ -41,6 +54,18 @@ export async function listen(
   check()
   asker.signal?.throwIfAborted()
   return listenOn(checked, asker, options)
+}
+
+/**
+ * A UDP socket at a port of this machine.
+ * @throws EADDRINUSE, EADDRNOTAVAIL, EACCES, ENOTFOUND … (`err.code`); otherwise as `connect`
+ * @see socket(2), bind(2)
+ */
+export async function bind(target: BindOptions, caller: Caller): Promise<UdpSocket> {
+  const options = checkBindOptions(target)
+  const asker = askerOf(caller)
+  check()
+  return new UdpSocket(await bindAt(options, asker))
 }
 
 /** @throws ERR_KIRUNA_UNAVAILABLE with the reason: no io_uring, or one that knows too little of sockets */
