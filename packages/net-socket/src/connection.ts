@@ -121,7 +121,7 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
   /** Each `next` is a read. Leaving the loop does not close. */
   [Symbol.asyncIterator](): AsyncIterator<Buffer, undefined, undefined> {
     return {
-      next: () => this.read().then(iteration),
+      next: () => (this.#isLocked ? Promise.reject(locked()) : this.enterIteration()),
     }
   }
 
@@ -176,10 +176,6 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
     if (this.isReceiving || !this.isWriteIdle) await new Promise<void>(resolve => (this.#onIdle = resolve))
     await this.closeSocket()
   }
-}
-
-function iteration(bytes: Buffer | null): IteratorResult<Buffer, undefined> {
-  return bytes === null ? { done: true, value: undefined } : { done: false, value: bytes }
 }
 
 function locked(): Error {

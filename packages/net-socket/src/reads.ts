@@ -7,6 +7,13 @@ class Read<T> extends Waiting<T | null> {
   link: Link<Read<T>> | undefined = undefined
 }
 
+/** The same for a loop: no promise of its own between the two. */
+class Iteration<T> extends Read<T> {
+  protected override settleWith(came: T | null): unknown {
+    return came === null ? { done: true, value: undefined } : { done: false, value: came }
+  }
+}
+
 /** A connection's reading half, or a datagram socket's: who waits, and who gets what has come. */
 export abstract class Reads<T = Buffer> implements Owner {
   abstract readonly asker: Asker
@@ -39,20 +46,28 @@ export abstract class Reads<T = Buffer> implements Owner {
 
   protected enterRead(caller: Caller | undefined): Promise<T | null> {
     return new Promise((resolve, reject) => {
-      const asker = caller === undefined ? undefined : askerOf(caller)
-      const read = new Read<T>(this, asker, resolve, reject)
-      if (!read.begin()) return
-      const left = this.#left
-      if (left !== undefined) {
-        this.#left = undefined
-        read.succeed(left)
-      } else if (this.#over !== undefined) this.#tell(read)
-      else {
-        read.link = this.#waiting.add(read)
-        if (!this.#isReceiving) this.#receiveNext()
-        else this.readRankChanged()
-      }
+      this.#enter(new Read<T>(this, caller === undefined ? undefined : askerOf(caller), resolve, reject))
     })
+  }
+
+  protected enterIteration(): Promise<IteratorResult<T, undefined>> {
+    return new Promise((resolve, reject) => {
+      this.#enter(new Iteration<T>(this, undefined, resolve as (value: unknown) => void, reject))
+    })
+  }
+
+  #enter(read: Read<T>): void {
+    if (!read.begin()) return
+    const left = this.#left
+    if (left !== undefined) {
+      this.#left = undefined
+      read.succeed(left)
+    } else if (this.#over !== undefined) this.#tell(read)
+    else {
+      read.link = this.#waiting.add(read)
+      if (!this.#isReceiving) this.#receiveNext()
+      else this.readRankChanged()
+    }
   }
 
   /** How urgent the most urgent of those that wait is. */

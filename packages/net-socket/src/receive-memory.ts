@@ -1,3 +1,4 @@
+import { ring } from '@kiruna/linux-uring/uring'
 import type { Rank } from '@kiruna/priority'
 
 /** Most of what comes is smaller than this, and is copied out. */
@@ -15,28 +16,36 @@ const blockBytes = 64 * 1024
 const mostWaiting = { urgent: 512, other: 128 }
 const waiting = { urgent: 0, other: 0 }
 
-const small: Buffer[] = []
-let large: Buffer | undefined
+const small: Memory[] = []
+let large: Memory | undefined
 
 /** What has been copied out is cut from this. */
 let block = Buffer.allocUnsafeSlow(0)
 let blockUsed = 0
 
-export function takeMemory(bytes: number): Buffer {
-  if (bytes > smallBytes) {
-    const memory = large ?? Buffer.allocUnsafeSlow(largeBytes)
+/** Memory that the kernel writes into. */
+export interface Memory {
+  readonly bytes: Buffer
+  readonly address: number
+}
+
+export function takeMemory(lengthBytes: number): Memory {
+  if (lengthBytes > smallBytes) {
+    const memory = large ?? withAddress(Buffer.allocUnsafeSlow(largeBytes))
     large = undefined
     return memory
   }
   if (small.length === 0) {
     const slab = Buffer.allocUnsafeSlow(blockBytes)
-    for (let at = 0; at < slab.length; at += smallBytes) small.push(slab.subarray(at, at + smallBytes))
+    for (let at = 0; at < slab.length; at += smallBytes) {
+      small.push(withAddress(slab.subarray(at, at + smallBytes)))
+    }
   }
   return small.pop()!
 }
 
 /** Memory to wait with. undefined: enough do. */
-export function takeMemoryToWait(rank: Rank): Buffer | undefined {
+export function takeMemoryToWait(rank: Rank): Memory | undefined {
   const who = rank <= 1 ? 'urgent' : 'other'
   if (waiting[who] >= mostWaiting[who]) return undefined
   waiting[who]++
@@ -49,26 +58,30 @@ export function waited(rank: Rank): void {
 }
 
 /** Nothing has come. */
-export function giveBack(memory: Buffer): void {
-  if (memory.length === smallBytes) small.push(memory)
+export function giveBack(memory: Memory): void {
+  if (memory.bytes.length === smallBytes) small.push(memory)
   else large = memory
 }
 
 /** So many bytes have come: the reader's own from now on. Much is handed over as it is, little is copied out. */
-export function cut(memory: Buffer, bytes: number): Buffer {
-  if (bytes > largeBytes / 2) return memory.subarray(0, bytes)
-  const piece = bytes > smallBytes ? Buffer.allocUnsafeSlow(bytes) : cutBlock(bytes)
-  memory.copy(piece, 0, 0, bytes)
+export function cut(memory: Memory, lengthBytes: number): Buffer {
+  if (lengthBytes > largeBytes / 2) return memory.bytes.subarray(0, lengthBytes)
+  const piece = lengthBytes > smallBytes ? Buffer.allocUnsafeSlow(lengthBytes) : cutBlock(lengthBytes)
+  memory.bytes.copy(piece, 0, 0, lengthBytes)
   giveBack(memory)
   return piece
 }
 
-function cutBlock(bytes: number): Buffer {
-  if (blockUsed + bytes > block.length) {
+function cutBlock(lengthBytes: number): Buffer {
+  if (blockUsed + lengthBytes > block.length) {
     block = Buffer.allocUnsafeSlow(blockBytes)
     blockUsed = 0
   }
-  const piece = block.subarray(blockUsed, blockUsed + bytes)
-  blockUsed += (bytes + 7) & ~7
+  const piece = block.subarray(blockUsed, blockUsed + lengthBytes)
+  blockUsed += (lengthBytes + 7) & ~7
   return piece
+}
+
+function withAddress(bytes: Buffer): Memory {
+  return { bytes, address: ring().addressOf(bytes) }
 }

@@ -10,6 +10,7 @@ import {
   cut,
   giveBack,
   largeBytes,
+  type Memory,
   smallBytes,
   takeMemory,
   takeMemoryToWait,
@@ -100,17 +101,16 @@ export class UringConnection extends Connection {
       receiving.step = 'wait'
       receiving.memory = memory
       receiving.waitingRank = rank
-      this.#ring.recv(this.#fd, this.#ring.addressOf(memory), memory.length, 0, true, receiving, rank)
+      this.#ring.recv(this.#fd, memory.address, memory.bytes.length, 0, true, receiving, rank)
     }
   }
 
   /** @internal the lane lets it go */
   receiveNow(receiving: Receiving): void {
     const memory = (receiving.memory = takeMemory(receiving.bytes))
-    const { length } = memory
     receiving.step = 'take'
-    const rank = this.readRank
-    this.#ring.recv(this.#fd, this.#ring.addressOf(memory), length, MSG_DONTWAIT, false, receiving, rank)
+    const { address, bytes } = memory
+    this.#ring.recv(this.#fd, address, bytes.length, MSG_DONTWAIT, false, receiving, this.readRank)
   }
 
   /** @internal */
@@ -135,7 +135,7 @@ export class UringConnection extends Connection {
     receiving.memory = undefined
     receiving.isCancelled = false
     if (result > 0) {
-      const isFull = result === memory.length
+      const isFull = result === memory.bytes.length
       receiving.hasMore = isFull || (flags & IORING_CQE_F_SOCK_NONEMPTY) !== 0
       // A little now and then asks for little, what comes as a stream for much.
       if (isFull) receiving.bytes = largeBytes
@@ -310,7 +310,7 @@ class Receiving implements Completion, Transfer {
   /** There was more than the last receive took. */
   hasMore = false
   isCancelled = false
-  memory: Buffer | undefined = undefined
+  memory: Memory | undefined = undefined
   waitingRank: Rank = 3
   readonly #connection: UringConnection
 

@@ -104,9 +104,14 @@ export class Waiting<T> implements Abortable {
     if (this.#state === 'told') return
     const isValue = this.#state === 'value'
     this.#state = 'told'
-    if (isValue) this.#resolve(this.#outcome as T)
+    if (isValue) this.#resolve(this.settleWith(this.#outcome as T) as T)
     else this.#reject(this.#outcome)
     this.#owner.delivered(this as Waiting<never>)
+  }
+
+  /** What the promise resolves with. */
+  protected settleWith(outcome: T): unknown {
+    return outcome
   }
 
   #decide(state: 'value' | 'error', outcome: unknown): void {
