@@ -136,7 +136,7 @@ export abstract class Datagrams extends Reads<Datagram> {
   async #close(): Promise<void> {
     const isReceiving = this.isReceiving
     this.readsEnd({ reason: notRunning() })
-    if (isReceiving) this.cancelReceive()
+    if (isReceiving) this.cancelReceive(true)
     if (this.isReceiving || this.#sends.size > 0) await new Promise<void>(resolve => (this.#onIdle = resolve))
     await this.closeSocket()
   }

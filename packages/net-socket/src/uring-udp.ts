@@ -5,7 +5,7 @@ import type { Asker } from '@kiruna/priority'
 import type { SocketAddress } from './address.ts'
 import { Datagrams, type Send } from './datagrams.ts'
 import { Message } from './message.ts'
-import { cut, giveBack, largeBytes, takeMemory } from './receive-memory.ts'
+import { cut, giveBack, largeBytes, type Memory, takeMemory } from './receive-memory.ts'
 import { socketError } from './socket-error.ts'
 import { unmapped } from './udp.ts'
 import { changeMembership } from './uring-udp-options.ts'
@@ -38,7 +38,7 @@ export class UringDatagrams extends Datagrams implements Completion {
   readonly #ring: Ring = ring()
   readonly #fd: number
   readonly #message = new Message()
-  #memory: Buffer | undefined = undefined
+  #memory: Memory | undefined = undefined
   #isCancelled = false
   readonly #sending = new Map<Send, Transmission>()
 
@@ -63,11 +63,11 @@ export class UringDatagrams extends Datagrams implements Completion {
 
   #recvmsg(): void {
     const memory = (this.#memory = takeMemory(largeBytes))
-    this.#message.receiveInto(memory)
+    this.#message.receiveInto(memory.bytes)
     this.#ring.recvmsg(this.#fd, this.#message.address, MSG_DONTWAIT, this, this.readRank)
   }
 
-  #came(memory: Buffer, result: number): void {
+  #came(memory: Memory, result: number): void {
     this.#memory = undefined
     if (result < 0) {
       giveBack(memory)
