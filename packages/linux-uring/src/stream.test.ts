@@ -148,7 +148,7 @@ test('where the kernel says EAGAIN of a FIFO whatever it holds, as before 6.11, 
       const [, , , flags, , operation] = args
       if (flags !== 0) return call.apply(this, args) // it knows no RWF_NOWAIT
       calls.push(name)
-      setImmediate(() => operation.complete(-11))
+      setImmediate(() => operation.complete(-11, 0))
     }
   Ring.prototype.readOn = refuse('read', readOn)
   Ring.prototype.writeOn = refuse('write', writeOn)

@@ -12,12 +12,10 @@ const mostBytes = 256 * 1024
 export interface Transfer {
   /** How urgent it is, now. */
   readonly rank: Rank
-  /** The most that it moves. */
-  readonly bytes: number
   /** @internal its place in the lane */
   place: Link<Transfer> | undefined
-  /** Stages it, or finds that there is nothing to do any more: then it calls `done` itself. */
-  start(): void
+  /** Stages it. Returns the most that it moves, which it gives to `done` then; 0: there is nothing to do any more. */
+  start(): number
 }
 
 interface Ahead {
@@ -69,7 +67,7 @@ export class SocketLane {
     return true
   }
 
-  /** @param bytes as it was when it was started */
+  /** @param bytes what `start` has returned */
   done(bytes: number): void {
     this.#underWayBytes -= bytes
   }
@@ -93,8 +91,7 @@ export class SocketLane {
         const transfer = link.item
         queue.remove(link)
         transfer.place = undefined
-        this.#underWayBytes += transfer.bytes
-        transfer.start()
+        this.#underWayBytes += transfer.start()
       }
     }
   }

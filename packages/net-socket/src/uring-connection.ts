@@ -106,18 +106,19 @@ export class UringConnection extends Connection {
   }
 
   /** @internal the lane lets it go */
-  receiveNow(receiving: Receiving): void {
+  receiveNow(receiving: Receiving): number {
     const memory = (receiving.memory = takeMemory(receiving.bytes))
     receiving.step = 'take'
     const { address, bytes } = memory
     this.#ring.recv(this.#fd, address, bytes.length, MSG_DONTWAIT, false, receiving, this.readRank)
+    return bytes.length
   }
 
   /** @internal */
   receiveCompleted(receiving: Receiving, result: number, flags: number): void {
     if (receiving.step === 'poll') this.#polledIn(receiving)
     else {
-      if (receiving.step === 'take') this.#lane.done(receiving.bytes)
+      if (receiving.step === 'take') this.#lane.done(receiving.memory!.bytes.length)
       else waited(receiving.waitingRank)
       this.#took(receiving, result, flags)
     }
@@ -196,31 +197,23 @@ export class UringConnection extends Connection {
   }
 
   /** @internal */
-  send(sending: Sending): void {
-    const buffers = this.takeToSend(sending.bytes)
-    if (buffers.length === 0) {
-      this.#lane.done(sending.bytes)
-      return
-    }
+  send(sending: Sending): number {
+    const buffers = this.takeToSend(sendBytes)
     const flags = MSG_DONTWAIT | MSG_NOSIGNAL
     const [first] = buffers
+    if (first === undefined) return 0
+    const rank = this.writeRank
     if (buffers.length === 1) {
       sending.buffers = buffers
-      sending.askedBytes = first!.byteLength
-      this.#ring.send(
-        this.#fd,
-        this.#ring.addressOf(first!),
-        first!.byteLength,
-        flags,
-        sending,
-        this.writeRank,
-      )
+      sending.askedBytes = first.byteLength
+      this.#ring.send(this.#fd, this.#ring.addressOf(first), first.byteLength, flags, sending, rank)
     } else {
       const gather = Gather.of(buffers)
       sending.buffers = gather
       sending.askedBytes = gather.lengthBytes
-      this.#ring.sendmsg(this.#fd, gather.address, flags, sending, this.writeRank)
+      this.#ring.sendmsg(this.#fd, gather.address, flags, sending, rank)
     }
+    return sending.askedBytes
   }
 
   /** @internal */
@@ -234,7 +227,7 @@ export class UringConnection extends Connection {
 
   /** @internal */
   sendDone(sending: Sending, result: number): void {
-    this.#lane.done(sending.bytes)
+    this.#lane.done(sending.askedBytes)
     if (sending.buffers instanceof Gather) sending.buffers.release()
     sending.buffers = undefined
     sending.isFull = result === EAGAIN || (result >= 0 && result < sending.askedBytes)
@@ -322,8 +315,8 @@ class Receiving implements Completion, Transfer {
     return this.#connection.receiveRank
   }
 
-  start(): void {
-    this.#connection.receiveNow(this)
+  start(): number {
+    return this.#connection.receiveNow(this)
   }
 
   complete(result: number, flags: number): void {
@@ -336,7 +329,6 @@ class Sending implements Completion, Transfer {
   slot = -1
   isUnref = false
   place: Link<Transfer> | undefined = undefined
-  readonly bytes = sendBytes
   askedBytes = 0
   /** The kernel's buffer is. */
   isFull = false
@@ -354,8 +346,8 @@ class Sending implements Completion, Transfer {
     return this.#connection.sendRank
   }
 
-  start(): void {
-    this.#connection.send(this)
+  start(): number {
+    return this.#connection.send(this)
   }
 
   complete(result: number): void {
