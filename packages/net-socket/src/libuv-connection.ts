@@ -38,11 +38,11 @@ export class LibuvConnection extends Connection {
   }
 
   get localAddress(): SocketAddress | undefined {
-    return this.#socket.destroyed ? undefined : this.#local
+    return this.#local
   }
 
   get remoteAddress(): SocketAddress | undefined {
-    return this.#socket.destroyed ? undefined : this.#remote
+    return this.#remote
   }
 
   handOver(one: Waiting<never>): void {
