@@ -1,6 +1,5 @@
 import type { Socket } from 'node:net'
 import type { Asker } from '@kiruna/priority'
-import { coded } from '@kiruna/priority/error'
 import type { SocketAddress } from './address.ts'
 import { Connection } from './connection.ts'
 import { handOver } from './libuv-batch.ts'
@@ -8,40 +7,45 @@ import type { Waiting } from './waiting.ts'
 
 /** libuv reads so much at a time, and node:net stops reading when so much waits. */
 export const pieceBytes = 64 * 1024
-/** So much is given to libuv at a time. */
-const mostSentBytes = 256 * 1024
 
 /** A connection over a net.Socket, which is made with `pieceBytes` for its mark, and half open where one side ends. */
 export class LibuvConnection extends Connection {
   readonly #socket: Socket
-  readonly #local: SocketAddress | undefined
-  readonly #remote: SocketAddress | undefined
+  /** As it was when it was opened: a net.Socket that is at an end does not know. */
+  readonly #names: { local: SocketAddress | undefined; remote: SocketAddress | undefined }
+  #local: SocketAddress | undefined = undefined
+  #remote: SocketAddress | undefined = undefined
   /** Somebody waits for what comes next. */
   #isAsked = false
   #isRef = true
   #ended = false
+  #isClosed = false
   #error: Error | undefined = undefined
-  /** It was destroyed because of a write that nobody wanted any more. */
-  #isCancelled = false
+  /** What libuv is sending now. */
+  #sending: object | undefined = undefined
+  #abortedWith: { reason: unknown } | undefined = undefined
 
-  /** @param path of a Unix-domain socket, which node:net does not tell */
+  /** @param local and `remote`: of a Unix-domain socket, which node:net does not tell */
   constructor(socket: Socket, caller: Asker, local?: SocketAddress, remote?: SocketAddress) {
     super(caller)
-    this.#local = local ?? addressOf(socket.localAddress, socket.localPort)
-    this.#remote = remote ?? addressOf(socket.remoteAddress, socket.remotePort)
+    this.#names = {
+      local: local ?? addressOf(socket.localAddress, socket.localPort),
+      remote: remote ?? addressOf(socket.remoteAddress, socket.remotePort),
+    }
     this.#socket = socket
       .on('readable', this.#readable)
       .on('end', this.#ends)
       .on('error', this.#fails)
-      .on('close', this.#closes)
       .unref()
   }
 
   get localAddress(): SocketAddress | undefined {
+    if (!this.#isClosed) this.#local = this.#names.local
     return this.#local
   }
 
   get remoteAddress(): SocketAddress | undefined {
+    if (!this.#isClosed) this.#remote = this.#names.remote
     return this.#remote
   }
 
@@ -80,11 +84,6 @@ export class LibuvConnection extends Connection {
     if (this.#answer()) this.receiveFailed(error)
   }
 
-  /** Destroyed without an error: a write was cancelled. */
-  readonly #closes = (): void => {
-    if (!this.#ended) this.#fails(this.#error ?? coded(Error, 'ERR_SOCKET_CLOSED', 'Socket is closed'))
-  }
-
   /** Nobody waits any more. Returns false where nobody has. */
   #answer(): boolean {
     if (!this.#isAsked) return false
@@ -96,7 +95,6 @@ export class LibuvConnection extends Connection {
   protected cancelReceive(): void {
     if (!this.#answer()) return
     this.receiveCancelled()
-    this.idle()
   }
 
   protected sendSoon(): void {
@@ -104,35 +102,36 @@ export class LibuvConnection extends Connection {
   }
 
   readonly #send = (): void => {
-    const buffers = this.takeToSend(mostSentBytes)
-    if (buffers.length === 0) {
-      this.idle()
-      return
-    }
-    const lengthBytes = buffers.reduce((sum, { byteLength }) => sum + byteLength, 0)
-    const last = buffers.pop()!
-    this.#socket.cork()
-    for (const bytes of buffers) this.#socket.write(bytes)
-    this.#socket.write(last, error => {
-      if (error == null) this.sent(lengthBytes)
-      else if (this.#isCancelled)
-        this.sent(0) // nobody knows how much the peer has
+    const buffers = this.takeToSend(pieceBytes)
+    if (buffers.length === 0) return
+    // A copy: libuv cannot take a write back, so that an aborted one would go on with memory that is yours again.
+    const bytes = Buffer.concat(buffers)
+    this.#sending = bytes
+    this.#socket.write(bytes, error => {
+      if (this.#sending !== bytes) return
+      this.#sending = undefined
+      if (error == null) this.sent(bytes.length)
       else this.sendFailed(this.#error ?? error)
-      this.idle()
     })
-    this.#socket.uncork()
   }
 
-  /** libuv cannot take a write back: it lets go of the connection, and of the bytes. */
+  override abort(one: Waiting<never>, reason: unknown): void {
+    this.#abortedWith = { reason }
+    super.abort(one, reason)
+    this.#abortedWith = undefined
+  }
+
+  /** Nobody knows how much of it has gone: nothing follows it. */
   protected cancelSend(): void {
-    this.#isCancelled = true
-    this.#socket.destroy()
+    if (this.#sending === undefined) return // it is about to look what there is to send
+    this.#sending = undefined
+    if (this.#abortedWith === undefined) this.sent(0)
+    else this.sendFailed(this.#abortedWith.reason)
   }
 
   protected shutdown(): void {
     this.#socket.end((error?: Error | null) => {
       this.shutDown(error == null ? undefined : (this.#error ?? error))
-      this.idle()
     })
   }
 
@@ -155,6 +154,7 @@ export class LibuvConnection extends Connection {
   }
 
   protected closeSocket(): Promise<void> {
+    this.#isClosed = true
     return new Promise(resolve => {
       if (this.#socket.closed) resolve()
       else this.#socket.once('close', () => resolve()).destroy()

@@ -63,7 +63,6 @@ export class LibuvDatagrams extends Datagrams {
   protected cancelReceive(): void {
     this.#answer()
     this.receiveCancelled()
-    this.idle()
   }
 
   #answer(): void {

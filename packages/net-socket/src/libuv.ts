@@ -5,7 +5,7 @@ import type { Connection } from './connection.ts'
 import { LibuvConnection, pieceBytes } from './libuv-connection.ts'
 import { LibuvListener } from './libuv-listener.ts'
 import { Opening, opener } from './libuv-opening.ts'
-import type { Listener, ListenOptions } from './listener.ts'
+import { checkListenOptions, type Listener, type ListenOptions } from './listener.ts'
 
 export { bind } from './libuv-bind.ts'
 
@@ -56,6 +56,7 @@ export function listen(target: ListenTarget, caller: Caller, options: ListenOpti
   return new Promise((resolve, reject) => {
     const asker = askerOf(caller)
     const checked = checkListenTarget(target)
+    checkListenOptions(options)
     const { path, backlog } = checked
     const opening = new Opening<Listener>(opener, asker, resolve, reject)
     if (!opening.begin()) return
