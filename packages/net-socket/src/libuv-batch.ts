@@ -3,6 +3,7 @@ import type { Waiting } from './waiting.ts'
 /** Has its outcome in this turn of the event loop, by rank. */
 const batch: Waiting<never>[][] = [[], [], [], []]
 let isDue = false
+let batchCount = 0
 
 /**
  * What has come in one turn of the event loop is settled together:
@@ -18,8 +19,14 @@ export function handOver(one: Waiting<never>): void {
   isDue = true
 }
 
+/** Which batch a piece that is handed over now is in. */
+export function thisBatch(): number {
+  return batchCount
+}
+
 function deliverBatch(): void {
   isDue = false
+  batchCount++
   for (const waiting of batch) {
     for (const one of waiting.splice(0)) one.deliver()
   }

@@ -2,7 +2,7 @@ import type { Socket } from 'node:net'
 import type { Asker } from '@kiruna/priority'
 import type { SocketAddress } from './address.ts'
 import { Connection } from './connection.ts'
-import { handOver } from './libuv-batch.ts'
+import { handOver, thisBatch } from './libuv-batch.ts'
 import type { Waiting } from './waiting.ts'
 
 /** libuv reads so much at a time, and node:net stops reading when so much waits. */
@@ -18,9 +18,10 @@ export class LibuvConnection extends Connection {
   /** Somebody waits for what comes next. */
   #isAsked = false
   #isRef = true
-  #ended = false
+  #receivedIn = -1
+  /** The peer has ended, or something has gone wrong. */
+  #over: { error?: Error } | undefined = undefined
   #isClosed = false
-  #error: Error | undefined = undefined
   /** What libuv is sending now. */
   #sending: object | undefined = undefined
   #abortedWith: { reason: unknown } | undefined = undefined
@@ -56,44 +57,46 @@ export class LibuvConnection extends Connection {
   delivered(): void {}
 
   protected receive(): void {
-    if (this.#error !== undefined) this.receiveFailed(this.#error)
-    else if (this.#ended) this.receivedEnd()
-    else {
-      this.#isAsked = true
-      if (this.#isRef) this.#socket.ref()
-      this.#readable()
-    }
+    this.#isAsked = true
+    if (this.#isRef) this.#socket.ref()
+    this.#readable()
   }
 
-  /** Its buffer is empty: then a read starts libuv again. */
+  /**
+   * A piece a batch: of two in one, the second would be first where its reader is more urgent. Where the buffer is empty,
+   * `read` starts libuv again.
+   */
   readonly #readable = (): void => {
     if (!this.#isAsked) return
+    if (this.#receivedIn === thisBatch()) {
+      setImmediate(this.#readable)
+      return
+    }
     const bytes: Buffer | null = this.#socket.read(
       Math.min(this.#socket.readableLength, pieceBytes) || undefined,
     )
-    if (bytes !== null && this.#answer()) this.received(bytes)
+    if (bytes === null && this.#over === undefined) return
+    this.#isAsked = false
+    this.#socket.unref()
+    this.#receivedIn = thisBatch()
+    if (bytes !== null) this.received(bytes)
+    else if (this.#over!.error === undefined) this.receivedEnd()
+    else this.receiveFailed(this.#over!.error)
   }
 
   readonly #ends = (): void => {
-    this.#ended = true
-    if (this.#answer()) this.receivedEnd()
+    this.#over ??= {}
+    this.#readable()
   }
 
   readonly #fails = (error: Error): void => {
-    this.#error = error
-    if (this.#answer()) this.receiveFailed(error)
-  }
-
-  /** Nobody waits any more. Returns false where nobody has. */
-  #answer(): boolean {
-    if (!this.#isAsked) return false
-    this.#isAsked = false
-    this.#socket.unref()
-    return true
+    this.#over = { error }
+    this.#readable()
   }
 
   protected cancelReceive(): void {
-    if (!this.#answer()) return
+    this.#isAsked = false
+    this.#socket.unref()
     this.receiveCancelled()
   }
 
@@ -111,7 +114,7 @@ export class LibuvConnection extends Connection {
       if (this.#sending !== bytes) return
       this.#sending = undefined
       if (error == null) this.sent(bytes.length)
-      else this.sendFailed(this.#error ?? error)
+      else this.sendFailed(this.#over?.error ?? error)
     })
   }
 
@@ -131,7 +134,7 @@ export class LibuvConnection extends Connection {
 
   protected shutdown(): void {
     this.#socket.end((error?: Error | null) => {
-      this.shutDown(error == null ? undefined : (this.#error ?? error))
+      this.shutDown(error == null ? undefined : (this.#over?.error ?? error))
     })
   }
 
