@@ -5,6 +5,8 @@ import { callers } from './net/callers.ts'
 import { closing } from './net/closing.ts'
 import { connecting } from './net/connecting.ts'
 import type { NetContract } from './net/contract.ts'
+import { datagramOptions } from './net/datagram-options.ts'
+import { datagrams } from './net/datagrams.ts'
 import { model } from './net/model.ts'
 import { peers } from './net/peers.ts'
 import { processes } from './net/process.ts'
@@ -21,6 +23,8 @@ export const netContract: Record<string, NetContract[]> = {
   closing,
   peers,
   'bad arguments': badArguments,
+  datagrams,
+  'groups and options of datagrams': datagramOptions,
   'the process': processes,
   'any order': model,
   many: stress,

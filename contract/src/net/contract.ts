@@ -1,9 +1,11 @@
 import type * as libuv from '@kiruna/net-socket/libuv'
 
 /** The personality that is tested, whichever implementation it is. */
-export type Net = Pick<typeof libuv, 'connect' | 'listen'>
+export type Net = Pick<typeof libuv, 'connect' | 'listen' | 'bind'>
 export type Connection = Awaited<ReturnType<Net['connect']>>
 export type Listener = Awaited<ReturnType<Net['listen']>>
+export type UdpSocket = Awaited<ReturnType<Net['bind']>>
+export type BindOptions = Parameters<Net['bind']>[0]
 
 /** One promise that every implementation keeps: its name is the sentence. */
 export interface NetContract {

@@ -19,8 +19,10 @@ export function socketError(errno: number, syscall: string, at?: SocketAddress):
     error.message += ` ${at.path}`
   } else if (at !== undefined) {
     error.address = at.address
+    error.message += ` ${at.address}`
+    if (at.port === 0) return error // one that is free was asked for
     error.port = at.port
-    error.message += ` ${at.address}:${at.port}`
+    error.message += `:${at.port}`
   }
   return error
 }
