@@ -15,6 +15,7 @@ export async function serveStatus(listener: Listener, counts: Counts): Promise<v
       response.end('There is / and there is /echo.\n')
     }
   })
+  server.emit('listening') // from now on it ends requests that do not come to an end themselves
   const open = new Set<Connection>()
   try {
     for await (const connection of listener) {
@@ -23,6 +24,7 @@ export async function serveStatus(listener: Listener, counts: Counts): Promise<v
       server.emit('connection', duplex)
     }
   } finally {
+    server.close()
     await Promise.all([...open].map(connection => connection.close()))
   }
 }

@@ -1,14 +1,16 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
 import { Duplex, Readable } from 'node:stream'
 import { buffer, text } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
 import { withPeer } from './duplex.test-support.ts'
 import { forEachImplementation } from './implementations.test-support.ts'
+import { run } from './servers.test-support.ts'
 
-forEachImplementation(net => {
+forEachImplementation((net, url) => {
   test('bytes go through it both ways, all of them and in order', async () => {
     const { connection, peer } = await withPeer(net)
     const duplex = connection.toDuplex()
@@ -119,6 +121,14 @@ forEachImplementation(net => {
     expect(await told).toMatchObject({ code: 'ERR_SOCKET_CLOSED' })
   })
 
+  test('what was written just before it is destroyed arrives', async () => {
+    const { connection, peer } = await withPeer(net)
+    const duplex = connection.toDuplex()
+    for (const text of ['this ', 'and ', 'that']) duplex.write(text)
+    duplex.destroy(new Error('mine')).on('error', () => {})
+    expect(await text(peer)).toBe('this and that')
+  })
+
   test('destroySoon sends all before it closes', async () => {
     const { connection, peer } = await withPeer(net)
     const duplex = connection.toDuplex()
@@ -178,6 +188,27 @@ forEachImplementation(net => {
     expect(received).toBe('wait')
     peer.write(' no longer')
     while (received !== 'wait no longer') await sleep(1)
+  })
+
+  test('it keeps the process alive, but not after unref', async () => {
+    const server = createServer(socket => setTimeout(() => socket.write('x'), 150)).listen(0, '127.0.0.1')
+    onTestFinished(() => void server.close())
+    await once(server, 'listening')
+    const outputOf = async (then: string) => {
+      const source = `
+        const { connect } = await import(${JSON.stringify(url)})
+        const target = { port: ${(server.address() as AddressInfo).port}, host: '127.0.0.1' }
+        const duplex = (await connect(target, 'background')).toDuplex()
+        duplex.once('data', () => console.log('data') || duplex.destroy())
+        ${then}`
+      const { NODE_OPTIONS: _, ...env } = process.env
+      const { stdout } = await run(process.execPath, ['--input-type=module', '--eval', source], { env })
+      return stdout
+    }
+    expect(await outputOf('')).toBe('data\n')
+    expect(await outputOf('duplex.unref()')).toBe('')
+    expect(await outputOf('setTimeout(() => duplex.unref(), 20)')).toBe('')
+    expect(await outputOf('duplex.unref().ref()')).toBe('data\n')
   })
 
   test('web streams run on it', async () => {

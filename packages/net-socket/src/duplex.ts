@@ -1,5 +1,6 @@
 import type { AddressInfo } from 'node:net'
 import { Duplex } from 'node:stream'
+import { setImmediate } from 'node:timers/promises'
 import { checkInteger } from '@kiruna/priority/arguments'
 import { invalidType } from '@kiruna/priority/error'
 import { checkBoolean, type SocketAddress } from './address.ts'
@@ -137,8 +138,19 @@ export class ConnectionDuplex extends Duplex {
   override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
     clearTimeout(this.#timer)
     const closed = () => process.nextTick(() => this.emit('close', error !== null))
-    this.#connection.close().then(closed, closed)
+    this.#close().then(closed, closed)
     callback(error)
+  }
+
+  /**
+   * A net.Socket tries each write at once: what is written just before it is destroyed, such as http's 400 Bad Request,
+   * arrives, unless the peer is slow. So it has two turns of the event loop here.
+   */
+  async #close(): Promise<void> {
+    const { writableBuffer = [] } = this as { writableBuffer?: { chunk: Buffer }[] }
+    for (const { chunk } of writableBuffer) this.#unlocked.write(chunk).catch(ignored)
+    for (let turn = 0; turn < 2 && this.#connection.queuedBytes > 0; turn++) await setImmediate()
+    await this.#connection.close()
   }
 
   /** Destroys it when all that was written has been sent. */
@@ -258,3 +270,5 @@ function addressInfo(at: SocketAddress | undefined): AddressInfo | undefined {
   const { address, family, port } = at
   return { address, family, port }
 }
+
+function ignored(): void {}

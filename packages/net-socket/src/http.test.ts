@@ -84,6 +84,21 @@ forEachImplementation(net => {
     expect(performance.now() - startMs).toBeGreaterThan(45)
   })
 
+  test('what is no request is answered with 400', async () => {
+    const socket = createConnection({ port: await serve(net, http.createServer(echo)), host: '127.0.0.1' })
+    socket.write('nonsense\r\n\r\n')
+    expect(await text(socket)).toMatch(/^HTTP\/1.1 400 Bad Request\r\n/)
+  })
+
+  test('a request that does not come to an end is answered with 408, once the server listens', async () => {
+    const server = http.createServer({ headersTimeout: 100, connectionsCheckingInterval: 20 }, echo)
+    onTestFinished(() => void server.close())
+    const socket = createConnection({ port: await serve(net, server), host: '127.0.0.1' })
+    server.emit('listening')
+    socket.write('GET / HTTP/1.1\r\nho')
+    expect(await text(socket)).toMatch(/^HTTP\/1.1 408 Request Timeout\r\n/)
+  })
+
   test('a connection is handed over by an upgrade', async () => {
     const server = http.createServer()
     server.on('upgrade', (_request, socket, head) => {
