@@ -2,8 +2,9 @@ import type { Scope } from '@kiruna/core'
 import type { Connection, Listener, UdpSocket } from '@kiruna/core/net'
 import type { Counts } from './counts.ts'
 
-/** Whoever sends so much at a time is a program, which can wait; a line is somebody's who does. */
-const streamBytes = 8 * 1024
+/** Whoever sends so much without a pause is a program, which can wait; a line is somebody's who does. */
+const streamBytes = 64 * 1024
+const pauseMs = 200
 
 /** Each connection is a child task: it has its own priority, it fails alone, and it ends with its listener's task. */
 export async function serve(listener: Listener, scope: Scope, counts: Counts): Promise<void> {
@@ -18,9 +19,14 @@ export async function echo(connection: Connection, scope: Scope, counts: Counts)
   connection.caller = scope // its reads and writes have the scope's priority, whatever that is by then
   counts.connections++
   counts.open.set(connection, scope.priority)
+  let [lastMs, streamedBytes] = [0, 0]
   try {
     for await (const bytes of connection) {
-      scope.priority = bytes.length < streamBytes ? 'user-blocking' : 'background'
+      const nowMs = performance.now()
+      if (nowMs - lastMs > pauseMs) streamedBytes = 0
+      lastMs = nowMs
+      streamedBytes += bytes.length
+      scope.priority = streamedBytes < streamBytes ? 'user-blocking' : 'background'
       counts.open.set(connection, scope.priority)
       counts.bytes += bytes.length
       await connection.write(bytes)
