@@ -35,6 +35,7 @@ class Conversation {
   readonly #atConnection: Buffer[] = []
   readonly #pending = new Set<Promise<void>>()
   #isBroken = false
+  #isReading = false
   #isEnded = false
   #peerEnded = false
 
@@ -104,17 +105,24 @@ class Conversation {
     )
   }
 
+  /** One at a time: of two the more urgent is told first, whoever has got the first bytes. */
   #read(): void {
+    if (this.#isReading) return
+    this.#isReading = true
     this.#watch(
       this.#connection.read(this.#caller()).then(
         bytes => {
+          this.#isReading = false
           if (bytes === null) assert.ok(this.#peerEnded, 'an end that the peer did not make')
           else {
             assert.ok(bytes.length > 0)
             this.#atConnection.push(bytes)
           }
         },
-        reason => assert.equal(reason, 'enough'),
+        reason => {
+          this.#isReading = false
+          assert.equal(reason, 'enough')
+        },
       ),
     )
   }

@@ -75,6 +75,10 @@ export abstract class Reads<T = Buffer> implements Owner {
     return this.#mostUrgent()?.item.rank ?? 3
   }
 
+  protected isRead(one: Waiting<never>): boolean {
+    return one instanceof Read
+  }
+
   protected get hasReaders(): boolean {
     return this.#waiting.first !== undefined
   }

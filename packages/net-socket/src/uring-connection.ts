@@ -288,7 +288,7 @@ export class UringConnection extends Connection {
 
   delivered(one: Waiting<never>): void {
     if (one.deliveredRank !== -1) this.#ring.delivered(one.deliveredRank)
-    if (!this.isReceiving && !this.#receiving.hasMore && !this.#isClosed) this.#lane.ahead(this)
+    if (!this.isReceiving && !this.#receiving.hasMore && this.isRead(one)) this.#lane.ahead(this)
   }
 }
 
