@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { chownSync, existsSync, readdirSync } from 'node:fs'
+import { createConnection } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { AbstractConnector, Redis } from 'ioredis'
@@ -22,8 +23,16 @@ async function redisServer(): Promise<string> {
     stdio: 'ignore',
   })
   onTestFinished(() => void server.kill('SIGKILL'))
-  while (!existsSync(path)) await sleep(10)
+  while (!(await listens(path))) await sleep(10)
   return path
+}
+
+/** The path is there a moment before somebody listens. */
+function listens(path: string): Promise<boolean> {
+  return new Promise(resolve => {
+    const socket = createConnection(path, () => resolve(true)).on('error', () => resolve(false))
+    socket.end()
+  })
 }
 
 /** How ioredis is told to use other sockets. */
@@ -67,7 +76,7 @@ async function postgresServer(bin: string): Promise<string> {
     await exit
   })
   const path = join(dir, '.s.PGSQL.5432')
-  while (!existsSync(path)) await sleep(20)
+  while (!(await listens(path))) await sleep(20)
   return path
 }
 
