@@ -13,6 +13,7 @@ import { post } from './post.ts'
 import { reads } from './reads/reads.ts'
 import { foregroundUnderScan } from './scan/foreground-under-scan.ts'
 import { smallFiles } from './small-files/small-files.ts'
+import { sockets } from './sockets/sockets.ts'
 import { printTable, type Table } from './table.ts'
 import { throughput } from './throughput.ts'
 
@@ -46,6 +47,7 @@ const benches: Bench[] = [
   mappedFiles,
   coldScan,
   mapClose,
+  ...sockets,
   frameLoop,
 ]
 

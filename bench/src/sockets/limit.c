@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/io_uring.h>
+#include <netinet/tcp.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +11,6 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <netinet/tcp.h>
 #include <unistd.h>
 
 enum { kEntries = 256, kBufferBytes = 4096, kMostFds = 4096 };
@@ -93,11 +93,16 @@ int main(void) {
       int fd = cqe.user_data >> 8, what = cqe.user_data & 0xff;
       if (what == kAccept) {
         if (!(cqe.flags & IORING_CQE_F_MORE)) accept_on(fd);
-        if (cqe.res >= kMostFds) close(cqe.res);
-        else if (cqe.res >= 0) move(IORING_OP_RECV, cqe.res, kReceive, kBufferBytes);
-      } else if (cqe.res <= 0) close(fd);
-      else if (what == kReceive) move(IORING_OP_SEND, fd, kSend, cqe.res);
-      else move(IORING_OP_RECV, fd, kReceive, kBufferBytes);
+        if (cqe.res >= kMostFds)
+          close(cqe.res);
+        else if (cqe.res >= 0)
+          move(IORING_OP_RECV, cqe.res, kReceive, kBufferBytes);
+      } else if (cqe.res <= 0)
+        close(fd);
+      else if (what == kReceive)
+        move(IORING_OP_SEND, fd, kSend, cqe.res);
+      else
+        move(IORING_OP_RECV, fd, kReceive, kBufferBytes);
     }
     __atomic_store_n(cq_head, head, __ATOMIC_RELEASE);
   }

@@ -1,45 +1,61 @@
-// An echo server of one rival, in a process of its own: server.ts <kiruna | node | bun>. Prints its port.
-import type { Socket } from 'node:net'
+// A server of one rival, in a process of its own: server.ts <kiruna | node | bun> <priority of what comes back>
+// Prints two ports: at the first everything comes back; at the second everything is taken and forgotten, as a download in
+// the background is. A rival without priorities has the same two. At SIGUSR2 it prints how much has been taken.
+import { createServer, type Socket } from 'node:net'
 
-const rivals: Record<string, () => Promise<number>> = {
+type Priority = 'realtime' | 'user-visible' | 'background'
+type Ports = [echo: number, download: number]
+
+const rivals: Record<string, () => Promise<Ports>> = {
   async kiruna() {
     const { listen } = await import('@kiruna/core/net')
-    const listener = await listen({ port: 0, host: '127.0.0.1' }, 'user-visible')
-    void (async () => {
-      for await (const connection of listener) void echo(connection)
-    })()
-    const { address } = listener
-    return address.family === 'Unix' ? 0 : address.port
+    type Connection = Awaited<ReturnType<typeof listen>> extends AsyncIterable<infer One> ? One : never
+
+    async function serve(priority: Priority, use: (one: Connection) => Promise<void>) {
+      const listener = await listen({ port: 0, host: '127.0.0.1' }, priority)
+      void (async () => {
+        for await (const connection of listener) {
+          void use(connection)
+            .catch(() => {}) // the client has gone
+            .then(() => connection.close())
+        }
+      })()
+      return listener.address.family === 'Unix' ? 0 : listener.address.port
+    }
+
+    const echo = await serve(echoPriority, async connection => {
+      for await (const bytes of connection) await connection.write(bytes)
+    })
+    const download = await serve('background', async connection => {
+      for await (const bytes of connection) taken += bytes.length
+    })
+    return [echo, download]
   },
   async node() {
-    const { createServer } = await import('node:net')
-    const echo = (socket: Socket) => {
-      socket.on('data', bytes => void socket.write(bytes))
-      socket.on('error', () => socket.destroy())
+    const serve = async (onData: (socket: Socket, bytes: Buffer) => void) => {
+      const server = createServer({ noDelay: true }, socket => {
+        socket.on('data', bytes => onData(socket, bytes))
+        socket.on('error', () => socket.destroy())
+      })
+      await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+      return (server.address() as { port: number }).port
     }
-    const server = createServer({ noDelay: true }, echo)
-    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
-    return (server.address() as { port: number }).port
+    const echo = await serve((socket, bytes) => void socket.write(bytes))
+    return [echo, await serve((_, bytes) => void (taken += bytes.length))]
   },
   async bun() {
     const { Bun } = globalThis as unknown as { Bun: { listen(options: object): { port: number } } }
-    const data = (socket: { write(bytes: Uint8Array): number }, bytes: Uint8Array) => void socket.write(bytes)
-    return Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { data, error() {} } }).port
+    type BunSocket = { write(bytes: Uint8Array): number }
+    const serve = (data: (socket: BunSocket, bytes: Uint8Array) => void) =>
+      Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { data, error() {} } }).port
+    const echo = serve((socket, bytes) => void socket.write(bytes))
+    return [echo, serve((_, bytes) => void (taken += bytes.length))]
   },
 }
 
-interface Connection extends AsyncIterable<Buffer> {
-  write(bytes: Uint8Array): Promise<void>
-  close(): Promise<void>
-}
-
-async function echo(connection: Connection): Promise<void> {
-  try {
-    for await (const bytes of connection) await connection.write(bytes)
-  } catch {} // the client has gone
-  await connection.close()
-}
-
-const rival = rivals[process.argv[2] ?? '']
+let taken = 0
+const [name = '', echoPriority] = process.argv.slice(2) as [string, Priority]
+const rival = rivals[name]
 if (rival === undefined) throw new Error(`one of ${Object.keys(rivals).join(', ')}`)
-console.log(await rival())
+console.log((await rival()).join(' '))
+process.on('SIGUSR2', () => console.log(taken))

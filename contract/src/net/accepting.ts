@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
 import { setTimeout } from 'node:timers/promises'
 import { rejection } from '../outcomes.ts'
 import { inChild } from './child.ts'
@@ -112,7 +111,7 @@ export const accepting: NetContract[] = [
       const accepted = accept(listener)
       const sockets = await Promise.all(Array.from({ length: 100 }, () => nodeSocket(listener)))
       const server = await accepted
-      const ends = sockets.map(socket => once(socket.resume(), 'close'))
+      const ends = sockets.map(socket => new Promise(resolve => socket.resume().once('close', resolve)))
       await setTimeout(50)
       await listener.close()
       await server.close()

@@ -80,10 +80,9 @@ export const peers: NetContract[] = [
         }
       })()
       writer.catch(() => {})
-      await setTimeout(100)
-      const reached = written
-      await setTimeout(200)
-      assert.equal(written, reached, 'it goes on for ever')
+      // The kernel's buffers take some, and grow for a while.
+      for (let before = -1; written > before; await setTimeout(300)) before = written
+      assert.ok(written < 1000, `${written} pieces`)
       assert.ok(connection.queuedBytes <= 64 * KiB)
       await connection.close()
       await assert.rejects(writer, { code: 'ERR_SOCKET_CLOSED' })

@@ -7,11 +7,12 @@ const pending = `
   const listener = await net.listen({ port: 0, host: '127.0.0.1' }, 'user-visible')
   const target = { port: listener.address.port, host: '127.0.0.1' }
   const iterator = listener[Symbol.asyncIterator]()
-  for (let count = 0; count < 20; count++) {
+  const much = Buffer.alloc(8e6)
+  for (let count = 0; count < 8; count++) {
     const client = await net.connect(target, count % 2 ? 'background' : 'realtime')
     const { value: server } = await iterator.next()
     client.read().catch(() => {})
-    server.write(Buffer.alloc(8e6)).catch(() => {})
+    server.write(much).catch(() => {})
     if (count % 3 === 0) server.read('user-blocking').catch(() => {})
     if (count % 4 === 0) server.end().catch(() => {})
   }

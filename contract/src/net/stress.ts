@@ -3,7 +3,7 @@ import { inChild } from './child.ts'
 import type { NetContract } from './contract.ts'
 
 /** `KIRUNA_RUNS=100000` opens and closes so many. */
-const connections = Number(process.env.KIRUNA_RUNS ?? 3000)
+const connections = Number(process.env.KIRUNA_RUNS ?? 1500)
 
 export const stress: NetContract[] = [
   {
@@ -49,7 +49,7 @@ export const stress: NetContract[] = [
            const { rss, heapUsed, arrayBuffers } = process.memoryUsage()
            return { rss, used: heapUsed + arrayBuffers, fds: count() }
          }
-         await useAll(1000)
+         await useAll(500)
          const before = await settled()
          await useAll(${connections})
          const after = await settled()

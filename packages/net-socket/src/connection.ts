@@ -11,8 +11,8 @@ const keepAliveDelayMs = 7_200_000
 /**
  * A connection: bytes in order, both ways, each read and each write on behalf of a caller.
  *
- * Nothing is read before it is asked for: a peer that sends what nobody reads is held up by the kernel's own buffer, and
- * of this package's there is one piece at most (64 KiB). A write resolves when the kernel has taken all of its bytes; what
+ * One piece at most is read before it is asked for (64 KiB; on libuv two): a peer that sends what nobody reads is held up
+ * by the kernel's own buffer. A write resolves when the kernel has taken all of its bytes; what
  * waits until then are the caller's own bytes, `queuedBytes` of them, and no copy is made.
  *
  * An implementation adds the system calls: see Reads and Writes.

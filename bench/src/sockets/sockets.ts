@@ -1,0 +1,188 @@
+import { setTimeout } from 'node:timers/promises'
+import type { Bench } from '../main.ts'
+import { median } from '../rivals.ts'
+import type { Table, Target } from '../table.ts'
+import { build, Program, type Server, servers } from './processes.ts'
+
+const rounds = 5
+const seconds = 1.5
+const idleConnections = 10_000
+const limitName = 'C on a raw ring, the limit'
+
+const programs = process.platform === 'linux' ? build() : undefined
+
+/** Loopback, the same client in C for all, in a process of its own. */
+export const sockets: Bench[] = [
+  { name: 'sockets-echo', run: () => withPrograms(async () => [await echo(1, 64), await echo(64, 1024)]) },
+  { name: 'sockets-realtime', run: () => withPrograms(async () => [await realtime()]) },
+  { name: 'sockets-idle', run: () => withPrograms(async () => [await idle()]) },
+]
+
+interface Echo {
+  messages: number
+  perSecond: number
+  p50: number
+  p99: number
+  cpuMicroseconds: number
+}
+
+async function withPrograms(run: () => Promise<Table[]>): Promise<Table[]> {
+  if (programs !== undefined) return run()
+  console.warn('skipped: the clients of the sockets benches are in C, for Linux, and there is no compiler')
+  return []
+}
+
+/** What a client sees that sends, waits for the same bytes and sends again, on each of its connections. */
+async function measureEcho(server: Program, port: string, connections: number, bytes: number): Promise<Echo> {
+  const client = new Program([programs!.load, 'echo', port, `${connections}`, `${bytes}`, `${seconds}`])
+  await client.line() // begin
+  const before = server.cpuMicroseconds
+  const measured = JSON.parse(await client.line())
+  return { ...measured, cpuMicroseconds: (server.cpuMicroseconds - before) / measured.messages }
+}
+
+async function echo(connections: number, bytes: number): Promise<Table> {
+  const rivals: Server[] = [{ name: limitName, command: [programs!.limit] }, ...servers('user-visible')]
+  const measured = await alternate(rivals, async ({ command }) => {
+    const server = new Program(command)
+    const [port] = (await server.line()).split(' ')
+    const result = await measureEcho(server, port!, connections, bytes)
+    await server.end()
+    return result
+  })
+  const of = (name: string, measure: keyof Echo) => medianOf(measured, name, measure)
+  const ratio = (rival: string, measure: keyof Echo) => of('kiruna', measure) / of(rival, measure)
+  const targets: Target[] =
+    connections === 1
+      ? [{ what: 'messages, times node:net,', is: ratio('node:net', 'perSecond'), bound: { atLeast: 1.2 } }]
+      : [
+          { what: 'messages, times node:net,', is: ratio('node:net', 'perSecond'), bound: { atLeast: 2.2 } },
+          { what: 'messages, times Bun,', is: ratio('Bun.listen', 'perSecond'), bound: { atLeast: 1.1 } },
+          {
+            what: 'CPU, against node:net,',
+            is: ratio('node:net', 'cpuMicroseconds'),
+            bound: { atMost: 0.6 },
+          },
+        ]
+  return {
+    question: `echo, ${connections} ${connections === 1 ? 'connection' : 'connections'}, ${bytes} bytes a message`,
+    columns: [
+      { title: 'thousands a second', better: 'more' },
+      { title: 'p50 µs', better: 'less' },
+      { title: 'p99 µs', better: 'less' },
+      { title: 'CPU µs each', better: 'less' },
+    ],
+    medians: Object.fromEntries(
+      rivals.map(({ name }) => [
+        name,
+        [of(name, 'perSecond') / 1000, of(name, 'p50'), of(name, 'p99'), of(name, 'cpuMicroseconds')],
+      ]),
+    ),
+    targets: targets.filter(({ is }) => !Number.isNaN(is)),
+  }
+}
+
+/** A ping-pong of 64 bytes at realtime, alone and while 64 connections download at full speed in the background. */
+async function realtime(): Promise<Table> {
+  const rivals = servers('realtime')
+  const measured = await alternate(rivals, async ({ command }) => {
+    const server = new Program(command)
+    const [port, downloadPort] = (await server.line()).split(' ')
+    const alone = await measureEcho(server, port!, 1, 64)
+    // Less urgent than the rest: on few cores it would hold up whoever measures.
+    const feed = new Program(['nice', '-n', '19', programs!.load, 'feed', downloadPort!, '64'])
+    await feed.line()
+    server.signal('SIGUSR2')
+    const before = Number(await server.line())
+    const startMs = performance.now()
+    const loaded = await measureEcho(server, port!, 1, 64)
+    server.signal('SIGUSR2')
+    const downloaded = (Number(await server.line()) - before) / 1e6 / ((performance.now() - startMs) / 1000)
+    await feed.end()
+    await server.end()
+    return { alone: alone.p99, loaded: loaded.p99, loadedP50: loaded.p50, downloaded }
+  })
+  type Measure = 'alone' | 'loaded' | 'loadedP50' | 'downloaded'
+  const of = (name: string, measure: Measure) => medianOf(measured, name, measure)
+  return {
+    question: 'a realtime ping-pong of 64 bytes beside 64 background downloads at full speed',
+    columns: [
+      { title: 'p99 µs alone', better: 'less' },
+      { title: 'p50 µs beside', better: 'less' },
+      { title: 'p99 µs beside', better: 'less' },
+      { title: 'MB/s downloaded', better: 'more' },
+    ],
+    medians: Object.fromEntries(
+      rivals.map(({ name }) => [
+        name,
+        [of(name, 'alone'), of(name, 'loadedP50'), of(name, 'loaded'), of(name, 'downloaded')],
+      ]),
+    ),
+    targets: [
+      {
+        what: 'p99 beside, times alone,',
+        is: of('kiruna', 'loaded') / of('kiruna', 'alone'),
+        bound: { atMost: 2 },
+      },
+      {
+        what: 'p99 beside, times better than node:net,',
+        is: of('node:net', 'loaded') / of('kiruna', 'loaded'),
+        bound: { atLeast: 5 },
+      },
+    ],
+  }
+}
+
+/** Connections that wait for their peers: what each keeps of the process's memory. */
+async function idle(): Promise<Table> {
+  const rivals = servers('background')
+  const measured = await alternate(rivals, async ({ command }) => {
+    const server = new Program([
+      'sh',
+      '-c',
+      `ulimit -n ${idleConnections + 1100}; exec "$@"`,
+      'sh',
+      ...command,
+    ])
+    const [port] = (await server.line()).split(' ')
+    const few = new Program([programs!.load, 'idle', port!, '1000']) // what it needs is there after these
+    await few.line()
+    await setTimeout(500)
+    const before = server.residentKiB
+    const client = new Program([programs!.load, 'idle', port!, `${idleConnections}`])
+    await client.line()
+    await setTimeout(700)
+    const kibibytes = (server.residentKiB - before) / idleConnections
+    await Promise.all([client.end(), few.end(), server.end()])
+    return { kibibytes }
+  })
+  const of = (name: string) => medianOf(measured, name, 'kibibytes')
+  return {
+    question: `${idleConnections.toLocaleString('en')} idle connections`,
+    columns: [{ title: 'KiB each', better: 'less' }],
+    medians: Object.fromEntries(rivals.map(({ name }) => [name, [of(name)]])),
+    targets: [
+      { what: 'memory, against node:net,', is: of('kiruna') / of('node:net'), bound: { atMost: 1 / 3 } },
+    ],
+  }
+}
+
+/** One round of each after the other, so that a noisy machine is equally unkind to all. */
+async function alternate<Measures>(
+  rivals: Server[],
+  run: (server: Server) => Promise<Measures>,
+): Promise<Map<string, Measures[]>> {
+  const measured = new Map<string, Measures[]>(rivals.map(({ name }) => [name, []]))
+  for (let round = 0; round < rounds; round++)
+    for (const server of rivals) measured.get(server.name)!.push(await run(server))
+  return measured
+}
+
+function medianOf<Measures>(
+  measured: Map<string, Measures[]>,
+  name: string,
+  measure: keyof Measures,
+): number {
+  const values = measured.get(name)
+  return values === undefined ? Number.NaN : median(values.map(one => one[measure] as number))
+}
