@@ -115,6 +115,7 @@ forEachImplementation((net, url) => {
     const told = new Promise<NodeJS.ErrnoException | null | undefined>(resolve => {
       duplex.write(Buffer.alloc(50_000_000), resolve)
     })
+    expect(duplex.bytesWritten).toBe(50_000_000)
     await sleep(20)
     duplex.destroy()
     expect(await once(duplex, 'close')).toEqual([false])

@@ -44,8 +44,8 @@ const keepAliveDelayMs = 7_200_000
  * A connection as node:stream knows it, with what Node's http and tls and the clients of databases ask of a net.Socket.
  * Reads and writes are on behalf of the connection's caller.
  *
- *     push ◄── read          no read while the reader is slow
- *     write, writev ──► write      its callback waits while the peer is slow, and `write` returns false
+ *     _read ─► read ─► push                     no read while the reader is slow
+ *     _write, _writev ─► write ─► callback      which waits while the peer is slow, so that `write` returns false
  */
 export class ConnectionDuplex extends Duplex {
   readonly connecting = false
@@ -57,7 +57,7 @@ export class ConnectionDuplex extends Duplex {
   readonly #unlocked: Unlocked
   readonly #local: AddressInfo | undefined
   readonly #remote: AddressInfo | undefined
-  #takenBytes = 0
+  #sentBytes = 0
   #timer: NodeJS.Timeout | undefined = undefined
   /** When the timer last looked: a write of which some goes out is not idle. */
   #queuedBytes = 0
@@ -97,10 +97,9 @@ export class ConnectionDuplex extends Duplex {
   }
 
   override _write(bytes: Buffer, _encoding: string, callback: (error?: Error) => void): void {
-    this.#takenBytes += bytes.length
     this.#timer?.refresh()
     this.#unlocked.write(bytes).then(
-      () => this.#sent(callback),
+      () => this.#sent(bytes.length, callback),
       error => this.#notSent(error, callback),
     )
   }
@@ -108,17 +107,15 @@ export class ConnectionDuplex extends Duplex {
   /** What was corked, or came while a write was under way: one send, for those of one turn go out together. */
   override _writev(chunks: { chunk: Buffer }[], callback: (error?: Error) => void): void {
     this.#timer?.refresh()
-    const writes = chunks.map(({ chunk }) => {
-      this.#takenBytes += chunk.length
-      return this.#unlocked.write(chunk)
-    })
-    Promise.all(writes).then(
-      () => this.#sent(callback),
+    const lengthBytes = chunks.reduce((sum, { chunk }) => sum + chunk.length, 0)
+    Promise.all(chunks.map(({ chunk }) => this.#unlocked.write(chunk))).then(
+      () => this.#sent(lengthBytes, callback),
       error => this.#notSent(error, callback),
     )
   }
 
-  #sent(callback: () => void): void {
+  #sent(lengthBytes: number, callback: () => void): void {
+    this.#sentBytes += lengthBytes
     this.#timer?.refresh()
     callback()
   }
@@ -168,7 +165,9 @@ export class ConnectionDuplex extends Duplex {
     const listener = given.at(-1)
     if (typeof listener === 'function') this.once('connect', () => listener.call(this))
     process.nextTick(() => {
-      if (!this.destroyed) this.emit('connect') && this.emit('ready')
+      if (this.destroyed) return
+      this.emit('connect')
+      this.emit('ready')
     })
     return this
   }
@@ -226,7 +225,7 @@ export class ConnectionDuplex extends Duplex {
 
   /** Of what was written, sent or not. */
   get bytesWritten(): number {
-    return this.#takenBytes + this.writableLength
+    return this.#sentBytes + this.writableLength
   }
 
   get readyState(): 'open' | 'readOnly' | 'writeOnly' | 'closed' {

@@ -73,13 +73,10 @@ export class LibuvListener extends Listener {
     this.acceptStopped()
   }
 
-  protected closeSocket(): Promise<void> {
+  /** The port is free, and a path is gone, when this returns; the callback would wait for the connections. */
+  protected async closeSocket(): Promise<void> {
     for (const socket of this.#kept) socket.destroy()
-    return new Promise(resolve => {
-      // Its callback waits for the connections too.
-      this.#server.close()
-      resolve()
-    })
+    this.#server.close()
   }
 }
 
