@@ -127,9 +127,10 @@ export const transfers: NetContract[] = [
         .setEncoding('utf8')
         .on('data', chunk => (text += chunk))
         .resume()
+      const ended = once(socket, 'end')
       await connection.write('not yet')
       await connection.end()
-      await once(socket, 'end')
+      await ended
       assert.equal(text, 'not yet')
       await close()
     },
