@@ -212,6 +212,22 @@ forEachImplementation((net, url) => {
     expect(await outputOf('duplex.unref().ref()')).toBe('data\n')
   })
 
+  test('the end of its caller destroys it, with the reason', async () => {
+    for (const reason of [new Error('enough'), null]) {
+      const { connection } = await withPeer(net)
+      const controller = new AbortController()
+      connection.caller = { priority: 'background', signal: controller.signal }
+      const duplex = connection.toDuplex()
+      const errors: Error[] = []
+      duplex.on('error', error => errors.push(error)).resume()
+      await sleep(5)
+      const closed = new Promise(resolve => duplex.on('close', resolve))
+      controller.abort(reason)
+      expect(await closed).toBe(reason !== null)
+      expect(errors).toEqual(reason === null ? [] : [reason])
+    }
+  })
+
   test('web streams run on it', async () => {
     const { connection, peer } = await withPeer(net)
     peer.pipe(peer)

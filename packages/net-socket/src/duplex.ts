@@ -90,10 +90,10 @@ export class ConnectionDuplex extends Duplex {
     this.read(0) // nobody may be reading: 'end' comes all the same
   }
 
-  /** What the connection's own `close` has ended has not failed. */
-  readonly #failed = (error: NodeJS.ErrnoException): void => {
-    if (error.code === 'ERR_SOCKET_CLOSED') this.destroy()
-    else this.destroy(error)
+  /** What the connection's own `close` has ended has not failed. A signal's reason may be anything. */
+  readonly #failed = (error: NodeJS.ErrnoException | null | undefined): void => {
+    if (error?.code === 'ERR_SOCKET_CLOSED') this.destroy()
+    else this.destroy(error ?? undefined)
   }
 
   override _write(bytes: Buffer, _encoding: string, callback: (error?: Error) => void): void {
