@@ -14,6 +14,8 @@ export interface Native {
     mapped: boolean,
   ): NativeRing | NativeFailure
   enter(toSubmit: number): number
+  /** The st_dev of an open file, without asking whoever has it; a negative errno. */
+  device(fd: number): number
   address(memory: Uint8Array): number
   getsockname(fd: number, sockaddr: Uint8Array, ofPeer: boolean): number
   ref(): void

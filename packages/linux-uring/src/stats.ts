@@ -33,12 +33,12 @@ export function statsOf(status: Buffer): Stats {
   const [ctimeMs, birthtimeMs] = [timeMs(view, offset.changed), timeMs(view, offset.born)]
   // Its constructor is deprecated; a Stats is its prototype's methods over these fields.
   return Object.assign(Object.create(Stats.prototype) as Stats, {
-    dev: device(uint32(offset.devMajor), uint32(offset.devMinor)),
+    dev: deviceNumber(uint32(offset.devMajor), uint32(offset.devMinor)),
     mode: view.getUint16(offset.mode, littleEndian),
     nlink: uint32(offset.links),
     uid: uint32(offset.uid),
     gid: uint32(offset.gid),
-    rdev: device(uint32(offset.rdevMajor), uint32(offset.rdevMinor)),
+    rdev: deviceNumber(uint32(offset.rdevMajor), uint32(offset.rdevMinor)),
     blksize: uint32(offset.blockSize),
     ino: uint64(view, offset.inode),
     size: uint64(view, offset.size),
@@ -71,7 +71,7 @@ function dateOf(timeMs: number): Date {
 }
 
 /** makedev(3) */
-function device(major: number, minor: number): number {
+export function deviceNumber(major: number, minor: number): number {
   return (
     (major & 0xfff) * 256 +
     (minor & 0xff) +

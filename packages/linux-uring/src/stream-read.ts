@@ -80,9 +80,9 @@ export class ReadOn extends RingOperation<Buffer> implements InTurn {
     const memory = (this.#memory ??= source.takeMemory(this.#askedBytes))
     const address = this.ring.addressOf(memory)
     this.#flags = nowait && !source.isOnDisk ? RWF_NOWAIT : 0
-    // Large copies out of the page cache, and what could wait all the same, are left to the kernel's threads.
+    // Large copies out of the page cache, and what could wait all the same (FUSE too), are left to the kernel's threads.
     const isPunted = source.isOnDisk
-      ? this.#askedBytes >= largeReadBytes && this.laneRank > 1
+      ? (this.#askedBytes >= largeReadBytes && this.laneRank > 1) || this.ring.onFuse.has(source.fd)
       : !nowait && !source.stats.isFIFO()
     this.ring.readOn(source.fd, address, this.#askedBytes, this.#flags, isPunted, this)
   }

@@ -66,7 +66,9 @@ export class WriteOn extends RingOperation<void> {
     const { fd, isOnDisk, isFifo, nowait } = this.#state
     const address = this.ring.addressOf(this.#data) + this.#doneBytes
     this.#flags = nowait && !isOnDisk ? RWF_NOWAIT : 0
-    const isPunted = isOnDisk ? this.#askedBytes >= largeReadBytes && this.laneRank > 1 : !nowait && !isFifo
+    const isPunted = isOnDisk
+      ? (this.#askedBytes >= largeReadBytes && this.laneRank > 1) || this.ring.onFuse.has(fd)
+      : !nowait && !isFifo
     this.ring.writeOn(fd, address, this.#askedBytes, this.#flags, isPunted, this)
   }
 

@@ -69,7 +69,10 @@ async function openSource(
   chunkBytes: number,
   asker: Asker,
 ): Promise<Reading> {
-  if (typeof from === 'number') return reading(borrow(from), chunkBytes, () => {})
+  if (typeof from === 'number') {
+    ring().noteFuse(from)
+    return reading(borrow(from), chunkBytes, () => {})
+  }
   const { fd, stats } = await open(from, constants.O_RDONLY, asker)
   return reading(new StreamSource(fd, stats!, from), chunkBytes, () => ring().close(fd))
 }
@@ -85,7 +88,10 @@ function reading(source: StreamSource, chunkBytes: number, close: () => void): R
 }
 
 async function openSink(to: string | Buffer | number, flags: number, asker: Asker): Promise<Writing> {
-  if (typeof to === 'number') return writing(to, undefined, borrowSink(to), async () => {})
+  if (typeof to === 'number') {
+    ring().noteFuse(to)
+    return writing(to, undefined, borrowSink(to), async () => {})
+  }
   const { fd, stats } = await open(to, flags, asker)
   const close = () => new Promise<void>((resolve, reject) => new Close(fd, to, resolve, reject))
   return writing(fd, to, stats, close)

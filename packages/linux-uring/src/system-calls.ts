@@ -1,4 +1,5 @@
 import { type Rank, rankOf } from '@kiruna/priority'
+import { fuseDevices } from './mounts.ts'
 import type { RingOperation } from './ring-operation.ts'
 
 // linux/io_uring.h
@@ -100,6 +101,8 @@ export abstract class SystemCalls {
   protected abstract staged: Uint32Array
   /** What the reads and writes among them may copy on this thread. */
   protected inlineBytes = 0
+  /** The fds that must not be tried on this thread: see fuseDevices. */
+  readonly onFuse = new Set<number>()
 
   /** Returns the index in `staged` of a cleared submission. */
   protected abstract stage(
@@ -119,8 +122,9 @@ export abstract class SystemCalls {
     return isCopy ? this.staged[sqe + 6]! : 0
   }
 
-  /** The flag for a copy that is too large for this thread. */
-  #puntLarge(lengthBytes: number, operation: AnyOperation): number {
+  /** The flag for what would hold up this thread: FUSE, and a copy that is too large. */
+  #punt(fd: number, lengthBytes: number, operation: AnyOperation): number {
+    if (this.onFuse.has(fd)) return IOSQE_ASYNC << 8
     this.inlineBytes += lengthBytes
     const isPunted =
       lengthBytes >= largeReadBytes && (operation.laneRank > 1 || this.inlineBytes > inlineBytes)
@@ -136,7 +140,7 @@ export abstract class SystemCalls {
    * @see io_uring_prep_read(3), pread(2)
    */
   read(fd: number, address: number, lengthBytes: number, offsetBytes: number, operation: AnyOperation): void {
-    const sqe = this.stage(IORING_OP_READ | this.#puntLarge(lengthBytes, operation), fd, operation)
+    const sqe = this.stage(IORING_OP_READ | this.#punt(fd, lengthBytes, operation), fd, operation)
     const words = this.staged
     words[sqe + 2] = offsetBytes
     words[sqe + 3] = offsetBytes / 2 ** 32
@@ -215,7 +219,7 @@ export abstract class SystemCalls {
     offsetBytes: number,
     operation: AnyOperation,
   ): void {
-    const sqe = this.stage(IORING_OP_WRITE | this.#puntLarge(lengthBytes, operation), fd, operation)
+    const sqe = this.stage(IORING_OP_WRITE | this.#punt(fd, lengthBytes, operation), fd, operation)
     const words = this.staged
     words[sqe + 2] = offsetBytes
     words[sqe + 3] = Math.floor(offsetBytes / 2 ** 32)
@@ -296,7 +300,7 @@ export abstract class SystemCalls {
    */
   openat(path: Buffer, flags: number, mode: number, operation: AnyOperation, mayWait = false): void {
     const address = this.addressOf(path)
-    const isPunted = mayWait ? IOSQE_ASYNC << 8 : 0
+    const isPunted = mayWait || fuseDevices().size > 0 ? IOSQE_ASYNC << 8 : 0
     const sqe = this.stage(IORING_OP_OPENAT | isPunted, AT_FDCWD, operation, resultIsFd)
     const words = this.staged
     words[sqe + 4] = address

@@ -1,7 +1,10 @@
 // The native part of the ring: enter the kernel, wake JavaScript, and at the end wait until the kernel writes no more.
 // Submissions are filled and completions read in uring.ts.
+#include <fcntl.h>
+#include <linux/stat.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/sysmacros.h>
 
 #include "ring.h"
 
@@ -181,6 +184,19 @@ napi_value GetSockName(napi_env env, napi_callback_info info) {
   return result;
 }
 
+// device(fd: number): number st_dev | negative errno. See statx(2).
+// Nothing else is asked for, and nothing has to be fresh: so FUSE does not ask its server.
+napi_value Device(napi_env env, napi_callback_info info) {
+  napi_value args[1];
+  size_t argc = 1;
+  int32_t fd = -1;
+  napi_get_cb_info(env, info, &argc, args, nullptr, nullptr);
+  napi_get_value_int32(env, args[0], &fd);
+  struct statx status;
+  if (syscall(__NR_statx, fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &status) < 0) return number(env, -errno);
+  return number(env, static_cast<int64_t>(makedev(status.stx_dev_major, status.stx_dev_minor)));
+}
+
 // ref(): the ring keeps the process alive.
 napi_value Ref(napi_env env, napi_callback_info) {
   uv_ref(reinterpret_cast<uv_handle_t*>(&ring_of(env)->poll));
@@ -199,8 +215,8 @@ NAPI_MODULE_INIT() {
   const struct {
     const char* name;
     napi_callback function;
-  } functions[] = {{"setup", Setup}, {"enter", Enter}, {"address", Address}, {"getsockname", GetSockName},
-                   {"ref", Ref},     {"unref", Unref}};
+  } functions[] = {{"setup", Setup},   {"enter", Enter}, {"address", Address}, {"getsockname", GetSockName},
+                   {"device", Device}, {"ref", Ref},     {"unref", Unref}};
   for (const auto& [name, function] : functions) {
     napi_value value;
     napi_create_function(env, name, NAPI_AUTO_LENGTH, function, nullptr, &value);

@@ -1,5 +1,6 @@
 import { type Rank, rankOf, shared } from '@kiruna/priority'
 import { systemError } from '@kiruna/priority/error'
+import { fuseDevices } from './mounts.ts'
 import { loadNative, type Native } from './native.ts'
 import { setUp } from './setup.ts'
 import {
@@ -148,6 +149,13 @@ export class Ring extends SystemCalls {
       addresses.set(memory, address)
     }
     return address + buffer.byteOffset
+  }
+
+  /** Says of an fd that is new to this thread whether it is `onFuse`. */
+  noteFuse(fd: number): void {
+    const devices = fuseDevices()
+    if (devices.size > 0 && devices.has(this.#native.device(fd))) this.onFuse.add(fd)
+    else this.onFuse.delete(fd)
   }
 
   /** An operation has its outcome: it is delivered with its batch, the most urgent first. */
@@ -334,8 +342,10 @@ export class Ring extends SystemCalls {
           completion.slot = -1
           if (completion.isUnref !== true) this.#inFlight--
         }
-        if (high < 0 && result >= 0 && result < this.#owned.length * 32)
-          this.#owned[result >>> 5]! |= 1 << (result & 31)
+        if (high < 0 && result >= 0) {
+          if (result < this.#owned.length * 32) this.#owned[result >>> 5]! |= 1 << (result & 31)
+          this.noteFuse(result)
+        }
         try {
           completion.complete(result, flags)
         } catch (error) {

@@ -5,10 +5,10 @@ import * as fs from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import * as seek from './seek.ts'
+import { stuckDisk } from './stuck-disk.test-support.ts'
 
 const MiB = 1024 * 1024
 const seekUrl = new URL('../dist/seek.js', import.meta.url).href
@@ -383,14 +383,8 @@ test('a worker in a worker: the end of the outer one ends both, each with reads 
 test('a worker whose disk does not answer ends when it does; this thread goes on meanwhile', async context => {
   const mountpoint = join(folder, 'stuck')
   fs.mkdirSync(mountpoint)
-  const script = fileURLToPath(new URL('stuck-disk.py', import.meta.url))
-  const wrapper = ['unshare', '--mount', 'python3', script, mountpoint, '1']
-  const tried = spawnSync(wrapper[0]!, [...wrapper.slice(1), 'true'], { encoding: 'utf8' })
-  if (tried.status !== 0) {
-    const reason = `no FUSE here: ${tried.error?.message ?? tried.stderr}`
-    console.log(`skipped: ${reason}`)
-    return context.skip(reason)
-  }
+  const { wrapper, unavailable } = stuckDisk(mountpoint, 1)
+  if (unavailable !== undefined) return context.skip(unavailable)
   const program = `
     const { Worker } = require('node:worker_threads')
     const worker = new Worker(\`
@@ -407,13 +401,10 @@ test('a worker whose disk does not answer ends when it does; this thread goes on
       clearInterval(timer)
       console.log(performance.now() - startMs > 500, ticks > 20)
     })`
-  const { stdout, stderr, status } = spawnSync(
-    wrapper[0]!,
-    [...wrapper.slice(1), process.execPath, '-e', program],
-    {
-      encoding: 'utf8',
-      timeout: 15_000,
-    },
-  )
+  const [command, ...rest] = wrapper
+  const { stdout, stderr, status } = spawnSync(command, [...rest, process.execPath, '-e', program], {
+    encoding: 'utf8',
+    timeout: 15_000,
+  })
   expect({ stdout, stderr, status }).toEqual({ stdout: 'true true\n', stderr: '', status: 0 })
 })
