@@ -3,6 +3,7 @@
 #include "posix.h"
 #include "sigbus.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <node_api.h>
 #include <string.h>
@@ -228,6 +229,12 @@ napi_value Detach(napi_env env, napi_callback_info info) {
 }  // namespace
 
 NAPI_MODULE_INIT() {
+#ifdef __APPLE__  // elsewhere the linker says so
+  // Node.js unloads an addon with its last worker. The signal handler has to stay.
+  Dl_info self;
+  if (dladdr(reinterpret_cast<void*>(install_sigbus_handler), &self) != 0)
+    dlopen(self.dli_fname, RTLD_NOW | RTLD_NODELETE);
+#endif
   const struct {
     const char* name;
     napi_callback function;

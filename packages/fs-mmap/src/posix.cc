@@ -18,13 +18,21 @@ namespace {
 constexpr size_t kPrefaultStep = 2 << 20;
 constexpr size_t kUnmapStep = 8 << 20;
 constexpr size_t kLongestUnmapStep = 128 << 20;
-constexpr size_t kSyncStep = 1 << 20;
+[[maybe_unused]] constexpr size_t kSyncStep = 1 << 20;
 
 // More than this is read with pread: it reads ahead from the disk, and faults no pages in.
 constexpr size_t kCopyBytes = 64 << 10;
 
-// Linux 5.14; sys/mman.h of older C libraries does not name it.
-constexpr int kPopulateRead = 22;
+#ifdef __APPLE__
+constexpr int kPopulateRead = MADV_WILLNEED;  // which only begins it: each page has to be asked for as well
+constexpr bool kPopulates = false;
+// Out of the disk's own cache too, where the file system can. See fcntl(2).
+int sync_file(int fd) { return fcntl(fd, F_FULLFSYNC) == 0 ? 0 : fsync(fd); }
+#else
+constexpr int kPopulateRead = 22;  // Linux 5.14; sys/mman.h of older C libraries does not name it
+constexpr bool kPopulates = true;
+int sync_file(int fd) { return fsync(fd); }
+#endif
 
 template <typename T> T min(T a, T b) { return a < b ? a : b; }
 
@@ -120,7 +128,7 @@ bool map(Request* request) {
   return true;
 }
 
-// Where the kernel has no call for it (Linux before 5.14): each page is asked for. The guard stands behind it.
+// Where the kernel has no call for it (macOS, Linux before 5.14): each page is asked for. The guard stands behind it.
 void touch(const char* begin, const char* end) {
   for (const volatile char* page = begin; page < end; page += page_bytes()) (void)*page;
 }
@@ -132,6 +140,7 @@ int populate(Mapping* mapping, int64_t offset, size_t bytes) {
   int error;
   do error = madvise(begin, end - begin, kPopulateRead) == 0 ? 0 : errno;
   while (error == EINTR || error == EAGAIN);
+  if (!kPopulates) error = EINVAL;
   if (error == EINVAL)
     touch(begin, end);
   else if (error != 0 && error != EFAULT)
@@ -207,7 +216,8 @@ bool sync(Request* request) {
     request->done_bytes = mapping->mapped_bytes;  // not here: then all at once
   }
 #endif
-  int result = mapping->base == nullptr ? fsync(mapping->fd) : msync(mapping->base, mapping->mapped_bytes, MS_SYNC);
+  int result = mapping->base == nullptr ? 0 : msync(mapping->base, mapping->mapped_bytes, MS_SYNC);
+  if (result == 0 && (!kPopulates || mapping->base == nullptr)) result = sync_file(mapping->fd);
   if (result != 0) request->result = -errno;
   // Only now: a store that found the disk full was perhaps made while this went on.
   uintptr_t torn_at = mapping->torn_at.load();
@@ -219,7 +229,7 @@ bool sync(Request* request) {
 }
 
 // Makes the file longer, with room on the disk where the file system can say that it has it.
-int extend(int fd, off_t from, off_t to) {
+int extend(int fd, [[maybe_unused]] off_t from, off_t to) {
 #ifdef __linux__
   int result;
   do result = fallocate(fd, 0, from, to - from);
@@ -310,7 +320,8 @@ int read_now(Mapping* mapping, int64_t offset, size_t bytes, char* into) {
   return 0;
 }
 
-int read_cached(Mapping* mapping, int64_t offset, size_t bytes, char* into) {
+int read_cached([[maybe_unused]] Mapping* mapping, [[maybe_unused]] int64_t offset, [[maybe_unused]] size_t bytes,
+                [[maybe_unused]] char* into) {
 #ifdef RWF_NOWAIT
   if (mapping->access != Access::kCopyOnWrite && mapping->torn_at.load(std::memory_order_relaxed) == 0) {
     iovec part = {into, bytes};

@@ -32,8 +32,12 @@ Block first_block;
 pthread_mutex_t install_mutex = PTHREAD_MUTEX_INITIALIZER;
 std::atomic<const struct sigaction*> previous_action;
 
-// Initial-exec: the other models may allocate at the first access, which a signal handler must not.
+// Initial-exec: the other models may allocate at the first access, which a signal handler must not. macOS has only such
+// a one: there a fault of somebody else's, which is what it is for, is one of WebAssembly's, not within malloc.
 __thread bool is_chaining __attribute__((tls_model("initial-exec")));
+
+// As opposed to a signal that somebody has sent: 0 or less on Linux, 0 or SI_USER and what follows it on macOS.
+bool is_fault(const siginfo_t* info) { return info->si_code > 0 && info->si_code < 0x10000; }
 
 void note(Mapping* mapping, uintptr_t address) {
   struct stat status;
@@ -73,7 +77,7 @@ void die(int signal, const siginfo_t* info) {
   struct sigaction action = {};
   action.sa_handler = SIG_DFL;
   sigaction(signal, &action, nullptr);
-  if (info->si_code <= 0) raise(signal);
+  if (!is_fault(info)) raise(signal);
 }
 
 void chain(int signal, siginfo_t* info, void* context) {
@@ -83,7 +87,7 @@ void chain(int signal, siginfo_t* info, void* context) {
   if (!(previous->sa_flags & SA_SIGINFO)) {
     if (previous->sa_handler == SIG_DFL) return die(signal, info);
     // The kernel does not let a fault be ignored: it would come again for ever.
-    if (previous->sa_handler == SIG_IGN) return info->si_code > 0 ? die(signal, info) : void();
+    if (previous->sa_handler == SIG_IGN) return is_fault(info) ? die(signal, info) : void();
   }
   is_chaining = true;
   if (previous->sa_flags & SA_SIGINFO)
@@ -95,7 +99,7 @@ void chain(int signal, siginfo_t* info, void* context) {
 
 void on_sigbus(int signal, siginfo_t* info, void* context) {
   int saved_errno = errno;
-  bool is_covered = info->si_code > 0 && cover(reinterpret_cast<uintptr_t>(info->si_addr));
+  bool is_covered = is_fault(info) && cover(reinterpret_cast<uintptr_t>(info->si_addr));
   errno = saved_errno;
   if (!is_covered) chain(signal, info, context);
 }

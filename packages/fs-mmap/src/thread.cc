@@ -3,6 +3,7 @@
 #include "thread.h"
 
 #include <errno.h>
+#include <initializer_list>
 #include <signal.h>
 #include <string.h>
 #include <time.h>
