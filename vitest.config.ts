@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { configDefaults, defineConfig } from 'vitest/config'
 
-const skipped = [whyNoUring(), whyNoMmap()].filter(one => one !== undefined)
+const skipped = [whyNoUring(), whyNoDispatch(), whyNoMmap()].filter(one => one !== undefined)
 for (const { folder, reason } of skipped) console.warn(`skipped: ${folder}: ${reason}`)
 
 export default defineConfig({
@@ -28,21 +28,41 @@ interface Skipped {
 /** Where io_uring cannot be had, linux-uring's own tests cannot run. In CI it has to be had: there they fail. */
 function whyNoUring(): Skipped | undefined {
   const folder = 'packages/linux-uring'
-  return whyNot(folder, require => (require('@kiruna/linux-uring/uring') as { ring(): unknown }).ring())
+  return whyNot(
+    folder,
+    require => (require('@kiruna/linux-uring/uring') as { ring(): unknown }).ring(),
+    process.platform === 'linux',
+  )
+}
+
+/** And so with Grand Central Dispatch. `npm run test:dispatch` has it on Linux. */
+function whyNoDispatch(): Skipped | undefined {
+  const folder = 'packages/darwin-dispatch'
+  return whyNot(
+    folder,
+    require => (require('@kiruna/darwin-dispatch/dispatch') as { dispatcher(): unknown }).dispatcher(),
+    process.platform === 'darwin',
+  )
 }
 
 /** Nor fs-mmap's without its addon. */
 function whyNoMmap(): Skipped | undefined {
   const folder = 'packages/fs-mmap'
-  return whyNot(folder, () => {
-    if (process.platform !== 'linux') throw unavailable(`it is not for ${process.platform} yet`)
+  const isLinux = process.platform === 'linux'
+  const look = () => {
+    if (!isLinux) throw unavailable('its tests look into /proc')
     const built = existsSync(new URL(`${folder}/build/Release/mmap.node`, import.meta.url))
     if (!built) throw unavailable('the addon is not built')
-  })
+  }
+  return whyNot(folder, look, isLinux)
 }
 
-function whyNot(folder: string, load: (require: NodeJS.Require) => void): Skipped | undefined {
-  if (process.env.CI) return undefined
+function whyNot(
+  folder: string,
+  load: (require: NodeJS.Require) => void,
+  mustBeThereInCI: boolean,
+): Skipped | undefined {
+  if (process.env.CI && mustBeThereInCI) return undefined
   try {
     load(createRequire(new URL(`${folder}/`, import.meta.url)))
     return undefined

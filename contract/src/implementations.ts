@@ -15,6 +15,7 @@ export interface Implementation {
 /** Every package that has a `seek`. */
 export const implementations: Implementation[] = [
   await implementation('@kiruna/linux-uring/seek'),
+  await implementation('@kiruna/darwin-dispatch/seek'),
   await implementation('@kiruna/node-libuv/seek'),
 ]
 

@@ -1,3 +1,4 @@
+import type * as dispatch from '@kiruna/darwin-dispatch/seek'
 import type * as uring from '@kiruna/linux-uring/seek'
 import type * as libuv from '@kiruna/node-libuv/seek'
 import { describe, test } from 'vitest'
@@ -9,10 +10,11 @@ import { seekContract } from './seek.ts'
 type Same<A, B> = [A, B] extends [B, A] ? true : false
 /** The compiler's part of the contract: who uses one implementation can use the other. */
 const oneShape: Same<Public<typeof libuv>, Public<typeof uring>> = true
+const sameOnDarwin: Same<Public<typeof libuv>, Public<typeof dispatch>> = true
 
 for (const { name, seek, seekUrl, missing } of implementations) {
   if (missing !== undefined) console.warn(`skipped: ${name} cannot run here: ${missing}`)
-  describe.skipIf(missing !== undefined || !oneShape)(name, () => {
+  describe.skipIf(missing !== undefined || !oneShape || !sameOnDarwin)(name, () => {
     for (const [topic, contracts] of Object.entries(seekContract)) {
       describe(topic, () => {
         for (const contract of contracts) {

@@ -1,3 +1,4 @@
+import type * as dispatch from '@kiruna/darwin-dispatch/stream'
 import type * as uring from '@kiruna/linux-uring/stream'
 import type * as libuv from '@kiruna/node-libuv/stream'
 import { describe, test } from 'vitest'
@@ -8,10 +9,11 @@ import { streamContract } from './stream.ts'
 type Same<A, B> = [A, B] extends [B, A] ? true : false
 /** The compiler's part of the contract: who uses one implementation can use the other. */
 const oneShape: Same<typeof libuv, typeof uring> = true
+const sameOnDarwin: Same<typeof libuv, typeof dispatch> = true
 
 for (const { name, stream, streamUrl, missing } of implementations) {
   if (missing !== undefined) console.warn(`skipped: ${name} cannot run here: ${missing}`)
-  describe.skipIf(missing !== undefined || !oneShape)(name, () => {
+  describe.skipIf(missing !== undefined || !oneShape || !sameOnDarwin)(name, () => {
     for (const [topic, contracts] of Object.entries(streamContract)) {
       describe(topic, () => {
         for (const contract of contracts) {

@@ -15,6 +15,7 @@ export interface Implementation {
 /** Every package that has a `stream`. */
 export const implementations: Implementation[] = [
   await implementation('@kiruna/linux-uring/stream'),
+  await implementation('@kiruna/darwin-dispatch/stream'),
   await implementation('@kiruna/node-libuv/stream'),
 ]
 

@@ -1,0 +1,214 @@
+// Reads and writes on channels, one channel for each: so that a stop ends this one and no other. See dispatch_io_create(3).
+#include "dispatch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+
+namespace {
+
+// The bytes of a channel's region go where JavaScript wants them. See dispatch_data_apply(3).
+void take_regions(Request* request, dispatch_data_t data) {
+  dispatch_data_apply(data, ^bool(dispatch_data_t, size_t, const void* from, size_t bytes) {
+    memcpy(request->memory + request->done_bytes, from, bytes);
+    request->done_bytes += bytes;
+    return true;
+  });
+}
+
+// What GCD would only find out when it has the fd already: it ends all that is under way on a disk, and without an error,
+// where one fd turns out not to be open for what is asked of it; and its flags are put back after the fd has been closed.
+// Returns 0 or a negative error number; `base` is where the fd stands, which GCD counts a position from.
+int check(Request* request, int forbidden_mode, dispatch_io_type_t type, off_t* base) {
+  int fd = request->fd;
+  int flags = fcntl(fd, F_GETFL);
+  if (flags < 0) return -errno;
+  if ((flags & O_ACCMODE) == forbidden_mode) return -EBADF;
+  struct stat status;
+  if (fstat(fd, &status) != 0) return -errno;
+  if (S_ISDIR(status.st_mode)) return -EISDIR;
+  request->device = status.st_dev;
+  request->inode = status.st_ino;
+  if (type == DISPATCH_IO_STREAM) return 0;
+  *base = lseek(fd, 0, SEEK_CUR);
+  return *base < 0 ? -errno : 0;
+}
+
+// A borrowed fd may be closed by its owner at any moment, and then GCD would never be done with it: so it is a duplicate
+// that GCD has. Without a free descriptor it is the fd itself. As dispatch.ts has it:
+enum class Whose : int64_t { kOurs, kBorrowed, kDuplicate };
+
+void take_fd(Request* request, int fd, Whose whose) {
+  int duplicate = whose == Whose::kBorrowed ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
+  request->owns_fd = duplicate >= 0 || whose == Whose::kDuplicate;
+  request->fd = duplicate >= 0 ? duplicate : fd;
+  if (whose == Whose::kDuplicate) disown(request->environment, fd);
+}
+
+void give_back_fd(Request* request) {
+  end_borrowing(request);
+  if (request->owns_fd) close(request->fd);
+}
+
+// The request of a stream is done when its fd is its owner's again, with the flags that it had: when GCD has cleaned up.
+// Of a file at a position there may be others under way, which GCD would wait for.
+void open_channel(Request* request, dispatch_io_type_t type, dispatch_queue_t queue) {
+  dispatch_group_t group = request->environment->group;
+  bool is_stream = type == DISPATCH_IO_STREAM;
+  if (is_stream) request->unfinished++;
+  dispatch_group_enter(group);
+  request->channel = dispatch_io_create(type, request->fd, queue, ^(int) {
+    if (is_stream) {
+      give_back_fd(request);
+      finish_part(request);
+    }
+    dispatch_group_leave(group);
+  });
+  dispatch_set_target_queue(request->channel, queue);  // the priority of the I/O itself
+}
+
+// A file's end is where a read returns 0. Where GCD was only made to stop, this brings the rest.
+void read_rest(Request* request, off_t position) {
+  while (request->done_bytes < request->bytes) {
+    char* into = request->memory + request->done_bytes;
+    size_t bytes = request->bytes - request->done_bytes;
+    ssize_t count = position == -1 ? read(request->fd, into, bytes)
+                                   : pread(request->fd, into, bytes, position + request->done_bytes);
+    if (count == 0 || (count < 0 && errno != EINTR)) return;
+    if (count > 0) request->done_bytes += static_cast<size_t>(count);
+  }
+}
+
+napi_value refused(Request* request, int error) {
+  give_back_fd(request);
+  request->result = error;
+  finish_part(request);
+  return nullptr;
+}
+
+char* address(int64_t number) { return reinterpret_cast<char*>(static_cast<uintptr_t>(number)); }
+
+}  // namespace
+
+// read(id, rank, fd, address, bytes, position, whose, stopsAtFirstBytes): number of bytes. See dispatch_io_read(3).
+// At a position, fewer bytes than asked for are the end of the file. At position −1, where the fd stands, it is a
+// stream's: what may have to wait is done with the first bytes that come.
+napi_value Read(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  Request* request = new_request(arguments);
+  off_t position = arguments.integer(5), base = 0;
+  bool is_stream = position == -1, stops = arguments.boolean(7);
+  dispatch_io_type_t type = is_stream ? DISPATCH_IO_STREAM : DISPATCH_IO_RANDOM;
+  request->memory = address(arguments.integer(3));
+  request->bytes = static_cast<size_t>(arguments.integer(4));
+  Whose whose = static_cast<Whose>(arguments.integer(6));
+  take_fd(request, static_cast<int>(arguments.integer(2)), whose);
+  int error = check(request, O_WRONLY, type, &base);
+  if (error != 0) return refused(request, error);
+  if (whose != Whose::kOurs && stops) begin_borrowing(request);
+  dispatch_queue_t queue = queue_of(arguments.integer(1));
+  open_channel(request, type, queue);
+  if (is_stream) dispatch_io_set_low_water(request->channel, 1);
+  dispatch_io_read(request->channel, is_stream ? 0 : position - base, request->bytes, queue,
+                   ^(bool done, dispatch_data_t data, int error) {
+                     if (data != nullptr) take_regions(request, data);
+                     if (!done) {
+                       if (stops && request->done_bytes > 0) dispatch_io_close(request->channel, DISPATCH_IO_STOP);
+                       return;
+                     }
+                     if (error == 0 && !stops) read_rest(request, position);
+                     bool has_bytes = is_stream && request->done_bytes > 0;  // the next read has the error
+                     request->result = error == 0 || has_bytes ? static_cast<int64_t>(request->done_bytes) : -error;
+                     finish_part(request);
+                   });
+  dispatch_io_close(request->channel, 0);
+  return nullptr;
+}
+
+// write(id, rank, fd, address, bytes, position, whose, hasBorrowedFlags): number of bytes, all unless something ends it.
+// At position −1 it writes where the fd stands. See dispatch_io_write(3).
+napi_value Write(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  Request* request = new_request(arguments);
+  off_t position = arguments.integer(5), base = 0;
+  dispatch_io_type_t type = position == -1 ? DISPATCH_IO_STREAM : DISPATCH_IO_RANDOM;
+  request->bytes = static_cast<size_t>(arguments.integer(4));
+  take_fd(request, static_cast<int>(arguments.integer(2)), static_cast<Whose>(arguments.integer(6)));
+  int error = check(request, O_RDONLY, type, &base);
+  if (error != 0) return refused(request, error);
+  if (arguments.boolean(7)) begin_borrowing(request);
+  dispatch_queue_t queue = queue_of(arguments.integer(1));
+  open_channel(request, type, queue);
+  request->unfinished++;
+  dispatch_data_t data = dispatch_data_create(address(arguments.integer(3)), request->bytes, queue, ^{
+    finish_part(request);  // GCD does not look at JavaScript's memory any more
+  });
+  dispatch_io_write(request->channel, position == -1 ? 0 : position - base, data, queue,
+                    ^(bool done, dispatch_data_t left, int error) {
+                      if (!done) return;
+                      size_t left_bytes = left == nullptr ? 0 : dispatch_data_get_size(left);
+                      size_t written = request->bytes - left_bytes;
+                      request->result = error == 0 || written > 0 ? static_cast<int64_t>(written) : -error;
+                      finish_part(request);
+                    });
+  dispatch_release(data);
+  dispatch_io_close(request->channel, 0);
+  return nullptr;
+}
+
+// wait(id, rank, fd, whose): the fd, or of a borrowed one a duplicate, once there is something to read, or its end. It takes
+// nothing, and leaves the flags alone. See dispatch_source_create(3).
+napi_value Wait(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  Request* request = new_request(arguments);
+  take_fd(request, static_cast<int>(arguments.integer(2)), static_cast<Whose>(arguments.integer(3)));
+  if (fcntl(request->fd, F_GETFL) < 0) return refused(request, -errno);
+  request->makes_fd = request->owns_fd;
+  dispatch_queue_t queue = queue_of(arguments.integer(1));
+  dispatch_source_t source =
+      dispatch_source_create(DISPATCH_SOURCE_TYPE_READ, static_cast<uintptr_t>(request->fd), 0, queue);
+  request->source = source;
+  request->result = -ECANCELED;
+  dispatch_source_set_event_handler(source, ^{
+    request->result = request->fd;
+    dispatch_source_cancel(source);
+  });
+  dispatch_source_set_cancel_handler(source, ^{
+    if (request->result < 0) give_back_fd(request);
+    finish_part(request);
+  });
+  dispatch_resume(source);
+  return nullptr;
+}
+
+// isReadable(fd): whether a read would not wait. See poll(2).
+napi_value IsReadable(napi_env env, napi_callback_info info) {
+  pollfd one = {static_cast<int>(Arguments(env, info).integer(0)), POLLIN, 0};
+  napi_value result;
+  napi_get_boolean(env, poll(&one, 1, 0) > 0, &result);
+  return result;
+}
+
+// closeChannels(id, rank, fd): 0. Closes an fd when all channels that it had are gone. See close(2).
+napi_value CloseChannels(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  Request* request = new_request(arguments);
+  int fd = static_cast<int>(arguments.integer(2));
+  disown(request->environment, fd);
+  struct stat status;
+  if (fstat(fd, &status) != 0 || S_ISDIR(status.st_mode)) {  // it has never had one, see check
+    request->result = close(fd) == 0 ? 0 : -errno;
+    finish_part(request);
+    return nullptr;
+  }
+  // GCD cleans up after all channels of an fd together: so this comes after the others.
+  dispatch_io_t last = dispatch_io_create(DISPATCH_IO_STREAM, fd, queue_of(arguments.integer(1)), ^(int) {
+    request->result = close(fd) == 0 ? 0 : -errno;
+    finish_part(request);
+  });
+  dispatch_io_close(last, 0);
+  dispatch_release(last);
+  return nullptr;
+}

@@ -1,0 +1,134 @@
+import { constants } from 'node:os'
+import { isMainThread } from 'node:worker_threads'
+import { type Rank, rankOf } from '@kiruna/priority'
+import { systemError } from '@kiruna/priority/error'
+import { loadNative, type Native, unavailable } from './native.ts'
+import type { DispatchOperation } from './operation.ts'
+
+const { errno } = constants
+export const EINTR = -errno.EINTR
+export const EIO = -errno.EIO
+export const EAGAIN = -errno.EAGAIN
+export const ECANCELED = -errno.ECANCELED
+/** As calls.cc has it: an open of a FIFO for writing that nobody reads. */
+export const noReader = -100_000
+
+/** Takes one result. It is held, and with it its buffer, until GCD is done. */
+export interface Completion {
+  /** @internal where it is kept while GCD has it, −1 otherwise */
+  slot: number
+  /** @param result as the system call returns it, or a negative errno */
+  complete(result: number, value: Buffer | undefined): void
+}
+
+type AnyOperation = Pick<DispatchOperation<unknown>, 'asker' | 'deliver'>
+
+/** A call that GCD is given at the end of the tick. */
+interface Staged {
+  submit(): void
+}
+
+/**
+ * What this thread has under way with Grand Central Dispatch:
+ *
+ *     read() ─► slot ─► a channel, on a thread of GCD's ─► done ─► uv_async ─► complete() ─► settled, most urgent first
+ *
+ * @see dispatch(3)
+ */
+export class Dispatcher {
+  readonly native: Native
+  readonly #completions: (Completion | undefined)[] = []
+  readonly #freeSlots: number[] = []
+  #inFlight = 0
+  readonly #staged: Staged[] = []
+  #taking = false
+  /** Those that got their outcome in the batch being taken, by rank. */
+  readonly #batch: AnyOperation[][] = [[], [], [], []]
+
+  constructor(native: Native) {
+    const error = native.setup(this.#ready, isMainThread)
+    if (error !== 0) throw unavailable(systemError(error, 'setup').message)
+    this.native = native
+  }
+
+  /** A system call begins at once, on another thread: so it is made at the end of this tick, and an abort until then in time. */
+  stage(call: Staged): void {
+    if (this.#staged.push(call) === 1) process.nextTick(this.#flush)
+  }
+
+  readonly #flush = (): void => {
+    for (const call of this.#staged.splice(0)) call.submit()
+  }
+
+  /** Takes a slot for what is about to be asked of GCD. */
+  begin(completion: Completion): number {
+    const slot = this.#freeSlots.pop() ?? this.#completions.length
+    this.#completions[slot] = completion
+    completion.slot = slot
+    if (this.#inFlight++ === 0) this.native.ref()
+    return slot
+  }
+
+  /** Asks GCD to stop. The completion comes in any case, perhaps with success. */
+  cancel({ slot }: Completion): void {
+    if (slot !== -1) this.native.cancel(slot)
+  }
+
+  /** Where GCD finds the buffer: valid as long as the buffer is held. */
+  addressOf(buffer: NodeJS.ArrayBufferView): number {
+    const memory = buffer.buffer
+    let address = addresses.get(memory)
+    if (address === undefined) {
+      address = this.native.address(new Uint8Array(memory))
+      addresses.set(memory, address)
+    }
+    return address + buffer.byteOffset
+  }
+
+  /** An operation has its outcome: it is delivered with its batch, the most urgent first. */
+  handOver(operation: AnyOperation): void {
+    if (this.#taking) this.#batch[rankOf(operation.asker.priority)]!.push(operation)
+    else operation.deliver()
+  }
+
+  /** Takes the whole batch of results, then hands over what has its outcome. */
+  readonly #ready = (): void => {
+    const taken = this.native.take()
+    this.#taking = true
+    for (let at = 0; at < taken.length; at += 3) {
+      const slot = taken[at] as number
+      const completion = this.#completions[slot]!
+      this.#completions[slot] = undefined
+      this.#freeSlots.push(slot)
+      completion.slot = -1
+      this.#inFlight--
+      try {
+        completion.complete(taken[at + 1] as number, taken[at + 2] as Buffer | undefined)
+      } catch (error) {
+        process.nextTick(rethrow, error) // an asker's own code: it must not cost the others their completion
+      }
+    }
+    this.#taking = false
+    for (let rank: Rank = 0; rank < 4; rank++) {
+      for (const operation of this.#batch[rank]!.splice(0)) operation.deliver()
+    }
+    if (this.#inFlight === 0) this.native.unref()
+  }
+}
+
+/** An ArrayBuffer stays where it is, so its address is asked for once. */
+const addresses = new WeakMap<ArrayBufferLike, number>()
+let threadDispatcher: Dispatcher | undefined
+
+/**
+ * What this thread has of GCD, set up at the first call.
+ * @throws Error ERR_KIRUNA_UNAVAILABLE with the reason: not macOS, no addon. The next call tries again
+ */
+export function dispatcher(): Dispatcher {
+  threadDispatcher ??= new Dispatcher(loadNative())
+  return threadDispatcher
+}
+
+function rethrow(error: unknown): never {
+  throw error
+}

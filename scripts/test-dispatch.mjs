@@ -1,0 +1,47 @@
+// `npm run test:dispatch`: darwin-dispatch on Linux, over swift-corelibs-libdispatch, whose prefix KIRUNA_LIBDISPATCH names:
+// the same sources, built with clang, against the contract and their own tests.
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, readFileSync, realpathSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const prefix = process.env.KIRUNA_LIBDISPATCH
+if (!prefix) {
+  console.log(
+    'SKIPPED: test:dispatch: KIRUNA_LIBDISPATCH does not name a prefix of swift-corelibs-libdispatch',
+  )
+  process.exit()
+}
+if (!existsSync(join(prefix, 'include/dispatch/dispatch.h'))) {
+  throw new Error(`KIRUNA_LIBDISPATCH: there is no include/dispatch/dispatch.h in ${prefix}`)
+}
+run(process.execPath, [join(root, 'scripts/run.mjs'), 'build'])
+const node = realpathSync(join(root, 'node_modules/.bin/node'))
+const folder = join(root, 'packages/darwin-dispatch')
+const [, sources = ''] =
+  /"sources": \[([^\]]*)\]/.exec(readFileSync(join(folder, 'binding.gyp'), 'utf8')) ?? []
+mkdirSync(join(folder, 'build/Release'), { recursive: true })
+run(process.env.CLANG ?? 'clang++', [
+  ...['-std=c++20', '-O2', '-g', '-Wall', '-Wextra', '-Werror', '-fblocks', '-fPIC', '-shared'],
+  ...['-fvisibility=hidden', '-DNAPI_VERSION=8', `-I${join(dirname(dirname(node)), 'include/node')}`],
+  ...[`-I${prefix}/include`, `-L${prefix}/lib`, `-Wl,-rpath,${prefix}/lib`],
+  ...[...sources.matchAll(/"([^"]+)"/g)].map(([, source = '']) => join(folder, source)),
+  ...['-ldispatch', '-lBlocksRuntime', '-o', join(folder, 'build/Release/dispatch.node')],
+])
+const vitest = [join(root, 'node_modules/vitest/vitest.mjs'), 'run', ...process.argv.slice(2)]
+run(node, [...vitest, 'packages/darwin-dispatch/'])
+run(node, [
+  ...vitest,
+  'contract/src/seek.test.ts',
+  'contract/src/stream.test.ts',
+  '-t',
+  '@kiruna/darwin-dispatch',
+])
+
+/** @param {string} command @param {string[]} args */
+function run(command, args) {
+  const { status, error } = spawnSync(command, args, { cwd: root, stdio: 'inherit' })
+  if (error) throw error
+  if (status !== 0) process.exit(status ?? 1)
+}
