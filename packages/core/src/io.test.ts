@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -45,8 +45,9 @@ describe('which implementation', () => {
   test('is said, with a reason where it is not the OS’s own', async () => {
     const [answer, content] = await lines(say)
     const { name, reason } = JSON.parse(answer!)
+    const own = process.platform === 'darwin' ? 'dispatch' : 'io_uring'
     if (name === 'libuv') expect(reason).toBeTypeOf('string')
-    else expect({ name, reason }).toEqual({ name: 'io_uring', reason: undefined })
+    else expect({ name, reason }).toEqual({ name: own, reason: undefined })
     expect(content).toBe('content')
   })
 
@@ -75,6 +76,26 @@ describe('which implementation', () => {
       implementation().name = 'mine'
       console.log(implementation().name !== 'mine')`)
     expect(out).toEqual(['true'])
+  })
+
+  test('on macOS it is Grand Central Dispatch, and libuv with a reason where its addon is missing', async () => {
+    const built = join(packages, 'darwin-dispatch/build/Release/dispatch.node') // on Linux by test:dispatch
+    const onMac = "Object.defineProperty(process, 'platform', { value: 'darwin' })"
+    const { err, out } = await asUser(
+      `${onMac}
+       const { implementation, seek } = await import('@kiruna/core/io')
+       console.log(JSON.stringify(implementation()))
+       console.log(String(await seek.readAll(process.env.FILE, 'user-blocking')))`,
+      process.env.KIRUNA_LIBDISPATCH ? { KIRUNA_LIBDISPATCH: process.env.KIRUNA_LIBDISPATCH } : {},
+    )
+    expect(err).toBe('')
+    const [answer = '', content] = out.split('\n')
+    expect(content).toBe('content')
+    if (existsSync(built)) expect(JSON.parse(answer)).toEqual({ name: 'dispatch' })
+    else {
+      const reason = expect.stringContaining('the addon could not be loaded')
+      expect(JSON.parse(answer)).toEqual({ name: 'libuv', reason })
+    }
   })
 
   describe.runIf(process.platform === 'linux')('where io_uring cannot be had', () => {

@@ -16,11 +16,6 @@ export interface Implementation {
   reason?: string
 }
 
-/** What linux-uring exports beside `seek` and `stream`, to know whether it works here. */
-interface UringModule {
-  ring(): unknown
-}
-
 interface Selected {
   seek: Seek
   stream: Stream
@@ -47,18 +42,31 @@ function select(): Selected {
     throw invalidValue('KIRUNA_IO', "must be 'libuv' or unset", forced)
   }
   if (forced !== undefined) return fallBack('KIRUNA_IO=libuv')
-  if (process.platform !== 'linux') return fallBack(`there is no package for ${process.platform} yet`)
+  if (process.platform === 'linux') return ofSystem('io_uring', '@kiruna/linux-uring', 'uring', 'ring')
+  if (process.platform === 'darwin') {
+    return ofSystem('dispatch', '@kiruna/darwin-dispatch', 'dispatch', 'dispatcher')
+  }
+  return fallBack(`there is no package for ${process.platform} yet`)
+}
+
+/** @param probe what `module` exports beside `seek` and `stream`, to know whether it works here */
+function ofSystem(
+  name: Implementation['name'],
+  packageName: string,
+  module: string,
+  probe: string,
+): Selected {
   try {
-    ;(require('@kiruna/linux-uring/uring') as UringModule).ring()
+    ;(require(`${packageName}/${module}`) as Record<string, () => unknown>)[probe]!()
     return {
-      seek: require('@kiruna/linux-uring/seek') as Seek,
-      stream: require('@kiruna/linux-uring/stream') as Stream,
-      implementation: { name: 'io_uring' },
+      seek: require(`${packageName}/seek`) as Seek,
+      stream: require(`${packageName}/stream`) as Stream,
+      implementation: { name },
     }
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
     if (code === 'ERR_KIRUNA_UNAVAILABLE') return fallBack(message)
-    if (code === 'MODULE_NOT_FOUND') return fallBack('@kiruna/linux-uring is not installed')
+    if (code === 'MODULE_NOT_FOUND') return fallBack(`${packageName} is not installed`)
     throw error
   }
 }
