@@ -168,16 +168,21 @@ napi_value Open(napi_env env, napi_callback_info info) {
   });
 }
 
-// close(id, rank, fd): 0. For one that has had no channel but such as are gone. See close(2).
+// close(id, rank, fd): 0. See close(2).
 napi_value Close(napi_env env, napi_callback_info info) {
   Arguments arguments(env, info);
   Request* request = new_request(arguments);
   int fd = static_cast<int>(arguments.integer(2));
+  dispatch_queue_t queue = queue_of(arguments.integer(1));
   disown(request->environment, fd);
-  dispatch_async(queue_of(arguments.integer(1)), ^{  // never cancelled
-    request->result = result_of(close(fd));
-    finish_part(request);
-  });
+  if (request->environment->channelled.remove(fd)) {
+    close_channels(request, fd, queue);
+  } else {
+    dispatch_async(queue, ^{  // never cancelled
+      request->result = result_of(close(fd));
+      finish_part(request);
+    });
+  }
   return nullptr;
 }
 

@@ -9,6 +9,10 @@
 
 namespace {
 
+// Where a channel's read begins, GCD asks the disk for so much, whatever it was asked for itself: for 4 KiB at random 512
+// times as much, in front of everybody who comes after. So a channel is for reads that are as long.
+constexpr size_t kReadAheadBytes = 2 << 20;
+
 // The bytes of a channel's region go where JavaScript wants them. See dispatch_data_apply(3).
 void take_regions(Request* request, dispatch_data_t data) {
   dispatch_data_apply(data, ^bool(dispatch_data_t, size_t, const void* from, size_t bytes) {
@@ -31,6 +35,7 @@ int check(Request* request, int forbidden_mode, dispatch_io_type_t type, off_t* 
   if (S_ISDIR(status.st_mode)) return -EISDIR;
   request->device = status.st_dev;
   request->inode = status.st_ino;
+  request->is_on_disk = S_ISREG(status.st_mode) || S_ISBLK(status.st_mode);
   if (type == DISPATCH_IO_STREAM) return 0;
   *base = lseek(fd, 0, SEEK_CUR);
   return *base < 0 ? -errno : 0;
@@ -58,6 +63,7 @@ void open_channel(Request* request, dispatch_io_type_t type, dispatch_queue_t qu
   dispatch_group_t group = request->environment->group;
   bool is_stream = type == DISPATCH_IO_STREAM;
   if (is_stream) request->unfinished++;
+  if (!request->owns_fd) request->environment->channelled.add(request->fd);
   dispatch_group_enter(group);
   request->channel = dispatch_io_create(type, request->fd, queue, ^(int) {
     if (is_stream) {
@@ -69,16 +75,36 @@ void open_channel(Request* request, dispatch_io_type_t type, dispatch_queue_t qu
   dispatch_set_target_queue(request->channel, queue);  // the priority of the I/O itself
 }
 
-// A file's end is where a read returns 0. Where GCD was only made to stop, this brings the rest.
-void read_rest(Request* request, off_t position) {
+// A file's end is where a read returns 0. Returns 0 or a negative error number. See pread(2), read(2).
+int read_rest(Request* request, off_t position) {
   while (request->done_bytes < request->bytes) {
     char* into = request->memory + request->done_bytes;
     size_t bytes = request->bytes - request->done_bytes;
     ssize_t count = position == -1 ? read(request->fd, into, bytes)
                                    : pread(request->fd, into, bytes, position + request->done_bytes);
-    if (count == 0 || (count < 0 && errno != EINTR)) return;
-    if (count > 0) request->done_bytes += static_cast<size_t>(count);
+    if (count == 0) return 0;
+    if (count > 0)
+      request->done_bytes += static_cast<size_t>(count);
+    else if (errno != EINTR)
+      return -errno;
   }
+  return 0;
+}
+
+// A stream that has bytes has no error: the next read has it.
+void finish_read(Request* request, bool is_stream, int error) {
+  bool is_good = error == 0 || (is_stream && request->done_bytes > 0);
+  request->result = is_good ? static_cast<int64_t>(request->done_bytes) : error;
+  finish_part(request);
+}
+
+void read_without_channel(Request* request, off_t position, dispatch_queue_t queue) {
+  dispatch_async(queue, ^{
+    bool is_cancelled = __atomic_load_n(&request->is_cancelled, __ATOMIC_RELAXED);
+    int error = is_cancelled ? -ECANCELED : read_rest(request, position);
+    give_back_fd(request);
+    finish_read(request, position == -1, error);
+  });
 }
 
 napi_value refused(Request* request, int error) {
@@ -107,8 +133,12 @@ napi_value Read(napi_env env, napi_callback_info info) {
   take_fd(request, static_cast<int>(arguments.integer(2)), whose);
   int error = check(request, O_WRONLY, type, &base);
   if (error != 0) return refused(request, error);
-  if (whose != Whose::kOurs && stops) begin_borrowing(request);
   dispatch_queue_t queue = queue_of(arguments.integer(1));
+  if (request->is_on_disk && request->bytes < kReadAheadBytes) {
+    read_without_channel(request, position, queue);
+    return nullptr;
+  }
+  if (whose != Whose::kOurs && stops) begin_borrowing(request);
   open_channel(request, type, queue);
   if (is_stream) dispatch_io_set_low_water(request->channel, 1);
   dispatch_io_read(request->channel, is_stream ? 0 : position - base, request->bytes, queue,
@@ -118,10 +148,9 @@ napi_value Read(napi_env env, napi_callback_info info) {
                        if (stops && request->done_bytes > 0) dispatch_io_close(request->channel, DISPATCH_IO_STOP);
                        return;
                      }
-                     if (error == 0 && !stops) read_rest(request, position);
-                     bool has_bytes = is_stream && request->done_bytes > 0;  // the next read has the error
-                     request->result = error == 0 || has_bytes ? static_cast<int64_t>(request->done_bytes) : -error;
-                     finish_part(request);
+                     // Where GCD was only made to stop, this brings the rest.
+                     int failure = error == 0 && !stops ? read_rest(request, position) : -error;
+                     finish_read(request, is_stream, failure);
                    });
   dispatch_io_close(request->channel, 0);
   return nullptr;
@@ -191,24 +220,12 @@ napi_value IsReadable(napi_env env, napi_callback_info info) {
   return result;
 }
 
-// closeChannels(id, rank, fd): 0. Closes an fd when all channels that it had are gone. See close(2).
-napi_value CloseChannels(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Request* request = new_request(arguments);
-  int fd = static_cast<int>(arguments.integer(2));
-  disown(request->environment, fd);
-  struct stat status;
-  if (fstat(fd, &status) != 0 || S_ISDIR(status.st_mode)) {  // it has never had one, see check
-    request->result = close(fd) == 0 ? 0 : -errno;
-    finish_part(request);
-    return nullptr;
-  }
+void close_channels(Request* request, int fd, dispatch_queue_t queue) {
   // GCD cleans up after all channels of an fd together: so this comes after the others.
-  dispatch_io_t last = dispatch_io_create(DISPATCH_IO_STREAM, fd, queue_of(arguments.integer(1)), ^(int) {
+  dispatch_io_t last = dispatch_io_create(DISPATCH_IO_STREAM, fd, queue, ^(int) {
     request->result = close(fd) == 0 ? 0 : -errno;
     finish_part(request);
   });
   dispatch_io_close(last, 0);
   dispatch_release(last);
-  return nullptr;
 }

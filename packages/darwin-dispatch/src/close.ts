@@ -8,11 +8,9 @@ export class Close implements Completion {
   readonly #resolve: () => void
   readonly #reject: (reason: unknown) => void
 
-  /** @param hadChannels GCD has it, perhaps, until it has cleaned up: it is closed then */
   constructor(
     fd: number,
     path: string | Buffer,
-    hadChannels = false,
     resolve: () => void = nothing,
     reject: (reason: unknown) => void = nothing,
   ) {
@@ -20,8 +18,7 @@ export class Close implements Completion {
     this.#resolve = resolve
     this.#reject = reject
     const gcd = dispatcher()
-    if (hadChannels) gcd.native.closeChannels(gcd.begin(this), rank, fd)
-    else gcd.native.close(gcd.begin(this), rank, fd)
+    gcd.native.close(gcd.begin(this), rank, fd)
   }
 
   complete(result: number): void {

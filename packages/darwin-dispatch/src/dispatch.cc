@@ -18,20 +18,9 @@ Environment* environment_of(napi_env env) {
   return static_cast<Environment*>(environment);
 }
 
-void own(Environment* environment, int fd) {
-  size_t word = static_cast<size_t>(fd) / 32;
-  if (word >= environment->owned_words) {
-    size_t words = word + 32;
-    environment->owned = static_cast<uint32_t*>(realloc(environment->owned, words * sizeof(uint32_t)));
-    for (size_t i = environment->owned_words; i < words; i++) environment->owned[i] = 0;
-    environment->owned_words = words;
-  }
-  environment->owned[word] |= 1u << fd % 32;
-}
-
 void close_owned(Environment* environment) {
-  for (size_t word = 0; word < environment->owned_words; word++)
-    for (uint32_t bits = environment->owned[word]; bits != 0; bits &= bits - 1)
+  for (size_t word = 0; word < environment->owned.count; word++)
+    for (uint32_t bits = environment->owned.words[word]; bits != 0; bits &= bits - 1)
       close(static_cast<int>(word * 32) + __builtin_ctz(bits));
 }
 
@@ -91,7 +80,8 @@ void cleanup(napi_async_cleanup_hook_handle, void* data) {
     for (uint32_t id = 0; id < environment->capacity; id++)
       if (environment->requests[id] != nullptr) forget(environment->requests[id]);
     free(environment->requests);
-    free(environment->owned);
+    free(environment->owned.words);
+    free(environment->channelled.words);
     dispatch_release(environment->group);
     environment->group = nullptr;
   }
@@ -185,6 +175,23 @@ napi_value Address(napi_env env, napi_callback_info info) {
 
 }  // namespace
 
+void FdSet::add(int fd) {
+  size_t word = static_cast<size_t>(fd) / 32;
+  if (word >= count) {
+    words = static_cast<uint32_t*>(realloc(words, (word + 32) * sizeof(uint32_t)));
+    for (; count < word + 32; count++) words[count] = 0;
+  }
+  words[word] |= 1u << fd % 32;
+}
+
+bool FdSet::remove(int fd) {
+  size_t word = static_cast<size_t>(fd) / 32;
+  uint32_t bit = 1u << fd % 32;
+  if (word >= count || (words[word] & bit) == 0) return false;
+  words[word] &= ~bit;
+  return true;
+}
+
 dispatch_queue_t queue_of(int64_t rank) {
   constexpr unsigned kQos[] = {QOS_CLASS_USER_INTERACTIVE, QOS_CLASS_USER_INITIATED, QOS_CLASS_UTILITY,
                                QOS_CLASS_BACKGROUND};
@@ -214,7 +221,7 @@ void finish_part(Request* request) {
   Environment* environment = request->environment;
   dispatch_group_t group = environment->group;
   pthread_mutex_lock(&environment->mutex);
-  if (request->makes_fd && request->result >= 0) own(environment, static_cast<int>(request->result));
+  if (request->makes_fd && request->result >= 0) environment->owned.add(static_cast<int>(request->result));
   bool was_empty = environment->first_done == nullptr;
   if (was_empty)
     environment->first_done = request;
@@ -228,8 +235,7 @@ void finish_part(Request* request) {
 
 void disown(Environment* environment, int fd) {
   pthread_mutex_lock(&environment->mutex);
-  size_t word = static_cast<size_t>(fd) / 32;
-  if (word < environment->owned_words) environment->owned[word] &= ~(1u << fd % 32);
+  environment->owned.remove(fd);
   pthread_mutex_unlock(&environment->mutex);
 }
 
@@ -251,7 +257,7 @@ NAPI_MODULE_INIT() {
                    {"wait", Wait},
                    {"open", Open},
                    {"close", Close},
-                   {"closeChannels", CloseChannels},
+
                    {"stat", Stat},
                    {"fstat", Fstat},
                    {"readdir", Readdir},

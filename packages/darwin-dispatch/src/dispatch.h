@@ -30,7 +30,8 @@ struct Request {
   bool owns_fd;              // it is a duplicate, and goes with the request
   dispatch_io_t channel;     // or null
   dispatch_source_t source;  // or null
-  bool is_borrower;          // of the flags of its fd, as borrowed.cc has it
+  bool is_on_disk;
+  bool is_borrower;  // of the flags of its fd, as borrowed.cc has it
   bool was_blocking;
   dev_t device;
   ino_t inode;
@@ -45,6 +46,15 @@ struct Request {
   size_t text_bytes;
 };
 
+// A bit for each fd.
+struct FdSet {
+  uint32_t* words;
+  size_t count;
+
+  void add(int fd);
+  bool remove(int fd);  // returns whether it was there
+};
+
 struct Environment {  // one for each: a worker loads the addon again
   napi_env env;
   napi_ref on_ready;
@@ -54,6 +64,7 @@ struct Environment {  // one for each: a worker loads the addon again
   bool is_main_thread;
   Request** requests;  // by id; JavaScript's thread alone looks at them
   uint32_t capacity;
+  FdSet channelled;  // of ours that GCD has, perhaps, until it has cleaned up; JavaScript's thread alone
   dispatch_group_t
       group;              // of requests, channels and sources: when it is empty, nothing of GCD's touches this any more
   pthread_mutex_t mutex;  // of all that follows
@@ -61,8 +72,7 @@ struct Environment {  // one for each: a worker loads the addon again
   Request* last_done;
   Request* first_borrower;
   bool is_closing;
-  uint32_t* owned;  // a bit for each fd that closes with the environment
-  size_t owned_words;
+  FdSet owned;  // they close with the environment
 };
 
 // The arguments of a function. All begin with (id, rank).
@@ -108,7 +118,8 @@ void disown(Environment* environment, int fd);
 napi_value Read(napi_env env, napi_callback_info info);
 napi_value Write(napi_env env, napi_callback_info info);
 napi_value Wait(napi_env env, napi_callback_info info);
-napi_value CloseChannels(napi_env env, napi_callback_info info);
+// Closes an fd when all channels that it had are gone; then the request is finished.
+void close_channels(Request* request, int fd, dispatch_queue_t queue);
 
 napi_value IsReadable(napi_env env, napi_callback_info info);
 

@@ -37,7 +37,7 @@ describe('a channel', () => {
     await using file = await seek.open(path, 'user-blocking')
     await using writable = await seek.open(join(folder, 'writable'), 'user-blocking', { flags: 'w' })
     for (let round = 0; round < 20; round++) {
-      const buffers = Array.from({ length: 20 }, () => Buffer.alloc(300 * KiB))
+      const buffers = Array.from({ length: 12 }, (_, i) => Buffer.alloc(i % 2 ? 300 * KiB : 3 * MiB))
       const outcomes = buffers.map((buffer, i) => file.read(buffer, i * 10_000, priorities[i % 4]!))
       const refused = [
         writable.read(Buffer.alloc(10), 0, 'realtime'),
@@ -45,10 +45,27 @@ describe('a channel', () => {
       ]
       for (const one of refused) await expect(one).rejects.toMatchObject({ code: 'EBADF' })
       for (const [i, bytes] of (await Promise.all(outcomes)).entries()) {
-        expect(bytes).toBe(300 * KiB)
+        expect(bytes).toBe(buffers[i]!.length)
         expect(buffers[i]!.equals(content.subarray(i * 10_000, i * 10_000 + bytes))).toBe(true)
       }
     }
+  })
+
+  test('reads no more from the disk than it is asked for', async context => {
+    const cold = join(folder, 'cold')
+    fs.writeFileSync(cold, Buffer.alloc(64 * MiB, 1))
+    const drop = 'import os, sys; fd = os.open(sys.argv[1], 0); os.fsync(fd); os.posix_fadvise(fd, 0, 0, 4)'
+    const readBytes = () =>
+      Number(/^read_bytes: (\d+)/m.exec(fs.readFileSync('/proc/self/io', 'latin1'))?.[1] ?? 0)
+    if (!fs.existsSync('/proc/self/io') || spawnSync('python3', ['-c', drop, cold]).status !== 0)
+      return context.skip('only Linux tells')
+    await using file = await seek.open(cold, 'realtime')
+    const before = readBytes()
+    for (let i = 0; i < 20; i++) await file.read(Buffer.alloc(4096), i * 3 * MiB, 'realtime')
+    await sleep(100)
+    const read = readBytes() - before
+    if (read === 0) return context.skip('the file is in memory all the same')
+    expect(read).toBeLessThan(4 * MiB)
   })
 
   test('counts a position from the beginning of the file, wherever the descriptor stands', async () => {

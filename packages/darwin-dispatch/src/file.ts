@@ -16,18 +16,11 @@ export class File {
   readonly fd: number
   readonly #path: string | Buffer
   readonly #inUse = new InUse()
-  #hadChannels = false
 
   /** @internal */
   constructor(fd: number, path: string | Buffer) {
     this.fd = fd
     this.#path = path
-  }
-
-  /** GCD has it from here on, as long as it likes: it is closed when GCD has cleaned up. */
-  #fdForChannel(): number {
-    this.#hadChannels = true
-    return this.fd
   }
 
   /**
@@ -42,7 +35,7 @@ export class File {
     return new Promise((resolve, reject) => {
       checkBuffer(buffer)
       checkInteger(position, 'position')
-      const [fd, path, inUse] = [this.#fdForChannel(), this.#path, this.#inUse]
+      const [fd, path, inUse] = [this.fd, this.#path, this.#inUse]
       const read = new Read(fd, path, buffer, position, inUse, caller, resolve, reject)
       inUse.enter('read')
       if (buffer.byteLength > 0 || read.asker.signal?.aborted) return read.begin(read.pieceBytes)
@@ -62,7 +55,7 @@ export class File {
     return new Promise((resolve, reject) => {
       checkBuffer(buffer)
       checkInteger(position, 'position')
-      const [fd, path, inUse] = [this.#fdForChannel(), this.#path, this.#inUse]
+      const [fd, path, inUse] = [this.fd, this.#path, this.#inUse]
       const write = new Write(fd, path, buffer, position, inUse, caller, resolve, reject)
       inUse.enter('write')
       if (buffer.byteLength > 0 || write.asker.signal?.aborted) return write.begin(write.pieceBytes)
@@ -128,8 +121,7 @@ export class File {
    */
   close(): Promise<void> {
     return this.#inUse.close(
-      () =>
-        new Promise((resolve, reject) => new Close(this.fd, this.#path, this.#hadChannels, resolve, reject)),
+      () => new Promise((resolve, reject) => new Close(this.fd, this.#path, resolve, reject)),
     )
   }
 

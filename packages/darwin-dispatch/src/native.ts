@@ -45,8 +45,6 @@ export interface Native {
 
   open(id: number, rank: number, path: Buffer, flags: number, mode: number, wantsStatus: boolean): void
   close(id: number, rank: number, fd: number): void
-  /** For an fd that has been read or written at positions. */
-  closeChannels(id: number, rank: number, fd: number): void
   stat(id: number, rank: number, path: Buffer, followsLink: boolean): void
   fstat(id: number, rank: number, fd: number): void
   readdir(id: number, rank: number, path: Buffer): void

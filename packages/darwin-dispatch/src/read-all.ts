@@ -21,7 +21,6 @@ export class ReadAll extends DispatchOperation<Buffer> {
   #fd = -1
   #content: Content | undefined = undefined
   #askedBytes = 0
-  #hadChannels = false
 
   constructor(
     path: string | Buffer,
@@ -46,7 +45,6 @@ export class ReadAll extends DispatchOperation<Buffer> {
       const { lengthBytes } = content
       this.#askedBytes = Math.min(content.makeRoom(), this.mostBytes)
       const address = this.gcd.addressOf(content.memory) + lengthBytes
-      this.#hadChannels = true
       const id = this.gcd.begin(this)
       native.read(id, rank, this.#fd, address, this.#askedBytes, lengthBytes, whose.ours, false)
     }
@@ -96,7 +94,7 @@ export class ReadAll extends DispatchOperation<Buffer> {
   }
 
   end(): void {
-    if (this.#fd !== -1) new Close(this.#fd, this.#path, this.#hadChannels)
+    if (this.#fd !== -1) new Close(this.#fd, this.#path)
     this.#content?.release()
     this.#content = undefined
   }

@@ -88,7 +88,7 @@ async function openSink(to: string | Buffer | number, flags: number, asker: Aske
     return writing({ fd: to, path: undefined, isOnDisk: isOnDisk(borrowSink(to)) }, async () => {})
   }
   const { fd, stats } = await open(to, flags, asker)
-  const close = () => new Promise<void>((resolve, reject) => new Close(fd, to, false, resolve, reject))
+  const close = () => new Promise<void>((resolve, reject) => new Close(fd, to, resolve, reject))
   return writing({ fd, path: to, isOnDisk: isOnDisk(stats) }, close)
 }
 

@@ -11,14 +11,13 @@ import { Write } from './write.ts'
 /** What writeAll has open. */
 class Opened {
   readonly fd: number
-  hadChannels = false
 
   constructor(fd: number) {
     this.fd = fd
   }
 
   close(): Promise<void> {
-    return new Promise((resolve, reject) => new Close(this.fd, '', this.hadChannels, resolve, reject))
+    return new Promise((resolve, reject) => new Close(this.fd, '', resolve, reject))
   }
 }
 
@@ -65,10 +64,9 @@ export const calls: WriteCalls<Opened> = {
     finding('fstat', (native, id, rank) => native.fstat(id, rank, fd), statsOf, caller),
   readlink: (path, caller) =>
     finding('readlink', (native, id, rank) => native.readlink(id, rank, path), asItIs, caller),
-  write: (file, bytes, position, caller) =>
+  write: ({ fd }, bytes, position, caller) =>
     new Promise((resolve, reject) => {
-      file.hadChannels = true
-      const write = new Write(file.fd, '', bytes, position, undefined, caller, resolve, reject)
+      const write = new Write(fd, '', bytes, position, undefined, caller, resolve, reject)
       write.goesOn = true
       write.begin(write.pieceBytes)
     }),
