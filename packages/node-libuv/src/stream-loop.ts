@@ -1,14 +1,13 @@
 import * as fs from 'node:fs'
 import { Socket, type SocketConstructorOpts } from 'node:net'
-import { constants } from 'node:os'
 import { isatty, ReadStream } from 'node:tty'
 import { isMainThread } from 'node:worker_threads'
-import { coded, type ErrnoException, systemError } from '@kiruna/priority/error'
+import { coded, type ErrnoException, errnoOf, systemError } from '@kiruna/priority/error'
 import { flagsOf, isTerminalsOtherSide } from '@kiruna/priority/stream-source'
 import { noWait } from './stream-open.ts'
 
 const { O_NONBLOCK } = fs.constants
-const EPIPE = -constants.errno.EPIPE
+const EPIPE = errnoOf('EPIPE')
 
 /** An fd that libuv's event loop can wait on. */
 export interface LoopFd {

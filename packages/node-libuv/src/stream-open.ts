@@ -1,12 +1,12 @@
 import * as fs from 'node:fs'
-import { constants } from 'node:os'
 import type { Asker } from '@kiruna/priority'
+import { errnoOf } from '@kiruna/priority/error'
 import { type Failure, PoolOperation, type Reject, type Resolve, withPath } from './pool.ts'
 
 /** Windows has neither. */
 const { O_NOCTTY = 0, O_NONBLOCK = 0 } = fs.constants as Partial<typeof fs.constants>
 export const noWait = O_NONBLOCK | O_NOCTTY
-const ENXIO = -constants.errno.ENXIO
+const ENXIO = errnoOf('ENXIO')
 const [firstRetryMs, longestRetryMs] = [1, 50]
 
 export interface OpenedStream {

@@ -1,14 +1,13 @@
 import * as fs from 'node:fs'
-import { constants } from 'node:os'
 import type { Asker } from '@kiruna/priority'
 import { detached } from '@kiruna/priority/arguments'
-import { systemError } from '@kiruna/priority/error'
+import { errnoOf, systemError } from '@kiruna/priority/error'
 import { type StreamSource, waitingPieceBytes } from '@kiruna/priority/stream-source'
 import type { InTurn } from '@kiruna/priority/turns'
 import { type Failure, PoolOperation, type Reject, type Resolve, withPath } from './pool.ts'
 
-const EAGAIN = -constants.errno.EAGAIN
-const EIO = -constants.errno.EIO
+const EAGAIN = errnoOf('EAGAIN')
+const EIO = errnoOf('EIO')
 /** libuv has nothing to wait with for a device that has nothing to say. */
 const deviceRetryMs = 20
 

@@ -1,7 +1,7 @@
 import * as fs from 'node:fs'
 import type { Caller } from '@kiruna/priority'
 import { detached } from '@kiruna/priority/arguments'
-import { systemError } from '@kiruna/priority/error'
+import { errnoOf, systemError } from '@kiruna/priority/error'
 import type { InUse } from '@kiruna/priority/in-use'
 import { pieceBytes } from '@kiruna/priority/lane'
 import { PoolOperation, type Reject, withPath } from './pool.ts'
@@ -70,4 +70,4 @@ export class Write extends PoolOperation<void> {
   }
 }
 
-const EIO = -5
+const EIO = errnoOf('EIO')

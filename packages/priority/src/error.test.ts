@@ -3,7 +3,15 @@ import { closeSync, mkdtempSync, openSync, readSync, rmdirSync, writeFileSync } 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { coded, type ErrnoException, fileTooLarge, invalidType, outOfRange, systemError } from './error.ts'
+import {
+  coded,
+  type ErrnoException,
+  errnoOf,
+  fileTooLarge,
+  invalidType,
+  outOfRange,
+  systemError,
+} from './error.ts'
 
 let folder = ''
 beforeAll(() => {
@@ -94,4 +102,10 @@ describe('a bad argument', () => {
     expect(error).toBeInstanceOf(Kind)
     expect(error).toMatchObject({ code, name: Kind.name })
   })
+})
+
+test('errnoOf is the number that node:fs has for a code', () => {
+  const { code, errno } = thrown(() => openSync(join(folder, 'missing'), 'r'))
+  expect([code, errnoOf(code)]).toEqual(['ENOENT', errno])
+  expect(() => errnoOf('ENOSUCH')).toThrow(RangeError)
 })

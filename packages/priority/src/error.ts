@@ -1,6 +1,7 @@
 import { getSystemErrorMap, inspect } from 'node:util'
 
 const systemErrors = getSystemErrorMap()
+const errnos = new Map([...systemErrors].map(([errno, [code]]) => [code, errno]))
 
 /** An error of the operating system, in the shape that node:fs gives it. */
 export interface ErrnoException extends Error {
@@ -9,6 +10,17 @@ export interface ErrnoException extends Error {
   errno: number
   syscall: string
   path?: string
+}
+
+/**
+ * The number that this system has for a code: −2 for 'ENOENT' on Linux, −4058 on Windows, where `os.constants.errno` has
+ * other ones than node:fs's errors.
+ * @throws RangeError: libuv knows no such code
+ */
+export function errnoOf(code: string): number {
+  const errno = errnos.get(code)
+  if (errno === undefined) throw new RangeError(`libuv has no ${code}`)
+  return errno
 }
 
 /**

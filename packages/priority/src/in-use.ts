@@ -1,6 +1,6 @@
-import { systemError } from './error.ts'
+import { errnoOf, systemError } from './error.ts'
 
-const EBADF = -9
+const EBADF = errnoOf('EBADF')
 
 /**
  * Counts what is under way on an open file. Closing refuses new operations at once and waits for those: an fd that is

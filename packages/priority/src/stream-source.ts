@@ -1,11 +1,10 @@
 import { constants, fstatSync, readFileSync, type Stats } from 'node:fs'
-import { constants as os } from 'node:os'
 import { checkInteger, checkPath, type PathLike } from './arguments.ts'
-import { type ErrnoException, systemError } from './error.ts'
+import { type ErrnoException, errnoOf, systemError } from './error.ts'
 import { Turns } from './turns.ts'
 
 const { O_RDONLY, O_RDWR, O_WRONLY } = constants
-const EBADF = -os.errno.EBADF
+const EBADF = errnoOf('EBADF')
 /** makedev(3) of /dev/ptmx */
 const ptmxDevice = 5 * 256 + 2
 

@@ -1,6 +1,6 @@
 import type { Stats } from 'node:fs'
 import { resolve } from 'node:path'
-import { type ErrnoException, systemError } from './error.ts'
+import { type ErrnoException, errnoOf, systemError } from './error.ts'
 import type { Asker } from './priority.ts'
 
 /** What is to be written: where it really is, and what is there. */
@@ -23,7 +23,7 @@ const slash = 0x2f
 const backslash = 0x5c
 /** path_resolution(7): Linux follows no more. */
 const mostLinks = 40
-const ELOOP = -40
+const ELOOP = errnoOf('ELOOP')
 
 /** The file at the end of the symbolic links. Its folder's links are left to the kernel. */
 export async function locate(calls: LookUpCalls, given: string | Buffer, asker: Asker): Promise<Target> {
