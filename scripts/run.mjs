@@ -1,4 +1,4 @@
-// Behind `npm start`, `npm test`, `npm run build | bench | lint | format`: installs what is missing, builds
+// Behind `npm start`, `npm test`, `npm run build | bench | lint | format | …:windows`: installs what is missing, builds
 // what has changed, then runs. Nothing is installed yet when it starts, so it imports only Node's own modules.
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -46,6 +46,17 @@ switch (command) {
     await install()
     await build()
     break
+  case 'build:windows':
+    await install()
+    await run('node', [join(root, 'scripts/build-windows.mjs')])
+    break
+  case 'test:windows':
+    await install()
+    await build()
+    // On Windows itself, what was built elsewhere is tested.
+    if (process.platform !== 'win32') await run('node', [join(root, 'scripts/build-windows.mjs')])
+    await run('node', [join(root, 'scripts/test-windows.mjs'), ...args])
+    break
   case 'lint':
     await install()
     await run('biome', ['check', ...args])
@@ -57,7 +68,9 @@ switch (command) {
     await clangFormat(['-i'])
     break
   default:
-    fail('usage: node scripts/run.mjs start | test | build | bench | lint | format')
+    fail(
+      'usage: node scripts/run.mjs start | test | build | bench | lint | format | build:windows | test:windows',
+    )
 }
 
 /** Installs with pnpm, unless nothing that decides what is installed has changed since the last time. */

@@ -14,6 +14,9 @@ type PublicFile<Module extends AnySeek, File = Awaited<ReturnType<Module['open']
 export type Seek = Public<typeof libuv>
 export type File = Awaited<ReturnType<Seek['open']>>
 
+/** Thrown where a contract cannot be looked at: it is skipped, with the reason. */
+export class NotHere extends Error {}
+
 /** One promise that every implementation keeps: its name is the sentence. */
 export interface Contract {
   name: string

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readdirSync, readlinkSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readlinkSync, realpathSync, writeFileSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, sep } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
@@ -11,6 +12,9 @@ export const GiB = 1024 * MiB
 
 const all = Buffer.alloc(8 * MiB)
 for (let at = 0; at < all.length; at += 4) all.writeUInt32LE(Math.imul(at + 1, 0x9e37_79b1) >>> 0, at)
+
+/** Windows by way of wine, which shows less than Windows does. */
+export const isWine = process.env.KIRUNA_WINE === '1'
 
 /** Bytes that tell where they are from: no two places look alike, nor two files of different `seed`. */
 export function pattern(lengthBytes: number, seed = 0): Buffer {
@@ -27,10 +31,17 @@ export function file({ folder }: Pick<Test, 'folder'>, name: string, content: st
 /** Runs with an empty folder, and removes it. */
 export async function withFolder<T>(run: (folder: string) => Promise<T>): Promise<T> {
   const folder = realpathSync(mkdtempSync(join(tmpdir(), 'kiruna-')))
+  let isDone = false
   try {
-    return await run(folder)
+    const value = await run(folder)
+    isDone = true
+    return value
   } finally {
-    rmSync(folder, { recursive: true, force: true, maxRetries: 3 })
+    // On Windows a folder stays as long as a file that was in it is open: a close that nobody waits for, or for ever, what
+    // a test that has failed leaves.
+    await rm(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 10 }).catch(error => {
+      if (isDone) throw error
+    })
   }
 }
 

@@ -17,6 +17,7 @@ export const implementations: Implementation[] = [
   await implementation('@kiruna/linux-uring/seek'),
   await implementation('@kiruna/darwin-dispatch/seek'),
   await implementation('@kiruna/node-libuv/seek'),
+  await implementation('@kiruna/win-iocp/seek'),
 ]
 
 async function implementation(name: string): Promise<Implementation> {

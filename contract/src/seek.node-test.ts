@@ -1,5 +1,6 @@
 // The same contract for `node --test`, which needs nothing installed: node --test contract/src/seek.node-test.ts
 import { describe, test } from 'node:test'
+import { NotHere } from './contract.ts'
 import { withFolder } from './files.ts'
 import { implementations } from './implementations.ts'
 import { seekContract } from './seek.ts'
@@ -12,7 +13,10 @@ for (const { name, seek, seekUrl, missing } of implementations) {
           test(contract.name, { timeout: 20_000 }, context =>
             withFolder(folder =>
               contract.run(seek, { folder, seekUrl, skip: reason => context.skip(reason) }),
-            ),
+            ).catch(error => {
+              if (!(error instanceof NotHere)) throw error
+              context.skip(error.message)
+            }),
           )
         }
       })

@@ -4,7 +4,7 @@ import { existsSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Priority, priorities } from '@kiruna/priority'
 import type { Contract, File, Seek } from '../contract.ts'
-import { assertAllClosed, file, MiB, pattern } from '../files.ts'
+import { assertAllClosed, file, KiB, MiB, pattern } from '../files.ts'
 import { CountingAsker, rejection, turns } from '../outcomes.ts'
 
 /** Every operation with a promise, under one caller. */
@@ -34,8 +34,9 @@ function operations(
 async function flood(seek: Seek, opened: File, path: string) {
   await seek.stat(path, 'user-blocking') // an urgent operation: the lane is shallow now
   let done = 0
-  const reads = Array.from({ length: 64 }, () =>
-    opened.read(Buffer.alloc(MiB), 0, 'background').then(() => done++),
+  // Four of them are less than the bytes that it admits: nothing fits beside them, not even an open.
+  const reads = Array.from({ length: 512 }, () =>
+    opened.read(Buffer.alloc(128 * KiB), 0, 'background').then(() => done++),
   )
   return { all: Promise.all(reads), isOver: () => done === reads.length }
 }

@@ -64,6 +64,8 @@ export const errors: Contract[] = [
         ],
         [() => seek.readdir(path, 'background'), () => errorOf(done => fs.readdir(path, done)), 'ENOTDIR'],
       ] as const) {
+        // There node:fs opens a folder, and cannot write to it.
+        if (process.platform === 'win32' && code === 'EISDIR') continue
         const error = await rejection(ours())
         assert.equal(error.code, code)
         assertSameError(error, await node())

@@ -5,7 +5,7 @@ import { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync, s
 import { join } from 'node:path'
 import { type Priority, priorities } from '@kiruna/priority'
 import type { Contract, File, Seek } from '../contract.ts'
-import { assertAllClosed, file, KiB, MiB, pattern } from '../files.ts'
+import { assertAllClosed, file, isWine, KiB, MiB, pattern } from '../files.ts'
 import { rejection, turns } from '../outcomes.ts'
 
 /** Everything that changes a file, under one caller. */
@@ -93,8 +93,9 @@ export const writingAborted: Contract[] = [
       for (const priority of ['user-visible', 'background'] as const) {
         await seek.stat(path, 'user-blocking') // an urgent operation: the lane is shallow now
         let done = 0
-        const before = Array.from({ length: 64 }, () =>
-          large.read(Buffer.alloc(MiB), 0, 'background').then(() => done++),
+        // Four of them are less than the bytes that it admits: nothing fits beside them.
+        const before = Array.from({ length: 512 }, () =>
+          large.read(Buffer.alloc(128 * KiB), 0, 'background').then(() => done++),
         )
         const controller = new AbortController()
         const caller = { priority, signal: controller.signal }
@@ -301,7 +302,10 @@ export const writingAborted: Contract[] = [
       const opened = await seek.open(path, 'background', { flags: 'r+' })
       const controller = new AbortController()
       const caller = { priority: 'background', signal: controller.signal } as const
-      for (const call of Object.values(changes(seek, opened, path, caller))) await call()
+      for (const [name, call] of Object.entries(changes(seek, opened, path, caller))) {
+        if (isWine && name === 'writeAll') continue // which replaces no file that is open
+        await call()
+      }
       await rejection(seek.writeAll(join(test.folder, 'missing/file'), 'x', caller))
       assert.deepEqual(getEventListeners(controller.signal, 'abort'), [])
       controller.abort()

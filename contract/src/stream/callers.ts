@@ -130,6 +130,9 @@ export const callers: StreamContract[] = [
   {
     name: 'of what comes together, the most urgent goes on first',
     async run(stream, test) {
+      if (process.platform === 'win32') {
+        return test.skip('a borrowed pipe is looked at by a thread of its own there: nothing comes together')
+      }
       const asked: Priority[] = ['background', 'user-visible', 'user-blocking', 'realtime']
       const pipes = asked.map(name => pipe(test, { name }))
       const order: Priority[] = []

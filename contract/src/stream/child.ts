@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { NotHere } from '../contract.ts'
 import type { StreamTest } from './contract.ts'
 
 export interface Exit {
@@ -33,6 +34,9 @@ export function inChild(
     ${text}`
   const { NODE_OPTIONS: _, ...env } = process.env
   const { shell, wrapper = [], stdin = 'ignore', onStart, onReady } = options
+  if (process.platform === 'win32' && (shell !== undefined || wrapper.length > 0)) {
+    throw new NotHere(`Windows has no ${wrapper[0] ?? 'sh'}`)
+  }
   const script = shell === undefined ? [] : ['sh', '-c', shell, 'sh']
   const [command, ...given] = [
     ...wrapper,

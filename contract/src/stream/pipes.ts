@@ -2,13 +2,17 @@ import assert from 'node:assert/strict'
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { closeSync, constants, openSync, readFileSync, readSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { join } from 'node:path'
+import { NotHere } from '../contract.ts'
 import type { StreamTest } from './contract.ts'
 
 const { O_RDONLY, O_RDWR, O_WRONLY, O_NONBLOCK } = constants
 
 /** A FIFO in the test's folder. */
 export function fifo({ folder }: StreamTest, name = 'fifo'): string {
+  if (process.platform === 'win32')
+    throw new NotHere('Windows has no FIFOs: its named pipes are win-iocp’s own tests')
   const path = join(folder, name)
   execFileSync('mkfifo', [path])
   return path
@@ -27,6 +31,7 @@ export interface Pipe {
 
 /** Both ends of a pipe, blocking unless said otherwise. */
 export function pipe(test: StreamTest, { isNonblocking = false, name = 'pipe' } = {}): Pipe {
+  if (process.platform === 'win32') return windowsPipe()
   const path = fifo(test, name)
   const flags = isNonblocking ? O_NONBLOCK : 0
   const both = openSync(path, O_RDWR)
@@ -45,6 +50,27 @@ export function pipe(test: StreamTest, { isNonblocking = false, name = 'pipe' } 
       } finally {
         closeSync(fd)
       }
+    },
+    close: () => open.forEach(close),
+    closeWriter: () => close(writeFd),
+    closeReader: () => close(readFd),
+  }
+}
+
+/** CreatePipe's. Nothing is read there without waiting: `readNow` is for what is known to be in it. */
+function windowsPipe(): Pipe {
+  const addon = createRequire(import.meta.url)('../../build/windows-pipe.node') as {
+    pipe(): [number, number]
+  }
+  const [readFd, writeFd] = addon.pipe()
+  const open = new Set([readFd, writeFd])
+  const close = (fd: number) => open.delete(fd) && closeSync(fd)
+  return {
+    readFd,
+    writeFd,
+    readNow(lengthBytes = 100) {
+      const buffer = Buffer.alloc(lengthBytes)
+      return buffer.toString('utf8', 0, readSync(readFd, buffer))
     },
     close: () => open.forEach(close),
     closeWriter: () => close(writeFd),

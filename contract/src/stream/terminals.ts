@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { closeSync, constants, openSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import { isatty } from 'node:tty'
+import { NotHere } from '../contract.ts'
 import { rejection, turns } from '../outcomes.ts'
 import { inChild } from './child.ts'
 import type { StreamContract, StreamTest } from './contract.ts'
@@ -33,6 +34,7 @@ while True:
 `
 
 async function withTerminal(test: StreamTest, run: (terminal: Terminal) => Promise<void>): Promise<void> {
+  if (process.platform === 'win32') throw new NotHere('python3 makes no terminals on Windows')
   const child: ChildProcess = spawn('python3', ['-c', emulator], { stdio: ['pipe', 'pipe', 'ignore'] })
   child.on('error', () => {})
   try {

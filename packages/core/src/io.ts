@@ -16,6 +16,14 @@ export interface Implementation {
   reason?: string
 }
 
+/** What a platform has of its own. */
+interface Own {
+  name: Implementation['name']
+  package: string
+  /** Throws ERR_KIRUNA_UNAVAILABLE where it does not work here. */
+  probe(): unknown
+}
+
 interface Selected {
   seek: Seek
   stream: Stream
@@ -23,6 +31,25 @@ interface Selected {
 }
 
 const require = createRequire(import.meta.url)
+
+const own: Partial<Record<NodeJS.Platform, Own>> = {
+  linux: {
+    name: 'io_uring',
+    package: '@kiruna/linux-uring',
+    probe: () => (require('@kiruna/linux-uring/uring') as { ring(): unknown }).ring(),
+  },
+  darwin: {
+    name: 'dispatch',
+    package: '@kiruna/darwin-dispatch',
+    probe: () => (require('@kiruna/darwin-dispatch/dispatch') as { dispatcher(): unknown }).dispatcher(),
+  },
+  win32: {
+    name: 'iocp',
+    package: '@kiruna/win-iocp',
+    probe: () => (require('@kiruna/win-iocp/iocp') as { port(): unknown }).port(),
+  },
+}
+
 const selected = select()
 
 /** Files at offsets, by the OS's preferred API. */
@@ -42,31 +69,19 @@ function select(): Selected {
     throw invalidValue('KIRUNA_IO', "must be 'libuv' or unset", forced)
   }
   if (forced !== undefined) return fallBack('KIRUNA_IO=libuv')
-  if (process.platform === 'linux') return ofSystem('io_uring', '@kiruna/linux-uring', 'uring', 'ring')
-  if (process.platform === 'darwin') {
-    return ofSystem('dispatch', '@kiruna/darwin-dispatch', 'dispatch', 'dispatcher')
-  }
-  return fallBack(`there is no package for ${process.platform} yet`)
-}
-
-/** @param probe what `module` exports beside `seek` and `stream`, to know whether it works here */
-function ofSystem(
-  name: Implementation['name'],
-  packageName: string,
-  module: string,
-  probe: string,
-): Selected {
+  const here = own[process.platform]
+  if (here === undefined) return fallBack(`there is no package for ${process.platform} yet`)
   try {
-    ;(require(`${packageName}/${module}`) as Record<string, () => unknown>)[probe]!()
+    here.probe()
     return {
-      seek: require(`${packageName}/seek`) as Seek,
-      stream: require(`${packageName}/stream`) as Stream,
-      implementation: { name },
+      seek: require(`${here.package}/seek`) as Seek,
+      stream: require(`${here.package}/stream`) as Stream,
+      implementation: { name: here.name },
     }
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
     if (code === 'ERR_KIRUNA_UNAVAILABLE') return fallBack(message)
-    if (code === 'MODULE_NOT_FOUND') return fallBack(`${packageName} is not installed`)
+    if (code === 'MODULE_NOT_FOUND') return fallBack(`${here.package} is not installed`)
     throw error
   }
 }

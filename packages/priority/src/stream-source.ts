@@ -5,6 +5,7 @@ import { Turns } from './turns.ts'
 
 const { O_RDONLY, O_RDWR, O_WRONLY } = constants
 const EBADF = errnoOf('EBADF')
+const isLinux = process.platform === 'linux'
 /** makedev(3) of /dev/ptmx */
 const ptmxDevice = 5 * 256 + 2
 
@@ -19,12 +20,15 @@ export function checkPathOrFd(given: PathLike | number): string | Buffer | numbe
 /** The largest piece of what is not on a disk: what a pipe holds, and any datagram. */
 export const waitingPieceBytes = 64 * 1024
 
+/** What decides whether a stream's reads go through the disk's queue. */
+export type StreamKind = Pick<Stats, 'isFile' | 'isBlockDevice' | 'isDirectory'>
+
 /** Where a stream reads: a file of its own, or what all the readers of one borrowed fd share. */
-export class StreamSource {
+export class StreamSource<Status extends StreamKind = Stats> {
   readonly fd: number
   /** For errors; undefined for a borrowed fd. */
   readonly path: string | Buffer | undefined
-  readonly stats: Stats
+  readonly stats: Status
   /** Its reads go through the lane. All others may have to wait for somebody, and stay out of it. */
   readonly isOnDisk: boolean
   /** Two reads at once could take their bytes in one order and complete in the other. */
@@ -37,7 +41,7 @@ export class StreamSource {
   #memory: Buffer | undefined = undefined
 
   /** @param key undefined: it is not shared */
-  constructor(fd: number, stats: Stats, path: string | Buffer | undefined, key?: string) {
+  constructor(fd: number, stats: Status, path: string | Buffer | undefined, key?: string) {
     this.fd = fd
     this.path = path
     this.stats = stats
@@ -112,7 +116,7 @@ export class StreamSource {
 }
 
 /** Those whose bytes go through the disk's queue. A directory is the disk's too: it says EISDIR. */
-export function isOnDisk(stats: Stats): boolean {
+export function isOnDisk(stats: StreamKind): boolean {
   return stats.isFile() || stats.isBlockDevice() || stats.isDirectory()
 }
 
@@ -158,6 +162,7 @@ function statsFor(accessMode: number, fd: number, syscall: string): Stats {
 
 /** fcntl(2)'s F_GETFL. Only Linux tells; elsewhere an fd is taken for what it was at first. */
 export function flagsOf(fd: number): number {
+  if (!isLinux) return O_RDWR // under wine there is a /proc too, of other fds
   try {
     const flags = /^flags:\s*(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1]
     return flags === undefined ? O_RDWR : Number.parseInt(flags, 8)
@@ -177,9 +182,10 @@ function forgetStale(): void {
 
 /** lseek(2) says it, but Node.js has no call for it. */
 function positionOf(fd: number): string | undefined {
+  if (!isLinux) return undefined
   try {
     return /^pos:\s*(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1]
   } catch {
-    return undefined // not Linux
+    return undefined
   }
 }

@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { constants, type Stats } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { types } from 'node:util'
 import { checkBuffer, checkInteger, checkPath, detached, type PathLike } from './arguments.ts'
-import { invalidType } from './error.ts'
+import { errnoOf, invalidType, systemError } from './error.ts'
 import { type Asker, askerOf, type Caller, deliver, rankOf } from './priority.ts'
 import { Source } from './source.ts'
 import { about, folderOf, isSystemError, isWindows, locate, type Target } from './write-target.ts'
@@ -118,9 +119,13 @@ class StepAsker implements Asker {
 }
 
 const { O_WRONLY, O_CREAT, O_EXCL, O_TRUNC, O_RDONLY } = constants
+const EISDIR = errnoOf('EISDIR')
 const newFile = O_WRONLY | O_CREAT | O_EXCL
 // Windows has none of these.
 const { O_DIRECTORY = 0, O_NOFOLLOW = 0, O_NOCTTY = 0 } = constants as Partial<typeof constants>
+
+/** Between two tries of a rename; a quarter of a second in all. */
+const longestPauseMs = 128
 
 /** As much as the lane, shallow, has in flight together. */
 const writeBackBytes = 1024 * 1024
@@ -187,7 +192,7 @@ class WriteAll<File extends OpenFile> {
           // Also where it need not be durable: a rename may reach the disk before the content does.
           await this.#call(calls.fsync(file, asker))
         })
-        await this.#call(calls.rename(temporary, path, asker))
+        await this.#rename(temporary, path)
       } catch (error) {
         await calls.unlink(temporary, uncancelled).catch(nothing)
         throw error
@@ -198,7 +203,22 @@ class WriteAll<File extends OpenFile> {
     }
   }
 
+  /** On Windows a virus scanner, an indexer or another writeAll has the file open for a moment: it is tried again. */
+  async #rename(from: Buffer, to: Buffer): Promise<void> {
+    for (let pauseMs = 1; ; pauseMs *= 2) {
+      try {
+        return await this.#call(this.#calls.rename(from, to, this.#asker))
+      } catch (error) {
+        const isBusy = isWindows && isSystemError(error) && ['EPERM', 'EACCES', 'EBUSY'].includes(error.code)
+        if (!isBusy || pauseMs > longestPauseMs) throw error
+      }
+      await sleep(pauseMs)
+    }
+  }
+
   async #overwrite({ path, status }: Target): Promise<void> {
+    // Windows opens it as what can be written.
+    if (status?.isDirectory()) throw systemError(EISDIR, 'open', this.#path)
     const hasPositions = status === undefined || status.isFile()
     // A pipe's other end may never come: an abort does not wait for it.
     const opening = hasPositions

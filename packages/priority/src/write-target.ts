@@ -87,7 +87,8 @@ function canBeReplaced(path: Buffer, status: Stats | undefined): boolean {
 
 /** Whole, so that a change of the working directory makes no difference; what it names is not looked at. */
 function absolute(path: string | Buffer): Buffer {
-  if (isWindows) return Buffer.from(resolve(String(path)))
+  // Nothing is no name: resolved, it would be the folder that we are in.
+  if (isWindows) return Buffer.from(path.length === 0 ? '' : resolve(String(path)))
   const name = Buffer.from(path as string)
   if (name.length === 0 || name[0] === slash) return name
   const folder = process.cwd()

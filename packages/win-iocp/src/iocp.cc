@@ -1,0 +1,326 @@
+// The completion port of an environment, the thread that waits at it, and the end of both: which can come at any moment,
+// with anything in flight.
+#include "iocp.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <winternl.h>
+
+// A process that ends does not wait longer than this for a disk that does not answer.
+constexpr DWORD kExitTimeoutMs = 1000;
+// What is to be cancelled at the end is looked for again as often as this.
+constexpr DWORD kCancelAgainMs = 10;
+
+namespace {
+
+// The completion key of what no driver has queued: `error` is set already.
+constexpr ULONG_PTR kPosted = 1;
+
+void post(Operation* operation, DWORD error, DWORD bytes) {
+  operation->error = error;
+  operation->bytes = bytes;
+  // It only fails for want of kernel memory.
+  while (!PostQueuedCompletionStatus(operation->environment->port, bytes, kPosted, &operation->overlapped)) Sleep(1);
+}
+
+// After a call that the port will tell of, the operation may be JavaScript's again, and somebody else's.
+void perform(Operation* operation) {
+  if (operation->is_cancelled) return post(operation, ERROR_OPERATION_ABORTED, 0);
+  DWORD error = operation->call(operation);
+  if (error != ERROR_IO_PENDING) post(operation, error, operation->bytes);
+}
+
+void CALLBACK run(PTP_CALLBACK_INSTANCE, void* operation) { perform(static_cast<Operation*>(operation)); }
+
+// Whatever ends where there is nothing more is no error; and what node:fs calls by other names has those.
+double result_of(Operation* operation) {
+  DWORD error = operation->error;
+  if (error == ERROR_SUCCESS) return operation->bytes;
+  if (operation->reads) {
+    if (error == ERROR_HANDLE_EOF || error == ERROR_BROKEN_PIPE || error == ERROR_PIPE_NOT_CONNECTED) return 0;
+    if (error == ERROR_MORE_DATA) return operation->bytes;  // of a message
+  }
+  if (operation->memory != nullptr && error == ERROR_ACCESS_DENIED) return UV_EBADF;
+  if (operation->memory != nullptr && error == ERROR_NO_DATA) return UV_EPIPE;
+  // Too much in flight for the process's quota: the page of ReadFile says to try again later.
+  if (error == ERROR_INVALID_USER_BUFFER || error == ERROR_NOT_ENOUGH_QUOTA || error == ERROR_WORKING_SET_QUOTA)
+    return UV_EAGAIN;
+  // O_CREAT, and there is a folder of that name.
+  if (operation->opens && error == ERROR_FILE_EXISTS && operation->disposition != CREATE_NEW) return UV_EISDIR;
+  return uv_translate_sys_error(static_cast<int>(error));
+}
+
+void complete(Operation* operation, const OVERLAPPED_ENTRY& entry) {
+  if (entry.lpCompletionKey != kPosted) {
+    NTSTATUS status = static_cast<NTSTATUS>(operation->overlapped.Internal);
+    operation->error = status >= 0 ? ERROR_SUCCESS : RtlNtStatusToDosError(status);
+    operation->bytes = entry.dwNumberOfBytesTransferred;
+  }
+  operation->next = nullptr;
+  Environment* environment = operation->environment;
+  if (environment->last_done == nullptr)
+    environment->first_done = operation;
+  else
+    environment->last_done->next = operation;
+  environment->last_done = operation;
+  operation->is_in_flight = false;
+  if (--environment->in_flight == 0) SetEvent(environment->drained);
+}
+
+DWORD WINAPI wait(void* data) {
+  Environment* environment = static_cast<Environment*>(data);
+  OVERLAPPED_ENTRY entries[64];
+  for (;;) {
+    ULONG count = 0;
+    if (!GetQueuedCompletionStatusEx(environment->port, entries, 64, &count, INFINITE, FALSE)) return 1;
+    bool is_over = false;
+    AcquireSRWLockExclusive(&environment->lock);
+    for (ULONG i = 0; i < count; i++) {
+      if (entries[i].lpOverlapped == nullptr)
+        is_over = true;
+      else
+        complete(CONTAINING_RECORD(entries[i].lpOverlapped, Operation, overlapped), entries[i]);
+    }
+    if (!environment->is_over) uv_async_send(&environment->wake);
+    ReleaseSRWLockExclusive(&environment->lock);
+    if (is_over) return 0;
+  }
+}
+
+void ready(uv_async_t* wake) {
+  Environment* environment = static_cast<Environment*>(wake->data);
+  napi_env env = environment->env;
+  napi_handle_scope scope;
+  napi_value callback, receiver, result;
+  napi_open_handle_scope(env, &scope);
+  napi_get_reference_value(env, environment->on_ready, &callback);
+  napi_get_global(env, &receiver);
+  if (napi_make_callback(env, environment->context, receiver, callback, 0, nullptr, &result) ==
+      napi_pending_exception) {
+    napi_value error;
+    napi_get_and_clear_last_exception(env, &error);
+    napi_fatal_exception(env, error);
+  }
+  napi_close_handle_scope(env, scope);
+}
+
+// After this nothing is written into JavaScript's memory. Returns false if the disk did not answer in time.
+bool drain(Environment* environment) {
+  const ULONGLONG start_ms = GetTickCount64();
+  while (environment->in_flight > 0) {
+    for (uint32_t slot = 0; slot < environment->operation_count; slot++) {
+      Operation* operation = environment->operations[slot];
+      if (operation != nullptr && operation->is_in_flight) cancel(operation);
+    }
+    if (WaitForSingleObject(environment->drained, kCancelAgainMs) == WAIT_OBJECT_0) continue;
+    if (environment->is_main_thread && GetTickCount64() - start_ms >= kExitTimeoutMs) return false;
+  }
+  return true;
+}
+
+void free_paths(Operation* operation) {
+  free(operation->path);
+  free(operation->target);
+  operation->path = operation->target = nullptr;
+}
+
+void release(Environment* environment) {
+  for (uint32_t slot = 0; slot < environment->operation_count; slot++) {
+    Operation* operation = environment->operations[slot];
+    if (operation == nullptr) continue;
+    free_paths(operation);
+    delete operation;
+  }
+  for (uint32_t index = 0; index < environment->file_count; index++) {
+    File* file = environment->files[index];
+    if (file == nullptr) continue;
+    CloseHandle(file->handle);
+    delete file;
+  }
+  free(environment->operations);
+  free(environment->files);
+  CloseHandle(environment->port);
+  CloseHandle(environment->thread);
+  CloseHandle(environment->drained);
+}
+
+void finish(uv_handle_t* wake) {
+  Environment* environment = static_cast<Environment*>(wake->data);
+  napi_async_destroy(environment->env, environment->context);
+  napi_delete_reference(environment->env, environment->on_ready);
+  napi_remove_async_cleanup_hook(environment->hook);
+  // What a disk still owes goes with the process.
+  if (environment->thread == nullptr) delete environment;
+}
+
+// Before the environment's memory goes, and before Node unloads the addon.
+void cleanup(napi_async_cleanup_hook_handle, void* data) {
+  Environment* environment = static_cast<Environment*>(data);
+  bool is_drained = drain(environment);
+  AcquireSRWLockExclusive(&environment->lock);
+  environment->is_over = true;
+  ReleaseSRWLockExclusive(&environment->lock);
+  if (is_drained && environment->thread != nullptr) {
+    CloseThreadpoolCleanupGroupMembers(environment->group, FALSE, nullptr);  // a callback may be just about to return
+    CloseThreadpoolCleanupGroup(environment->group);
+    PostQueuedCompletionStatus(environment->port, 0, 0, nullptr);
+    WaitForSingleObject(environment->thread, INFINITE);
+    // What JavaScript was stopped before it took.
+    for (Operation* done = environment->first_done; done != nullptr; done = done->next)
+      if (done->opens && done->error == ERROR_SUCCESS) {
+        CloseHandle(done->file->handle);
+        delete done->file;
+      }
+    release(environment);
+    environment->thread = nullptr;
+  }
+  napi_set_instance_data(environment->env, nullptr, nullptr, nullptr);
+  uv_close(reinterpret_cast<uv_handle_t*>(&environment->wake), finish);
+}
+
+bool start_waiting(Environment* environment) {
+  environment->port = CreateIoCompletionPort(INVALID_HANDLE_VALUE, nullptr, 0, 1);
+  environment->drained = CreateEventW(nullptr, FALSE, FALSE, nullptr);
+  environment->group = CreateThreadpoolCleanupGroup();
+  if (environment->port == nullptr || environment->drained == nullptr || environment->group == nullptr) return false;
+  const TP_CALLBACK_PRIORITY priorities[] = {TP_CALLBACK_PRIORITY_HIGH, TP_CALLBACK_PRIORITY_NORMAL,
+                                             TP_CALLBACK_PRIORITY_LOW, TP_CALLBACK_PRIORITY_NORMAL};
+  for (int i = 0; i < 4; i++) {
+    PTP_CALLBACK_ENVIRON callbacks = &environment->callbacks[i];
+    InitializeThreadpoolEnvironment(callbacks);
+    SetThreadpoolCallbackPriority(callbacks, priorities[i]);
+    SetThreadpoolCallbackCleanupGroup(callbacks, environment->group, nullptr);
+    if (i == 3) SetThreadpoolCallbackRunsLong(callbacks);
+  }
+  environment->thread = CreateThread(nullptr, 0, wait, environment, 0, nullptr);
+  return environment->thread != nullptr;
+}
+
+template <typename Item> Item& slot_of(Item*& items, uint32_t& count, uint32_t index) {
+  if (index >= count) {
+    uint32_t more = count == 0 ? 64 : count * 2;
+    while (more <= index) more *= 2;
+    items = static_cast<Item*>(realloc(items, more * sizeof(Item)));
+    memset(items + count, 0, (more - count) * sizeof(Item));
+    count = more;
+  }
+  return items[index];
+}
+
+double adopt(Environment* environment, Operation* operation) {
+  uint32_t index = 0;
+  while (index < environment->file_count && environment->files[index] != nullptr) index++;
+  slot_of(environment->files, environment->file_count, index) = operation->file;
+  operation->file = nullptr;
+  return index;
+}
+
+}  // namespace
+
+Environment* environment_of(napi_env env) {
+  void* environment = nullptr;
+  napi_get_instance_data(env, &environment);
+  return static_cast<Environment*>(environment);
+}
+
+int set_up(napi_env env, napi_value on_ready, bool is_main_thread) {
+  if (environment_of(env) != nullptr) return UV_EBUSY;  // another copy of the package has it
+  Environment* environment = new Environment();
+  environment->env = env;
+  environment->is_main_thread = is_main_thread;
+  InitializeSRWLock(&environment->lock);
+  uv_loop_t* loop = nullptr;
+  napi_get_uv_event_loop(env, &loop);
+  int error = uv_async_init(loop, &environment->wake, ready);
+  if (error != 0) {
+    delete environment;
+    return error;
+  }
+  environment->wake.data = environment;
+  uv_unref(reinterpret_cast<uv_handle_t*>(&environment->wake));
+  napi_value name, resource;
+  napi_create_string_utf8(env, "KirunaIocp", NAPI_AUTO_LENGTH, &name);
+  napi_create_object(env, &resource);
+  napi_async_init(env, resource, name, &environment->context);
+  napi_create_reference(env, on_ready, 1, &environment->on_ready);
+  napi_add_async_cleanup_hook(env, cleanup, environment, &environment->hook);
+  napi_set_instance_data(env, environment, nullptr, nullptr);
+  return start_waiting(environment) ? 0 : UV_ENOMEM;
+}
+
+Operation* operation_at(Environment* environment, uint32_t slot, int rank) {
+  Operation*& operation = slot_of(environment->operations, environment->operation_count, slot);
+  if (operation == nullptr) {
+    operation = new Operation();
+    operation->environment = environment;
+    operation->slot = slot;
+  }
+  memset(&operation->overlapped, 0, sizeof operation->overlapped);
+  operation->rank = rank;
+  operation->opens = operation->reads = operation->waits = false;
+  operation->is_cancelled = false;
+  operation->file = nullptr;
+  operation->memory = nullptr;
+  operation->error = operation->bytes = 0;
+  return operation;
+}
+
+// For what never waits.
+void begin_here(Operation* operation) {
+  operation->environment->in_flight++;
+  operation->is_in_flight = true;
+  perform(operation);
+}
+
+// For what may wait: one of the system's own threads makes the call.
+void begin_in_pool(Operation* operation) {
+  Environment* environment = operation->environment;
+  environment->in_flight++;
+  operation->is_in_flight = true;
+  int level = operation->waits ? 3 : operation->rank <= 1 ? 0 : operation->rank - 1;
+  if (!TrySubmitThreadpoolCallback(run, operation, &environment->callbacks[level])) post(operation, GetLastError(), 0);
+}
+
+// Returns false if it was found nowhere: it may be just on its way from one thread to another, or be done.
+bool cancel(Operation* operation) {
+  operation->is_cancelled = true;
+  bool is_found = false;
+  // A file that is being opened has no memory to fill.
+  if (operation->memory != nullptr && operation->file != nullptr && operation->file->is_on_port)
+    is_found = CancelIoEx(operation->file->handle, &operation->overlapped);
+  AcquireSRWLockExclusive(&operation->environment->lock);
+  if (operation->thread != nullptr) is_found = CancelSynchronousIo(operation->thread);
+  ReleaseSRWLockExclusive(&operation->environment->lock);
+  return is_found;
+}
+
+// Pairs of a slot and its result: bytes, a file, or a negative error number.
+uint32_t take(Environment* environment, double* pairs, uint32_t most) {
+  uint32_t count = 0;
+  AcquireSRWLockExclusive(&environment->lock);
+  while (count < most && environment->first_done != nullptr) {
+    Operation* operation = environment->first_done;
+    environment->first_done = operation->next;
+    if (environment->first_done == nullptr) environment->last_done = nullptr;
+    free_paths(operation);
+    pairs[count * 2] = operation->slot;
+    pairs[count * 2 + 1] =
+        operation->opens && operation->error == ERROR_SUCCESS ? adopt(environment, operation) : result_of(operation);
+    count++;
+  }
+  ReleaseSRWLockExclusive(&environment->lock);
+  return count;
+}
+
+File* file_at(Environment* environment, uint32_t index) {
+  return index < environment->file_count ? environment->files[index] : nullptr;
+}
+
+// For the operation that closes it.
+HANDLE give_up(Environment* environment, uint32_t index) {
+  File* file = environment->files[index];
+  environment->files[index] = nullptr;
+  HANDLE handle = file->handle;
+  delete file;
+  return handle;
+}

@@ -1,0 +1,95 @@
+// What the completion port brings together: iocp.cc runs it, calls.cc and streams.cc make the system calls.
+#pragma once
+#include <node_api.h>
+#include <uv.h>
+#include <windows.h>
+
+#include <atomic>
+
+struct Environment;
+struct Operation;
+
+struct File {
+  HANDLE handle;
+  DWORD type;    // FILE_TYPE_DISK, FILE_TYPE_PIPE, FILE_TYPE_CHAR
+  DWORD access;  // as it was opened, to open it once more
+  DWORD flags;
+  bool is_on_port;        // consoles and other devices are not
+  std::atomic<int> hint;  // the IoPriorityHint that it has
+};
+
+// One a slot of iocp.ts. It is used again, never freed while the environment lives: a thread that has started a call may
+// look at it a moment after JavaScript has the completion.
+struct Operation {
+  OVERLAPPED overlapped;
+  Environment* environment;
+  Operation* next;
+  uint32_t slot;
+  int rank;
+  DWORD (*call)(Operation*);  // returns ERROR_IO_PENDING where the port will tell, or a result that is there
+  bool opens;                 // its result is a new file
+  bool reads;
+  bool waits;  // for somebody, on a thread
+  std::atomic<bool> is_in_flight;
+  std::atomic<bool> is_cancelled;
+  HANDLE thread;  // that may be waiting in its call; under the environment's lock
+  File* file;
+  HANDLE handle;
+  void* memory;
+  DWORD length;
+  int64_t position;
+  wchar_t* path;
+  wchar_t* target;
+  DWORD access, disposition, flags;
+  DWORD error, bytes;
+};
+
+struct Environment {  // one for each: a worker loads the addon again
+  napi_env env;
+  napi_ref on_ready;
+  napi_async_context context;
+  napi_async_cleanup_hook_handle hook;
+  uv_async_t wake;
+  HANDLE port;
+  HANDLE thread;
+  HANDLE drained;  // an event: nothing is in flight any more
+  PTP_CLEANUP_GROUP group;
+  TP_CALLBACK_ENVIRON callbacks[4];  // of high, normal and low priority, and for what waits for somebody
+  SRWLOCK lock;                      // for what follows
+  Operation* first_done;
+  Operation* last_done;
+  bool is_over;
+  std::atomic<int> in_flight;
+  // JavaScript's thread only.
+  Operation** operations;
+  uint32_t operation_count;
+  File** files;
+  uint32_t file_count;
+  bool is_main_thread;
+};
+
+// iocp.cc
+Environment* environment_of(napi_env env);
+int set_up(napi_env env, napi_value on_ready, bool is_main_thread);
+Operation* operation_at(Environment* environment, uint32_t slot, int rank);
+void begin_here(Operation* operation);
+void begin_in_pool(Operation* operation);
+bool cancel(Operation* operation);
+uint32_t take(Environment* environment, double* pairs, uint32_t most);
+File* file_at(Environment* environment, uint32_t index);
+HANDLE give_up(Environment* environment, uint32_t index);
+
+// calls.cc: each is one system call.
+DWORD create_file(Operation* operation);
+DWORD read_file(Operation* operation);
+DWORD write_file(Operation* operation);
+DWORD flush_file_buffers(Operation* operation);
+DWORD get_file_size(Operation* operation);
+DWORD set_end_of_file(Operation* operation);
+DWORD move_file(Operation* operation);
+DWORD close_handle(Operation* operation);
+int reopen(File* file);
+
+// streams.cc: for handles that are on no port, the calling thread waits.
+DWORD read_where_it_stands(Operation* operation);
+DWORD write_where_it_stands(Operation* operation);

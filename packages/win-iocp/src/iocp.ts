@@ -1,0 +1,106 @@
+import { type Rank, rankOf } from '@kiruna/priority'
+import type { Operation } from '@kiruna/priority/operation'
+import { loadNative, type Native } from './native.ts'
+
+/** Who waits for what is in flight. */
+export interface Completion {
+  /** Set by the port: where it is in flight, −1 where it is not. */
+  slot: number
+  complete(result: number): void
+}
+
+/** Taken at once from the addon. */
+const batchLength = 64
+/** A cancel that found nothing is tried again after so long: what it was meant for changed from one thread to another. */
+const cancelAgainMs = 10
+
+/**
+ * The completion port of this thread. Each call goes to the system at once, and its completion comes with others:
+ *
+ *     read() ─► ReadFile ─► the port ─► its thread ─► uv_async ─► take ─► complete() ─► settled, most urgent first
+ *
+ * @see https://learn.microsoft.com/windows/win32/fileio/i-o-completion-ports
+ */
+export class Port {
+  /** Its calls take what `begin` returns. */
+  readonly native: Native
+  readonly #pairs = new Float64Array(batchLength * 2)
+  readonly #completions: (Completion | undefined)[] = []
+  readonly #freeSlots: number[] = []
+  #inFlight = 0
+  #taking = false
+  /** Those that got their outcome in the batch being taken, by rank: handed over when the whole batch is. */
+  readonly #batch: Operation<unknown>[][] = [[], [], [], []]
+
+  constructor() {
+    this.native = loadNative(this.#ready)
+  }
+
+  /** A slot for a call that is about to be made. */
+  begin(completion: Completion): number {
+    const slot = this.#freeSlots.pop() ?? this.#completions.length
+    this.#completions[slot] = completion
+    completion.slot = slot
+    if (this.#inFlight++ === 0) this.native.ref()
+    return slot
+  }
+
+  /** Asks the system to end what this completion waits for. It comes in any case, perhaps with success. */
+  cancel(completion: Completion): void {
+    const { slot } = completion
+    if (slot === -1 || this.native.cancel(slot)) return
+    setTimeout(() => {
+      if (this.#completions[slot] === completion) this.cancel(completion)
+    }, cancelAgainMs)
+  }
+
+  /** An operation has its outcome: it is delivered with its batch, the most urgent first. */
+  handOver(operation: Operation<unknown>): void {
+    if (this.#taking) this.#batch[rankOf(operation.asker.priority)]!.push(operation)
+    else operation.deliver()
+  }
+
+  readonly #ready = (): void => {
+    this.#taking = true
+    const pairs = this.#pairs
+    for (let count = batchLength; count === batchLength; ) {
+      count = this.native.take(pairs)
+      for (let i = 0; i < count; i++) this.#complete(pairs[i * 2]!, pairs[i * 2 + 1]!)
+    }
+    this.#taking = false
+    for (let rank: Rank = 0; rank < 4; rank++) this.#deliver(rank as Rank)
+    if (this.#inFlight === 0) this.native.unref()
+  }
+
+  #complete(slot: number, result: number): void {
+    const completion = this.#completions[slot]!
+    this.#completions[slot] = undefined
+    this.#freeSlots.push(slot)
+    completion.slot = -1
+    this.#inFlight--
+    try {
+      completion.complete(result)
+    } catch (error) {
+      process.nextTick(rethrow, error) // an asker's own code: it must not cost the others their completion
+    }
+  }
+
+  #deliver(rank: Rank): void {
+    for (const operation of this.#batch[rank]!.splice(0)) operation.deliver()
+  }
+}
+
+let threadPort: Port | undefined
+
+/**
+ * The port of this thread, set up at the first call.
+ * @throws Error ERR_KIRUNA_UNAVAILABLE with the reason: not Windows, no addon
+ */
+export function port(): Port {
+  threadPort ??= new Port()
+  return threadPort
+}
+
+function rethrow(error: unknown): never {
+  throw error
+}

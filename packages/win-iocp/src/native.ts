@@ -1,0 +1,67 @@
+import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
+import { isMainThread } from 'node:worker_threads'
+import { coded, systemError } from '@kiruna/priority/error'
+
+/**
+ * What addon.cc exports. Each operation has a slot, by which its result comes with `take`: bytes, a file's number, or a
+ * negative error number. `bytes` is memory that must be held until then.
+ */
+export interface Native {
+  setup(onReady: () => void, isMainThread: boolean): number
+  createFile(
+    slot: number,
+    rank: number,
+    path: string,
+    access: number,
+    disposition: number,
+    flags: number,
+  ): void
+  read(slot: number, rank: number, file: number, bytes: Uint8Array, position: number): void
+  write(slot: number, rank: number, file: number, bytes: Uint8Array, position: number): void
+  readFd(slot: number, rank: number, fd: number, bytes: Uint8Array): void
+  writeFd(slot: number, rank: number, fd: number, bytes: Uint8Array): void
+  /** Sets the place where an fd stands back by so many bytes. */
+  seekBack(fd: number, lengthBytes: number): void
+  flush(slot: number, rank: number, file: number): void
+  fileSize(slot: number, rank: number, file: number): void
+  setEndOfFile(slot: number, rank: number, file: number, lengthBytes: number): void
+  moveFile(slot: number, rank: number, from: string, to: string): void
+  close(slot: number, rank: number, file: number): void
+  /** Returns false where it was not found: it may be just on its way from one thread to another. */
+  cancel(slot: number): boolean
+  /** Fills pairs of a slot and its result, and returns how many. */
+  take(pairs: Float64Array): number
+  /** A descriptor of the same file for node:fs, or a negative error number. */
+  descriptor(file: number): number
+  isDisk(file: number): boolean
+  ref(): void
+  unref(): void
+}
+
+/**
+ * The addon, with a completion port for this thread of JavaScript's.
+ * @throws Error ERR_KIRUNA_UNAVAILABLE with the reason
+ */
+export function loadNative(onReady: () => void): Native {
+  if (process.platform !== 'win32') {
+    throw unavailable(`completion ports are Windows's, this is ${process.platform}`)
+  }
+  // Neither has all of libuv's functions: a missing one would end the process.
+  if (process.versions.bun !== undefined) throw unavailable('Bun has no uv_async')
+  if (process.versions.deno !== undefined) throw unavailable('Deno has no uv_async')
+  const require = createRequire(import.meta.url)
+  let native: Native
+  try {
+    native = require('node-gyp-build')(fileURLToPath(new URL('..', import.meta.url))) as Native
+  } catch (error) {
+    throw unavailable(`the addon could not be loaded (${(error as Error).message.split('\n')[0]})`)
+  }
+  const result = native.setup(onReady, isMainThread)
+  if (result !== 0) throw unavailable(systemError(result, 'CreateIoCompletionPort').message)
+  return native
+}
+
+export function unavailable(reason: string): Error {
+  return coded(Error, 'ERR_KIRUNA_UNAVAILABLE', reason)
+}

