@@ -25,7 +25,9 @@ void post(Operation* operation, DWORD error, DWORD bytes) {
 
 // After a call that the port will tell of, the operation may be JavaScript's again, and somebody else's.
 void perform(Operation* operation) {
-  if (operation->is_cancelled) return post(operation, ERROR_OPERATION_ABORTED, 0);
+  // A handle is closed all the same: nobody else knows of it any more.
+  bool must_run = operation->call == close_handle;
+  if (operation->is_cancelled && !must_run) return post(operation, ERROR_OPERATION_ABORTED, 0);
   DWORD error = operation->call(operation);
   if (error != ERROR_IO_PENDING) post(operation, error, operation->bytes);
 }

@@ -50,8 +50,11 @@ async function withSilentPipe(run: (path: string) => Promise<void>): Promise<voi
   const server = createServer(socket => socket.pause().on('error', () => {}))
   server.listen(path)
   await once(server, 'listening')
-  await run(path)
-  server.close()
+  try {
+    await run(path)
+  } finally {
+    server.close()
+  }
 }
 
 test(`with operations in flight, process.exit ends the process: ${runs} times`, () =>
