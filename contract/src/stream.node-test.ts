@@ -1,7 +1,7 @@
 // The same contract for `node --test`: node --test contract/src/stream.node-test.ts
 import { describe, test } from 'node:test'
 import { NotHere } from './contract.ts'
-import { withFolder } from './files.ts'
+import { isWine, withFolder } from './files.ts'
 import { implementations } from './stream/implementations.ts'
 import { streamContract } from './stream.ts'
 
@@ -10,7 +10,7 @@ for (const { name, stream, streamUrl, missing } of implementations) {
     for (const [topic, contracts] of Object.entries(streamContract)) {
       describe(topic, () => {
         for (const contract of contracts) {
-          test(contract.name, { timeout: 20_000 }, context =>
+          test(contract.name, { timeout: isWine ? 60_000 : 20_000 }, context =>
             withFolder(folder =>
               contract.run(stream, { folder, streamUrl, skip: reason => context.skip(reason) }),
             ).catch(error => {

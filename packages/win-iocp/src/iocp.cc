@@ -38,12 +38,13 @@ void CALLBACK run(PTP_CALLBACK_INSTANCE, void* operation) { perform(static_cast<
 double result_of(Operation* operation) {
   DWORD error = operation->error;
   if (error == ERROR_SUCCESS) return operation->bytes;
+  bool other_end_has_gone = error == ERROR_BROKEN_PIPE || error == ERROR_PIPE_NOT_CONNECTED || error == ERROR_NO_DATA;
   if (operation->reads) {
-    if (error == ERROR_HANDLE_EOF || error == ERROR_BROKEN_PIPE || error == ERROR_PIPE_NOT_CONNECTED) return 0;
+    if (error == ERROR_HANDLE_EOF || other_end_has_gone) return 0;
     if (error == ERROR_MORE_DATA) return operation->bytes;  // of a message
   }
+  if (operation->memory != nullptr && other_end_has_gone) return UV_EPIPE;
   if (operation->memory != nullptr && error == ERROR_ACCESS_DENIED) return UV_EBADF;
-  if (operation->memory != nullptr && error == ERROR_NO_DATA) return UV_EPIPE;
   // Too much in flight for the process's quota: the page of ReadFile says to try again later.
   if (error == ERROR_INVALID_USER_BUFFER || error == ERROR_NOT_ENOUGH_QUOTA || error == ERROR_WORKING_SET_QUOTA)
     return UV_EAGAIN;
