@@ -38,8 +38,8 @@ const uv = [
   'open_osfhandle',
   'ref',
   'translate_sys_error',
+  'unref',
 ]
-uv.push('unref')
 /** What every Windows has. */
 const systemDlls = ['kernel32.dll', 'msvcrt.dll', 'ntdll.dll', 'ws2_32.dll', 'mswsock.dll']
 

@@ -54,7 +54,7 @@ DWORD create_file(Operation* operation) {
   // Others may read, write, rename and delete it, as with node:fs.
   const DWORD share = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
   HANDLE handle = CreateFileW(operation->path, operation->access, share, nullptr, operation->disposition,
-                              operation->flags | FILE_FLAG_OVERLAPPED, nullptr);
+                              operation->flags, nullptr);
   if (handle == INVALID_HANDLE_VALUE) return GetLastError();
   File* file = new File();
   file->handle = handle;
@@ -126,7 +126,7 @@ DWORD close_handle(Operation* operation) { return CloseHandle(operation->handle)
 // https://learn.microsoft.com/windows/win32/api/winbase/nf-winbase-reopenfile
 int reopen(File* file) {
   const DWORD share = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
-  HANDLE handle = ReOpenFile(file->handle, file->access, share, file->flags & 0xffff0000);
+  HANDLE handle = ReOpenFile(file->handle, file->access, share, file->flags & 0xffff0000 & ~FILE_FLAG_OVERLAPPED);
   if (handle == INVALID_HANDLE_VALUE) {
     HANDLE process = GetCurrentProcess();
     if (!DuplicateHandle(process, file->handle, process, &handle, 0, FALSE, DUPLICATE_SAME_ACCESS))

@@ -13,6 +13,7 @@ const [FILE_WRITE_DATA, FILE_APPEND_DATA, DELETE] = [0x2, 0x4, 0x0001_0000]
 const [CREATE_NEW, CREATE_ALWAYS, OPEN_EXISTING, OPEN_ALWAYS, TRUNCATE_EXISTING] = [1, 2, 3, 4, 5]
 const [FILE_ATTRIBUTE_READONLY, FILE_ATTRIBUTE_NORMAL, FILE_ATTRIBUTE_TEMPORARY] = [0x1, 0x80, 0x100]
 const FILE_FLAG_WRITE_THROUGH = 0x8000_0000
+const FILE_FLAG_OVERLAPPED = 0x4000_0000
 const FILE_FLAG_NO_BUFFERING = 0x2000_0000
 const FILE_FLAG_RANDOM_ACCESS = 0x1000_0000
 const FILE_FLAG_SEQUENTIAL_SCAN = 0x0800_0000
@@ -31,6 +32,11 @@ export function widePath(path: string | Buffer): string {
 
 export function isPipePath(path: string): boolean {
   return /^\\\\[.?]\\pipe\\/i.test(path)
+}
+
+/** A console knows no FILE_FLAG_OVERLAPPED, and shows what it is only to who may read and write. */
+export function isConsolePath(path: string): boolean {
+  return /^\\\\[.?]\\con(in\$|out\$)?$/i.test(path)
 }
 
 /**
@@ -92,6 +98,7 @@ function attributesOf(path: string, flags: number, mode: number): number {
   if ((flags & O_RANDOM) !== 0) attributes |= FILE_FLAG_RANDOM_ACCESS
   if ((flags & O_DIRECT) !== 0) attributes |= FILE_FLAG_NO_BUFFERING
   if ((flags & (O_SYNC | O_DSYNC)) !== 0) attributes |= FILE_FLAG_WRITE_THROUGH
+  if (!isConsolePath(path)) attributes |= FILE_FLAG_OVERLAPPED
   if (isPipePath(path)) attributes |= SECURITY_SQOS_PRESENT_IDENTIFICATION
   return attributes >>> 0
 }

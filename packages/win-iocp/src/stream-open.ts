@@ -2,7 +2,7 @@ import { constants } from 'node:fs'
 import type { Asker } from '@kiruna/priority'
 import { errnoOf, systemError } from '@kiruna/priority/error'
 import { Close } from './close.ts'
-import { createFile, isPipePath, widePath } from './create-file.ts'
+import { createFile, isConsolePath, isPipePath, widePath } from './create-file.ts'
 import { PortOperation } from './port-operation.ts'
 
 const EBUSY = errnoOf('EBUSY')
@@ -37,7 +37,9 @@ export class OpenStream extends PortOperation<OpenedStream> {
     this.#path = path
     this.#widePath = widePath(path)
     // What is no file is there already, and cannot be made or emptied.
-    this.#flags = isPipePath(this.#widePath) ? flags & ~(constants.O_CREAT | constants.O_TRUNC) : flags
+    if (isConsolePath(this.#widePath)) this.#flags = constants.O_RDWR
+    else if (isPipePath(this.#widePath)) this.#flags = flags & ~(constants.O_CREAT | constants.O_TRUNC)
+    else this.#flags = flags
   }
 
   start(): void {

@@ -11,7 +11,7 @@ export interface ReadState {
   /** A file of our own; undefined: `source.fd` is borrowed, and read where it stands. */
   readonly handle: number | undefined
   readonly isOnDisk: boolean
-  /** Where the next read of a file of our own begins; a pipe has no places. */
+  /** Where the next read of a file of our own begins. */
   position: number
 }
 
@@ -84,7 +84,7 @@ export class ReadOn extends PortOperation<Buffer> implements InTurn {
     if (this.aborted && isOnDisk) {
       if (handle === undefined) this.port.native.seekBack(source.fd, bytes)
     } else {
-      this.#state.position += bytes
+      if (isOnDisk) this.#state.position += bytes
       const piece = source.cut(this.#memory!, bytes)
       this.#memory = undefined
       if (this.aborted) source.giveBack(piece)
