@@ -5,7 +5,9 @@ import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'n
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 
-const { name, os } = JSON.parse(readFileSync('package.json', 'utf8'))
+const { name, os: packageOs } = JSON.parse(readFileSync('package.json', 'utf8'))
+// A package may be for more systems than its addon: then those of the addon follow on the command line.
+const os = process.argv.length > 2 ? process.argv.slice(2) : packageOs
 const compiler = process.env.CXX ?? 'g++'
 
 if (os && !os.includes(process.platform)) {

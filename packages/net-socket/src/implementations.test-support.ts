@@ -17,7 +17,11 @@ interface Implementation {
   missing: string | undefined
 }
 
-const implementations = [await implementation('uring'), await implementation('libuv')]
+const implementations = [
+  await implementation('uring'),
+  await implementation('dispatch'),
+  await implementation('libuv'),
+]
 
 async function implementation(name: string): Promise<Implementation> {
   const url = pathToFileURL(require.resolve(`@kiruna/net-socket/${name}`)).href

@@ -23,7 +23,8 @@ interface Selected extends Net {
   implementation: Implementation
 }
 
-interface UringModule extends Net {
+/** The OS's own: it may not be installed, or not be had here. */
+interface Own extends Net {
   /** @throws ERR_KIRUNA_UNAVAILABLE with the reason */
   check(): void
 }
@@ -46,11 +47,21 @@ function select(): Selected {
     throw invalidValue('KIRUNA_IO', "must be 'libuv' or unset", forced)
   }
   if (forced !== undefined) return fallBack('KIRUNA_IO=libuv')
-  if (process.platform !== 'linux') return fallBack(`there is no implementation for ${process.platform} yet`)
+  switch (process.platform) {
+    case 'linux':
+      return own('uring', 'io_uring')
+    case 'darwin':
+      return own('dispatch', 'dispatch')
+    default:
+      return fallBack(`there is no implementation for ${process.platform} yet`)
+  }
+}
+
+function own(module: string, name: Implementation['name']): Selected {
   try {
-    const uring = createRequire(import.meta.url)('@kiruna/net-socket/uring') as UringModule
-    uring.check()
-    return { ...uring, implementation: { name: 'io_uring' } }
+    const net = createRequire(import.meta.url)(`@kiruna/net-socket/${module}`) as Own
+    net.check()
+    return { ...net, implementation: { name } }
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
     if (code === 'ERR_KIRUNA_UNAVAILABLE') return fallBack(message)

@@ -1,0 +1,131 @@
+import { constants } from 'node:os'
+import { isMainThread } from 'node:worker_threads'
+import type { Rank } from '@kiruna/priority'
+import { systemError } from '@kiruna/priority/error'
+import { closedDirection, loadNative, type Native, unavailable } from './dispatch-native.ts'
+import type { DispatchSocket } from './dispatch-socket.ts'
+import type { Waiting } from './waiting.ts'
+
+export const EAGAIN = -constants.errno.EAGAIN
+
+/** So many results are taken at once. */
+const mostTaken = 256
+
+/** Has something to send at the end of the tick. */
+export interface Sender {
+  readonly sendRank: Rank
+  send(): void
+}
+
+/**
+ * What this thread has of Grand Central Dispatch, for its sockets:
+ *
+ *     read() ─► a source of its socket ─► recv, on a thread of GCD's ─► uv_async ─► complete() ─► settled, most urgent first
+ *
+ * @see dispatch(3)
+ */
+export class Dispatcher {
+  readonly native: Native
+  readonly #sockets: (DispatchSocket | undefined)[] = []
+  readonly #taken = new Int32Array(2 * mostTaken)
+  #holds = 0
+  #isBatch = false
+  /** Those that got their outcome in this batch, by rank. */
+  readonly #batch: Waiting<never>[][] = [[], [], [], []]
+  readonly #senders = new Set<Sender>()
+
+  constructor(native: Native) {
+    const error = native.setup(this.#ready, isMainThread)
+    if (error !== 0) throw unavailable(systemError(error, 'setup').message)
+    this.native = native
+  }
+
+  add(socket: DispatchSocket): void {
+    this.#sockets[socket.id] = socket
+  }
+
+  /** One more, or one less, that keeps the process alive. */
+  hold(change: 1 | -1): void {
+    this.#holds += change
+    if (this.#holds === 1 && change === 1) this.native.ref()
+    else if (this.#holds === 0) this.native.unref()
+  }
+
+  /** To send at the end of this tick: what one turn writes goes together, and what is urgent before the rest. */
+  sendSoon(sender: Sender): void {
+    this.#senders.add(sender)
+    if (this.#senders.size === 1) process.nextTick(this.#flush)
+  }
+
+  /** Returns false if it does not wait for the end of the tick. */
+  dontSend(sender: Sender): boolean {
+    return this.#senders.delete(sender)
+  }
+
+  /** It has its outcome: it is delivered with its batch, the most urgent first. */
+  handOver(one: Waiting<never>): void {
+    if (this.#isBatch) this.#batch[one.rank]!.push(one)
+    else one.deliver()
+  }
+
+  readonly #flush = (): void => {
+    this.#isBatch = true
+    const senders = [...this.#senders].sort((a, b) => a.sendRank - b.sendRank)
+    this.#senders.clear()
+    for (const sender of senders) {
+      try {
+        sender.send()
+      } catch (error) {
+        process.nextTick(rethrow, error)
+      }
+    }
+    this.#deliver()
+  }
+
+  readonly #ready = (): void => {
+    this.#isBatch = true
+    let count: number
+    do {
+      count = this.native.take(this.#taken)
+      for (let at = 0; at < 2 * count; at += 2) this.#complete(this.#taken[at]!, this.#taken[at + 1]!)
+    } while (count === mostTaken)
+    this.#deliver()
+  }
+
+  #complete(key: number, result: number): void {
+    const id = key >> 2
+    const direction = key & 3
+    const socket = this.#sockets[id]!
+    if (direction === closedDirection) {
+      this.#sockets[id] = undefined
+      this.native.forget(id)
+    }
+    try {
+      socket.complete(direction, result)
+    } catch (error) {
+      process.nextTick(rethrow, error) // an asker's own code: it must not cost the others their completion
+    }
+  }
+
+  #deliver(): void {
+    this.#isBatch = false
+    for (let rank: Rank = 0; rank < 4; rank++) {
+      for (const one of this.#batch[rank]!.splice(0)) one.deliver()
+    }
+  }
+}
+
+let threadDispatcher: Dispatcher | undefined
+
+/**
+ * What this thread has of GCD, set up at the first call.
+ * @throws Error ERR_KIRUNA_UNAVAILABLE with the reason: not macOS, no addon. The next call tries again
+ */
+export function dispatcher(): Dispatcher {
+  threadDispatcher ??= new Dispatcher(loadNative())
+  return threadDispatcher
+}
+
+function rethrow(error: unknown): never {
+  throw error
+}

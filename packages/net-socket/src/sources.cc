@@ -1,0 +1,317 @@
+// What may have to wait. A call is tried, and where the kernel has nothing, or no room, a dispatch source waits for it on
+// a queue of the caller's quality of service, and the handler tries again there:
+//
+//     call ─► tried on this thread, or on the queue ─► EAGAIN ─► source ─► tried in its handler ─► completion
+//
+// A source is suspended while no call waits for it. See dispatch_source_create(3), dispatch_suspend(3).
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdlib.h>
+
+#include "dispatch.h"
+
+namespace {
+
+// Where a call is made first. On a queue only, it does not wait: −EAGAIN is a result.
+enum How { kHere, kOnQueue, kAfterWaiting };
+
+constexpr int kMostAccepted = 16;
+
+dispatch_queue_t queue_of(uint8_t rank) {
+  constexpr unsigned kQos[] = {QOS_CLASS_USER_INTERACTIVE, QOS_CLASS_USER_INITIATED, QOS_CLASS_UTILITY,
+                               QOS_CLASS_BACKGROUND};
+  return dispatch_get_global_queue(kQos[rank & 3], 0);
+}
+
+// A call would have a result now, or an error. See poll(2).
+bool is_ready(const Half* half) {
+  const Socket* socket = half->socket;
+  pollfd asked = {socket->fd, static_cast<int16_t>(half == &socket->halves[kRead] ? POLLIN : POLLOUT), 0};
+  return poll(&asked, 1, 0) != 0;
+}
+
+int64_t accept_some(Socket* socket) {
+  while (socket->accepted_count < kMostAccepted) {
+    int fd = accept(socket->fd, nullptr, nullptr);
+    if (fd >= 0) {
+      socket->accepted[socket->accepted_count++] = fd;
+    } else if (errno != EINTR && errno != ECONNABORTED && errno != EPROTO) {  // one that has gone costs nobody anything
+      return socket->accepted_count > 0 ? socket->accepted_count : -errno;
+    }
+  }
+  return socket->accepted_count;
+}
+
+int64_t connect_result(int fd) {
+  int error = 0;
+  socklen_t length = sizeof error;
+  getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length);
+  return -error;
+}
+
+socklen_t length_of(const sockaddr_storage* address) {
+  return address->ss_family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+}
+
+int64_t perform_once(Half* half) {
+  Socket* socket = half->socket;
+  msghdr message = {};
+  message.msg_iov = half->buffers;
+  message.msg_iovlen = half->count;
+  switch (half->call) {
+  case Call::kWait:
+    return is_ready(half) ? 0 : -EAGAIN;
+  case Call::kReceive:
+    return result_of(recv(socket->fd, half->one.iov_base, half->one.iov_len, 0));
+  case Call::kReceiveFrom:
+    message.msg_name = half->peer;
+    message.msg_namelen = sizeof *half->peer;
+    return result_of(recvmsg(socket->fd, &message, 0));
+  case Call::kAccept:
+    return accept_some(socket);
+  case Call::kConnect:
+    return is_ready(half) ? connect_result(socket->fd) : -EAGAIN;
+  case Call::kSendTo:
+    message.msg_name = half->peer;
+    message.msg_namelen = length_of(half->peer);
+    [[fallthrough]];
+  case Call::kSend:
+    return result_of(sendmsg(socket->fd, &message, MSG_NOSIGNAL));
+  case Call::kNone:
+    break;
+  }
+  return -EINVAL;
+}
+
+int64_t perform(Half* half) {
+  int64_t result;
+  do result = perform_once(half);
+  while (result == -EINTR);
+  return result == -EWOULDBLOCK ? -EAGAIN : result;
+}
+
+void end_call(Half* half) {
+  half->call = Call::kNone;
+  if (half->buffers != &half->one) free(half->buffers);
+  half->buffers = nullptr;
+}
+
+void disarm(Half* half) {
+  if (half->is_armed) dispatch_suspend(half->source);
+  half->is_armed = false;
+}
+
+// A suspended source never gets as far as its cancel handler, and must not be released.
+void drop_source(Half* half) {
+  if (half->source == nullptr) return;
+  dispatch_source_cancel(half->source);
+  if (!half->is_armed) dispatch_resume(half->source);
+  dispatch_release(half->source);
+  half->source = nullptr;
+  half->is_armed = false;
+}
+
+void gone(void* half) { release(static_cast<Half*>(half)->socket); }
+
+void attempt(void* data);
+
+// The source waits. It has one use of the socket until its cancel handler has run: no fd is closed before that.
+void arm(Half* half) {
+  if (half->is_armed) return;
+  Socket* socket = half->socket;
+  if (half->source == nullptr) {
+    bool reads = half == &socket->halves[kRead];
+    half->source = dispatch_source_create(reads ? DISPATCH_SOURCE_TYPE_READ : DISPATCH_SOURCE_TYPE_WRITE,
+                                          static_cast<uintptr_t>(socket->fd), 0, queue_of(half->rank));
+    __atomic_add_fetch(&socket->uses, 1, __ATOMIC_RELAXED);
+    dispatch_set_context(half->source, half);
+    dispatch_source_set_event_handler_f(half->source, attempt);
+    dispatch_source_set_cancel_handler_f(half->source, gone);
+  }
+  half->is_armed = true;
+  dispatch_resume(half->source);
+}
+
+// On a thread of GCD's. One that comes too late finds no call, or another, which is as good.
+void attempt(void* data) {
+  Half* half = static_cast<Half*>(data);
+  Socket* socket = half->socket;
+  pthread_mutex_lock(&socket->mutex);
+  if (half->call != Call::kNone) {
+    int64_t result = perform(half);
+    if (result == -EAGAIN && half->waits) {
+      arm(half);
+    } else {
+      disarm(half);
+      end_call(half);
+      post(socket->environment, &half->completion, result);
+    }
+  }
+  pthread_mutex_unlock(&socket->mutex);
+}
+
+void attempt_once(void* data) {
+  attempt(data);
+  release(static_cast<Half*>(data)->socket);
+}
+
+void set_rank(Half* half, uint8_t rank) {
+  if (half->rank == rank) return;
+  half->rank = rank;
+  bool was_armed = half->is_armed;
+  drop_source(half);  // the queue of a source that has begun cannot be changed
+  if (was_armed) arm(half);
+}
+
+// What a call returns at once. undefined: its completion follows.
+napi_value begin(napi_env env, Half* half, Call call, int32_t rank, int32_t how) {
+  Socket* socket = half->socket;
+  int64_t result = -EAGAIN;
+  pthread_mutex_lock(&socket->mutex);
+  half->call = call;
+  half->waits = how != kOnQueue;
+  set_rank(half, static_cast<uint8_t>(rank));
+  if (how == kHere) result = perform(half);
+  if (result != -EAGAIN) {
+    end_call(half);
+  } else if (how == kOnQueue || is_ready(half)) {
+    // What is ready needs no source; and one that has told of the end of both directions does not tell it again.
+    __atomic_add_fetch(&socket->uses, 1, __ATOMIC_RELAXED);
+    dispatch_async_f(queue_of(half->rank), half, attempt_once);
+  } else {
+    arm(half);
+  }
+  pthread_mutex_unlock(&socket->mutex);
+  return result == -EAGAIN ? nullptr : number(env, result);
+}
+
+sockaddr_storage* peer_of(Half* half) {
+  if (half->peer == nullptr) half->peer = static_cast<sockaddr_storage*>(calloc(1, sizeof *half->peer));
+  return half->peer;
+}
+
+void take_buffer(Half* half, iovec buffer) {
+  half->one = buffer;
+  half->buffers = &half->one;
+  half->count = 1;
+}
+
+}  // namespace
+
+void stop(Socket* socket) {
+  pthread_mutex_lock(&socket->mutex);
+  for (Half& half : socket->halves) {
+    drop_source(&half);
+    end_call(&half);
+  }
+  pthread_mutex_unlock(&socket->mutex);
+}
+
+// wait(socket, rank): 0 once there is something to read, or its end. It takes nothing.
+napi_value Wait(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  Half* half = &socket_of(arguments)->halves[kRead];
+  return begin(env, half, Call::kWait, arguments.integer(1), kAfterWaiting);
+}
+
+// receive(socket, rank, memory: Uint8Array, how): number of bytes, 0 at the end. See recv(2).
+napi_value Receive(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  Half* half = &socket_of(arguments)->halves[kRead];
+  take_buffer(half, arguments.bytes(2));
+  return begin(env, half, Call::kReceive, arguments.integer(1), arguments.integer(3));
+}
+
+// receiveFrom(socket, rank, memory: Uint8Array): number of bytes of a datagram; `sender` tells the rest. See recvmsg(2).
+napi_value ReceiveFrom(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  Half* half = &socket_of(arguments)->halves[kRead];
+  peer_of(half);
+  take_buffer(half, arguments.bytes(2));
+  return begin(env, half, Call::kReceiveFrom, arguments.integer(1), kAfterWaiting);
+}
+
+// send(socket, rank, buffers: Uint8Array[], how): number of bytes, perhaps not all. See sendmsg(2).
+napi_value Send(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  Half* half = &socket_of(arguments)->halves[kWrite];
+  uint32_t count = 0;
+  napi_get_array_length(env, arguments.values[2], &count);
+  half->count = static_cast<int>(count);
+  half->buffers = count == 1 ? &half->one : static_cast<iovec*>(malloc(count * sizeof(iovec)));
+  for (uint32_t i = 0; i < count; i++) {
+    napi_value buffer;
+    napi_get_element(env, arguments.values[2], i, &buffer);
+    half->buffers[i] = arguments.bytes(buffer);
+  }
+  return begin(env, half, Call::kSend, arguments.integer(1), arguments.integer(3));
+}
+
+// sendTo(socket, rank, bytes: Uint8Array, family, address, port): number of bytes. See sendmsg(2).
+napi_value SendTo(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  Half* half = &socket_of(arguments)->halves[kWrite];
+  int64_t error = address_of(arguments, 3, peer_of(half));
+  if (error < 0) return number(env, error);
+  take_buffer(half, arguments.bytes(2));
+  return begin(env, half, Call::kSendTo, arguments.integer(1), kHere);
+}
+
+// accept(socket, rank): how many there are; `accepted` has them. See accept(2).
+napi_value Accept(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  Socket* socket = socket_of(arguments);
+  if (socket->accepted == nullptr) socket->accepted = static_cast<int*>(malloc(kMostAccepted * sizeof(int)));
+  return begin(env, &socket->halves[kRead], Call::kAccept, arguments.integer(1), kAfterWaiting);
+}
+
+// accepted(socket): the sockets.
+napi_value Accepted(napi_env env, napi_callback_info info) {
+  Socket* socket = socket_of(Arguments(env, info));
+  napi_value sockets;
+  napi_create_array(env, &sockets);
+  for (int i = 0; i < socket->accepted_count; i++) {
+    int32_t id = adopt(socket->environment, socket->accepted[i], socket->family);
+    napi_set_element(env, sockets, static_cast<uint32_t>(i), number(env, id));
+  }
+  socket->accepted_count = 0;
+  return sockets;
+}
+
+// connect(socket, rank, family, address, port): 0. See connect(2).
+napi_value Connect(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  Socket* socket = socket_of(arguments);
+  sockaddr_storage address = {};
+  int64_t length = address_of(arguments, 2, &address);
+  if (length < 0) return number(env, length);
+  int returned = connect(socket->fd, reinterpret_cast<sockaddr*>(&address), static_cast<socklen_t>(length));
+  if (returned == 0) return number(env, 0);
+  if (errno != EINPROGRESS && errno != EINTR) return number(env, -errno);
+  return begin(env, &socket->halves[kWrite], Call::kConnect, arguments.integer(1), kAfterWaiting);
+}
+
+// cancel(socket, direction): whether it has; if not, the completion is on its way.
+napi_value Cancel(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  Socket* socket = socket_of(arguments);
+  Half* half = &socket->halves[arguments.integer(1)];
+  pthread_mutex_lock(&socket->mutex);
+  bool is_under_way = half->call != Call::kNone;
+  disarm(half);
+  end_call(half);
+  pthread_mutex_unlock(&socket->mutex);
+  napi_value result;
+  napi_get_boolean(env, is_under_way, &result);
+  return result;
+}
+
+// setRank(socket, direction, rank)
+napi_value SetRank(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  Socket* socket = socket_of(arguments);
+  pthread_mutex_lock(&socket->mutex);
+  set_rank(&socket->halves[arguments.integer(1)], static_cast<uint8_t>(arguments.integer(2)));
+  pthread_mutex_unlock(&socket->mutex);
+  return nullptr;
+}
