@@ -9,6 +9,7 @@ import {
   cut,
   giveBack,
   largeBytes,
+  type Memory,
   smallBytes,
   takeMemory,
   takeMemoryToWait,
@@ -37,7 +38,7 @@ const hereBytes = 4 * 1024
 export class DispatchConnection extends Connection implements Sender {
   readonly #socket: DispatchSocket
   readonly #isTcp: boolean
-  #memory: Buffer | undefined = undefined
+  #memory: Memory | undefined = undefined
   /** Its priority when it began to wait with memory. */
   #waitedRank: Rank | undefined = undefined
   /** There was more than the last receive took. */
@@ -72,14 +73,14 @@ export class DispatchConnection extends Connection implements Sender {
     const rank = this.readRank
     if (this.#hasMore) {
       this.#memory = takeMemory(this.#receiveBytes)
-      this.#socket.receive(rank, this.#memory, onQueue, this.#took)
+      this.#socket.receive(rank, this.#memory.bytes, onQueue, this.#took)
       return
     }
     this.#memory = takeMemoryToWait(rank)
     if (this.#memory === undefined) this.#socket.wait(rank, this.#waited)
     else {
       this.#waitedRank = rank
-      this.#socket.receive(rank, this.#memory, afterWaiting, this.#took)
+      this.#socket.receive(rank, this.#memory.bytes, afterWaiting, this.#took)
     }
   }
 
@@ -92,7 +93,7 @@ export class DispatchConnection extends Connection implements Sender {
     const memory = this.#memory!
     if (result > 0) {
       this.#waitIsOver()
-      this.#hasMore = result === memory.length
+      this.#hasMore = result === memory.bytes.length
       // A little now and then asks for little, what comes as a stream for much.
       if (this.#hasMore) this.#receiveBytes = largeBytes
       else if (result <= smallBytes) this.#receiveBytes = smallBytes

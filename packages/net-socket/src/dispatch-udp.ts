@@ -4,7 +4,7 @@ import type { Asker } from '@kiruna/priority'
 import { Datagrams, type Send } from './datagrams.ts'
 import type { DispatchSocket, InternetAddress } from './dispatch-socket.ts'
 import { dispatcher } from './dispatcher.ts'
-import { cut, giveBack, largeBytes, takeMemory } from './receive-memory.ts'
+import { cut, giveBack, largeBytes, type Memory, takeMemory } from './receive-memory.ts'
 import { socketError } from './socket-error.ts'
 import { unmapped } from './udp.ts'
 import type { Waiting } from './waiting.ts'
@@ -29,7 +29,7 @@ export class DispatchDatagrams extends Datagrams {
   readonly droppedCount = 0
   protected readonly isDual: boolean
   readonly #socket: DispatchSocket
-  #memory: Buffer | undefined = undefined
+  #memory: Memory | undefined = undefined
   #pause: NodeJS.Timeout | undefined = undefined
   /** The first of them is under way, or waits until the kernel has memory again. */
   readonly #sends: { send: Send; to: InternetAddress }[] = []
@@ -45,7 +45,7 @@ export class DispatchDatagrams extends Datagrams {
 
   protected receive(): void {
     this.#memory = takeMemory(largeBytes)
-    this.#socket.receiveFrom(this.readRank, this.#memory, this.#came)
+    this.#socket.receiveFrom(this.readRank, this.#memory.bytes, this.#came)
   }
 
   readonly #came = (result: number): void => {

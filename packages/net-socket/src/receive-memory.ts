@@ -1,4 +1,3 @@
-import { ring } from '@kiruna/linux-uring/uring'
 import type { Rank } from '@kiruna/priority'
 
 /** Most of what comes is smaller than this, and is copied out. */
@@ -26,19 +25,20 @@ let blockUsed = 0
 /** Memory that the kernel writes into. */
 export interface Memory {
   readonly bytes: Buffer
-  readonly address: number
+  /** Where it is, for the ring; 0 until that has asked. */
+  address: number
 }
 
 export function takeMemory(lengthBytes: number): Memory {
   if (lengthBytes > smallBytes) {
-    const memory = large ?? withAddress(Buffer.allocUnsafeSlow(largeBytes))
+    const memory = large ?? { bytes: Buffer.allocUnsafeSlow(largeBytes), address: 0 }
     large = undefined
     return memory
   }
   if (small.length === 0) {
     const slab = Buffer.allocUnsafeSlow(blockBytes)
     for (let at = 0; at < slab.length; at += smallBytes) {
-      small.push(withAddress(slab.subarray(at, at + smallBytes)))
+      small.push({ bytes: slab.subarray(at, at + smallBytes), address: 0 })
     }
   }
   return small.pop()!
@@ -80,8 +80,4 @@ function cutBlock(lengthBytes: number): Buffer {
   const piece = block.subarray(blockUsed, blockUsed + lengthBytes)
   blockUsed += (lengthBytes + 7) & ~7
   return piece
-}
-
-function withAddress(bytes: Buffer): Memory {
-  return { bytes, address: ring().addressOf(bytes) }
 }

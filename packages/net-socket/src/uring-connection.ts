@@ -101,7 +101,8 @@ export class UringConnection extends Connection {
       receiving.step = 'wait'
       receiving.memory = memory
       receiving.waitingRank = rank
-      this.#ring.recv(this.#fd, memory.address, memory.bytes.length, 0, true, receiving, rank)
+      const address = (memory.address ||= this.#ring.addressOf(memory.bytes))
+      this.#ring.recv(this.#fd, address, memory.bytes.length, 0, true, receiving, rank)
     }
   }
 
@@ -109,7 +110,8 @@ export class UringConnection extends Connection {
   receiveNow(receiving: Receiving): number {
     const memory = (receiving.memory = takeMemory(receiving.bytes))
     receiving.step = 'take'
-    const { address, bytes } = memory
+    const { bytes } = memory
+    const address = (memory.address ||= this.#ring.addressOf(bytes))
     this.#ring.recv(this.#fd, address, bytes.length, MSG_DONTWAIT, false, receiving, this.readRank)
     return bytes.length
   }
