@@ -1,3 +1,4 @@
+import type * as dispatch from '@kiruna/net-socket/dispatch'
 import type * as libuv from '@kiruna/net-socket/libuv'
 import type * as uring from '@kiruna/net-socket/uring'
 import { describe, test } from 'vitest'
@@ -6,16 +7,16 @@ import { implementations } from './net/implementations.ts'
 import { netContract } from './net.ts'
 
 type Same<A, B> = [A, B] extends [B, A] ? true : false
+type Shape<Module extends Pick<typeof libuv, 'connect' | 'listen' | 'bind'>> = {
+  [Name in 'connect' | 'listen' | 'bind']: Module[Name]
+}
 /** The compiler's part of the contract: who uses one implementation can use the other. */
-const sameShapes: [
-  Same<typeof libuv.connect, typeof uring.connect>,
-  Same<typeof libuv.listen, typeof uring.listen>,
-  Same<typeof libuv.bind, typeof uring.bind>,
-] = [true, true, true]
+const oneShape: Same<Shape<typeof libuv>, Shape<typeof uring>> &
+  Same<Shape<typeof libuv>, Shape<typeof dispatch>> = true
 
 for (const { name, net, netUrl, missing } of implementations) {
   if (missing !== undefined) console.warn(`skipped: ${name} cannot run here: ${missing}`)
-  describe.skipIf(missing !== undefined || !sameShapes.every(Boolean))(name, () => {
+  describe.skipIf(missing !== undefined || !oneShape)(name, () => {
     for (const [topic, contracts] of Object.entries(netContract)) {
       describe(topic, () => {
         for (const contract of contracts) {

@@ -14,6 +14,7 @@ export interface Implementation {
 
 export const implementations: Implementation[] = [
   await implementation('@kiruna/net-socket/uring'),
+  await implementation('@kiruna/net-socket/dispatch'),
   await implementation('@kiruna/net-socket/libuv'),
 ]
 

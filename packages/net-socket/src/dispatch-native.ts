@@ -73,6 +73,8 @@ export interface Native {
   accepted(socket: number): number[]
   /** @returns whether it has: if not, the completion is on its way */
   cancel(socket: number, direction: number): boolean
+  /** Tries a read that is under way, on this thread. */
+  hurry(socket: number): void
   setRank(socket: number, direction: number, rank: Rank): void
 }
 

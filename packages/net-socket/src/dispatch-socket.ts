@@ -2,7 +2,6 @@ import type { Rank } from '@kiruna/priority'
 import type { SocketAddress } from './address.ts'
 import {
   type Begun,
-  closedDirection,
   type How,
   type Native,
   option,
@@ -18,18 +17,19 @@ export type Complete = (result: number) => void
 /** One direction of a socket: the call that is under way, and what it needs until it is done. */
 class Half {
   complete: Complete | undefined = undefined
+  rank: Rank = 3
   /** Held, so that the kernel finds it where it was. */
   memory: Uint8Array | Uint8Array[] | undefined = undefined
   #isRef = true
   #holds = false
 
-  /** Returns whether it is under way. */
-  begin(begun: Begun, complete: Complete, memory?: Uint8Array | Uint8Array[]): boolean {
-    if (begun !== undefined) return false
+  /** Nothing, where it has its result already. */
+  begin(begun: Begun, rank: Rank, complete: Complete, memory?: Uint8Array | Uint8Array[]): void {
+    if (begun !== undefined) return
+    this.rank = rank
     this.complete = complete
     this.memory = memory
     this.#keepAlive()
-    return true
   }
 
   end(): Complete {
@@ -79,37 +79,37 @@ export class DispatchSocket {
 
   /** Until there is something to read. */
   wait(rank: Rank, complete: Complete): void {
-    this.read.begin(this.#native.wait(this.id, rank), complete)
+    this.#beginRead(this.#native.wait(this.id, rank), rank, complete)
   }
 
   /** @see recv(2) */
   receive(rank: Rank, memory: Uint8Array, how: How, complete: Complete): void {
-    this.read.begin(this.#native.receive(this.id, rank, memory, how), complete, memory)
+    this.#beginRead(this.#native.receive(this.id, rank, memory, how), rank, complete, memory)
   }
 
   /** One datagram. @see recvmsg(2) */
   receiveFrom(rank: Rank, memory: Uint8Array, complete: Complete): void {
-    this.read.begin(this.#native.receiveFrom(this.id, rank, memory), complete, memory)
+    this.#beginRead(this.#native.receiveFrom(this.id, rank, memory), rank, complete, memory)
   }
 
   /** @returns the result; undefined: it follows. @see sendmsg(2) */
   send(rank: Rank, buffers: Uint8Array[], how: How, complete: Complete): Begun {
     const begun = this.#native.send(this.id, rank, buffers, how)
-    this.write.begin(begun, complete, buffers)
+    this.write.begin(begun, rank, complete, buffers)
     return begun
   }
 
   /** @returns as `send` does. @see sendmsg(2) */
   sendTo(rank: Rank, bytes: Uint8Array, to: InternetAddress, complete: Complete): Begun {
     const begun = this.#native.sendTo(this.id, rank, bytes, to.family, to.address, to.port)
-    this.write.begin(begun, complete, bytes)
+    this.write.begin(begun, rank, complete, bytes)
     return begun
   }
 
   /** @returns as `send` does. @see connect(2) */
   connect(rank: Rank, to: SocketAddress, complete: Complete): Begun {
     const begun = this.#native.connect(this.id, rank, to.family, ...partsOf(to))
-    this.write.begin(begun, complete)
+    this.write.begin(begun, rank, complete)
     return begun
   }
 
@@ -122,24 +122,39 @@ export class DispatchSocket {
         ids.map(id => new DispatchSocket(id)),
       )
     }
-    this.read.begin(this.#native.accept(this.id, rank), take)
+    this.#beginRead(this.#native.accept(this.id, rank), rank, take)
   }
 
   /** Returns whether nothing follows any more. If not, the result is on its way. */
   cancelRead(): boolean {
-    return this.#cancel(this.read, readDirection)
+    const isCancelled = this.#cancel(this.read, readDirection)
+    if (isCancelled) dispatcher().waitsNoMore(this)
+    return isCancelled
   }
 
   cancelWrite(): boolean {
     return this.#cancel(this.write, writeDirection)
   }
 
+  /** Of what is under way. */
   setReadRank(rank: Rank): void {
+    if (this.read.complete === undefined || this.read.rank === rank) return
+    dispatcher().waitsNoMore(this)
+    this.read.rank = rank
+    dispatcher().waits(this)
     this.#native.setRank(this.id, readDirection, rank)
   }
 
+  /** The same. */
   setWriteRank(rank: Rank): void {
+    if (this.write.complete === undefined || this.write.rank === rank) return
+    this.write.rank = rank
     this.#native.setRank(this.id, writeDirection, rank)
+  }
+
+  /** A read that waits is tried at once, and completes with the next that are taken. */
+  hurry(): void {
+    this.#native.hurry(this.id)
   }
 
   /** @throws EADDRINUSE, EACCES … (`err.code`). @see bind(2) */
@@ -183,12 +198,19 @@ export class DispatchSocket {
 
   /** @internal the dispatcher's */
   complete(direction: number, result: number): void {
-    if (direction !== closedDirection) {
-      this[direction === readDirection ? 'read' : 'write'].end()(result)
-      return
+    if (direction === readDirection) {
+      dispatcher().waitsNoMore(this)
+      this.read.end()(result)
+    } else if (direction === writeDirection) this.write.end()(result)
+    else {
+      dispatcher().hold(-1)
+      this.#closed!()
     }
-    dispatcher().hold(-1)
-    this.#closed!()
+  }
+
+  #beginRead(begun: Begun, rank: Rank, complete: Complete, memory?: Uint8Array): void {
+    this.read.begin(begun, rank, complete, memory)
+    dispatcher().waits(this)
   }
 
   #cancel(half: Half, direction: number): boolean {

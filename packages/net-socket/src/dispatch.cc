@@ -236,6 +236,7 @@ NAPI_MODULE_INIT() {
                    {"connect", Connect},
                    {"cancel", Cancel},
                    {"setRank", SetRank},
+                   {"hurry", Hurry},
                    {"socket", OpenSocket},
                    {"bind", Bind},
                    {"listen", Listen},

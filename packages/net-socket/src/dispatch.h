@@ -147,6 +147,7 @@ napi_value Accepted(napi_env env, napi_callback_info info);
 napi_value Connect(napi_env env, napi_callback_info info);
 napi_value Cancel(napi_env env, napi_callback_info info);
 napi_value SetRank(napi_env env, napi_callback_info info);
+napi_value Hurry(napi_env env, napi_callback_info info);
 
 // sockets.cc
 

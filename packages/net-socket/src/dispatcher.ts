@@ -10,6 +10,8 @@ export const EAGAIN = -constants.errno.EAGAIN
 
 /** So many results are taken at once. */
 const mostTaken = 256
+/** So many reads are tried at most before what is less urgent is settled. */
+const mostHurried = 32
 
 /** Has something to send at the end of the tick. */
 export interface Sender {
@@ -33,6 +35,8 @@ export class Dispatcher {
   /** Those that got their outcome in this batch, by rank. */
   readonly #batch: Waiting<never>[][] = [[], [], [], []]
   readonly #senders = new Set<Sender>()
+  /** Those with a read under way, by its rank. */
+  readonly #waiting = [0, 1, 2, 3].map(() => new Set<DispatchSocket>())
 
   constructor(native: Native) {
     const error = native.setup(this.#ready, isMainThread)
@@ -49,6 +53,16 @@ export class Dispatcher {
     this.#holds += change
     if (this.#holds === 1 && change === 1) this.native.ref()
     else if (this.#holds === 0) this.native.unref()
+  }
+
+  /** @internal a socket's: its read is under way */
+  waits(socket: DispatchSocket): void {
+    this.#waiting[socket.read.rank]!.add(socket)
+  }
+
+  /** @internal */
+  waitsNoMore(socket: DispatchSocket): void {
+    this.#waiting[socket.read.rank]!.delete(socket)
   }
 
   /** To send at the end of this tick: what one turn writes goes together, and what is urgent before the rest. */
@@ -84,12 +98,30 @@ export class Dispatcher {
 
   readonly #ready = (): void => {
     this.#isBatch = true
+    this.#takeAll()
+    this.#hurry()
+    this.#takeAll()
+    this.#deliver()
+  }
+
+  #takeAll(): void {
     let count: number
     do {
       count = this.native.take(this.#taken)
       for (let at = 0; at < 2 * count; at += 2) this.#complete(this.#taken[at]!, this.#taken[at + 1]!)
     } while (count === mostTaken)
-    this.#deliver()
+  }
+
+  /** Threads do not tell in the order of urgency. What is urgent and has come meanwhile is to be in this batch too. */
+  #hurry(): void {
+    const least = this.#batch.findLastIndex(({ length }) => length > 0)
+    let left = mostHurried
+    for (let rank = 0; rank < least; rank++) {
+      for (const socket of this.#waiting[rank]!) {
+        if (left-- === 0) return
+        socket.hurry()
+      }
+    }
   }
 
   #complete(key: number, result: number): void {

@@ -315,3 +315,9 @@ napi_value SetRank(napi_env env, napi_callback_info info) {
   pthread_mutex_unlock(&socket->mutex);
   return nullptr;
 }
+
+// hurry(socket): a read that waits is tried on this thread. Its completion is posted, as ever.
+napi_value Hurry(napi_env env, napi_callback_info info) {
+  attempt(&socket_of(Arguments(env, info))->halves[kRead]);
+  return nullptr;
+}
