@@ -11,8 +11,9 @@
 #include <uv.h>
 #ifdef __APPLE__
 #include <pthread/qos.h>
-constexpr int MSG_NOSIGNAL = 0;  // SO_NOSIGPIPE does it
-#else                            // The tests run on Linux, over swift-corelibs-libdispatch.
+constexpr int kSendFlags = 0;  // SO_NOSIGPIPE does it
+#else                          // The tests run on Linux, over swift-corelibs-libdispatch.
+constexpr int kSendFlags = MSG_NOSIGNAL;
 constexpr unsigned QOS_CLASS_USER_INTERACTIVE = 0x21, QOS_CLASS_USER_INITIATED = 0x19, QOS_CLASS_UTILITY = 0x11,
                    QOS_CLASS_BACKGROUND = 0x09;
 #endif

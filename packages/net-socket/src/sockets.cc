@@ -10,10 +10,11 @@
 
 #include "dispatch.h"
 #ifdef __APPLE__
-constexpr int TCP_KEEPIDLE = TCP_KEEPALIVE;
-constexpr int SO_REUSEUDP = SO_REUSEPORT;  // SO_REUSEADDR alone does not share a port there
+constexpr int kKeepIdle = TCP_KEEPALIVE;
+constexpr int kReuseUdp = SO_REUSEPORT;  // SO_REUSEADDR alone does not share a port there
 #else
-constexpr int SO_REUSEUDP = SO_REUSEADDR;
+constexpr int kKeepIdle = TCP_KEEPIDLE;
+constexpr int kReuseUdp = SO_REUSEADDR;
 #endif
 
 namespace {
@@ -149,12 +150,18 @@ napi_value Sender(napi_env env, napi_callback_info info) {
 napi_value Setsockopt(napi_env env, napi_callback_info info) {
   constexpr struct {
     int level, name;
-  } kOptions[] = {{IPPROTO_TCP, TCP_NODELAY},         {SOL_SOCKET, SO_KEEPALIVE},
-                  {IPPROTO_TCP, TCP_KEEPIDLE},        {SOL_SOCKET, SO_REUSEADDR},
-                  {SOL_SOCKET, SO_REUSEUDP},          {IPPROTO_IPV6, IPV6_V6ONLY},
-                  {SOL_SOCKET, SO_BROADCAST},         {IPPROTO_IP, IP_TTL},
-                  {IPPROTO_IP, IP_MULTICAST_TTL},     {IPPROTO_IP, IP_MULTICAST_LOOP},
-                  {IPPROTO_IPV6, IPV6_UNICAST_HOPS},  {IPPROTO_IPV6, IPV6_MULTICAST_HOPS},
+  } kOptions[] = {{IPPROTO_TCP, TCP_NODELAY},
+                  {SOL_SOCKET, SO_KEEPALIVE},
+                  {IPPROTO_TCP, kKeepIdle},
+                  {SOL_SOCKET, SO_REUSEADDR},
+                  {SOL_SOCKET, kReuseUdp},
+                  {IPPROTO_IPV6, IPV6_V6ONLY},
+                  {SOL_SOCKET, SO_BROADCAST},
+                  {IPPROTO_IP, IP_TTL},
+                  {IPPROTO_IP, IP_MULTICAST_TTL},
+                  {IPPROTO_IP, IP_MULTICAST_LOOP},
+                  {IPPROTO_IPV6, IPV6_UNICAST_HOPS},
+                  {IPPROTO_IPV6, IPV6_MULTICAST_HOPS},
                   {IPPROTO_IPV6, IPV6_MULTICAST_LOOP}};
   Arguments arguments(env, info);
   const auto& [level, name] = kOptions[arguments.integer(1)];

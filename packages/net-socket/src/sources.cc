@@ -76,7 +76,7 @@ int64_t perform_once(Half* half) {
     message.msg_namelen = length_of(half->peer);
     [[fallthrough]];
   case Call::kSend:
-    return result_of(sendmsg(socket->fd, &message, MSG_NOSIGNAL));
+    return result_of(sendmsg(socket->fd, &message, kSendFlags));
   case Call::kNone:
     break;
   }
