@@ -1,5 +1,5 @@
-// `npm run test:dispatch`: darwin-dispatch on Linux, over swift-corelibs-libdispatch, whose prefix KIRUNA_LIBDISPATCH names:
-// the same sources, built with clang, against the contract and their own tests.
+// `npm run test:dispatch`: darwin-dispatch and net-socket's addon for macOS on Linux, over swift-corelibs-libdispatch, whose
+// prefix KIRUNA_LIBDISPATCH names: the same sources, built with clang, against the contract and their own tests.
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, realpathSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -18,17 +18,7 @@ if (!existsSync(join(prefix, 'include/dispatch/dispatch.h'))) {
 }
 run(process.execPath, [join(root, 'scripts/run.mjs'), 'build'])
 const node = realpathSync(join(root, 'node_modules/.bin/node'))
-const folder = join(root, 'packages/darwin-dispatch')
-const [, sources = ''] =
-  /"sources": \[([^\]]*)\]/.exec(readFileSync(join(folder, 'binding.gyp'), 'utf8')) ?? []
-mkdirSync(join(folder, 'build/Release'), { recursive: true })
-run(process.env.CLANG ?? 'clang++', [
-  ...['-std=c++20', '-O2', '-g', '-Wall', '-Wextra', '-Werror', '-fblocks', '-fPIC', '-shared'],
-  ...['-fvisibility=hidden', '-DNAPI_VERSION=8', `-I${join(dirname(dirname(node)), 'include/node')}`],
-  ...[`-I${prefix}/include`, `-L${prefix}/lib`, `-Wl,-rpath,${prefix}/lib`],
-  ...[...sources.matchAll(/"([^"]+)"/g)].map(([, source = '']) => join(folder, source)),
-  ...['-ldispatch', '-lBlocksRuntime', '-o', join(folder, 'build/Release/dispatch.node')],
-])
+for (const name of ['darwin-dispatch', 'net-socket']) build(join(root, 'packages', name))
 const vitest = [join(root, 'node_modules/vitest/vitest.mjs'), 'run', ...process.argv.slice(2)]
 run(node, [...vitest, 'packages/darwin-dispatch/'])
 run(node, [
@@ -38,6 +28,22 @@ run(node, [
   '-t',
   '@kiruna/darwin-dispatch',
 ])
+run(node, [...vitest, 'packages/net-socket/', '-t', 'dispatch'])
+run(node, [...vitest, 'contract/src/net.test.ts', '-t', '@kiruna/net-socket/dispatch'])
+
+/** @param {string} folder of a package */
+function build(folder) {
+  const [, sources = ''] =
+    /"sources": \[([^\]]*)\]/.exec(readFileSync(join(folder, 'binding.gyp'), 'utf8')) ?? []
+  mkdirSync(join(folder, 'build/Release'), { recursive: true })
+  run(process.env.CLANG ?? 'clang++', [
+    ...['-std=c++20', '-O2', '-g', '-Wall', '-Wextra', '-Werror', '-fblocks', '-fPIC', '-shared'],
+    ...['-fvisibility=hidden', '-DNAPI_VERSION=8', `-I${join(dirname(dirname(node)), 'include/node')}`],
+    ...[`-I${prefix}/include`, `-L${prefix}/lib`, `-Wl,-rpath,${prefix}/lib`],
+    ...[...sources.matchAll(/"([^"]+)"/g)].map(([, source = '']) => join(folder, source)),
+    ...['-ldispatch', '-lBlocksRuntime', '-o', join(folder, 'build/Release/dispatch.node')],
+  ])
+}
 
 /** @param {string} command @param {string[]} args */
 function run(command, args) {
