@@ -24,7 +24,8 @@ try {
     const sources = join(root, 'packages', name, 'src')
     const files = readdirSync(sources).filter(file => file.endsWith('.cc'))
     const manifest = JSON.parse(readFileSync(join(root, 'packages', name, 'package.json'), 'utf8'))
-    if (files.length === 0 || (manifest.os && !manifest.os.includes(process.platform))) continue
+    const systems = manifest.os ?? manifest.addonOs
+    if (files.length === 0 || (systems && !systems.includes(process.platform))) continue
     mkdirSync(join(folder, name, 'build/Release'), { recursive: true })
     run(compiler, [
       ...['-std=c++20', '-g', '-O1', '-fno-omit-frame-pointer', '-shared', '-fPIC', '-fvisibility=hidden'],

@@ -5,9 +5,8 @@ import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'n
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 
-const { name, os: packageOs } = JSON.parse(readFileSync('package.json', 'utf8'))
-// A package may be for more systems than its addon: then those of the addon follow on the command line.
-const os = process.argv.length > 2 ? process.argv.slice(2) : packageOs
+// A package may be for more systems than its addon.
+const { name, addonOs, os = addonOs } = JSON.parse(readFileSync('package.json', 'utf8'))
 const compiler = process.env.CXX ?? 'g++'
 
 if (os && !os.includes(process.platform)) {
