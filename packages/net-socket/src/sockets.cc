@@ -1,9 +1,11 @@
 // The system calls that wait for nobody, made on JavaScript's thread: what a socket is called, where it listens, and its
 // options.
+#include <arpa/inet.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -37,6 +39,33 @@ size_t path_length(const sockaddr_un* address, size_t length) {
   return is_abstract ? room : strnlen(address->sun_path, room);
 }
 
+// The number of a zone, which is one already or the name of an interface. See if_nametoindex(3).
+uint32_t scope_of(const char* zone) {
+  char* end = nullptr;
+  unsigned long scope = strtoul(zone, &end, 10);
+  return *zone != 0 && *end == 0 ? static_cast<uint32_t>(scope) : if_nametoindex(zone);
+}
+
+bool parse(const char* text, int port, sockaddr_in* address) {
+  *address = {};
+  address->sin_family = AF_INET;
+  address->sin_port = htons(static_cast<uint16_t>(port));
+  return inet_pton(AF_INET, text, &address->sin_addr) == 1;
+}
+
+// Behind a '%' is the zone. See inet_pton(3).
+bool parse(char* text, int port, sockaddr_in6* address) {
+  *address = {};
+  address->sin6_family = AF_INET6;
+  address->sin6_port = htons(static_cast<uint16_t>(port));
+  char* zone = strchr(text, '%');
+  if (zone != nullptr) {
+    *zone++ = 0;
+    address->sin6_scope_id = scope_of(zone);
+  }
+  return inet_pton(AF_INET6, text, &address->sin6_addr) == 1;
+}
+
 int set(const Socket* socket, int level, int name, const void* value, size_t length) {
   return setsockopt(socket->fd, level, name, value, static_cast<socklen_t>(length)) == 0 ? 0 : -errno;
 }
@@ -50,12 +79,12 @@ int64_t address_of(const Arguments& arguments, int first, sockaddr_storage* addr
   int port = arguments.integer(first + 2);
   memset(address, 0, sizeof *address);
   if (strcmp(family, "IPv4") == 0) {
-    int error = uv_ip4_addr(text, port, reinterpret_cast<sockaddr_in*>(address));
-    return error < 0 ? error : static_cast<int64_t>(sizeof(sockaddr_in));
+    return parse(text, port, reinterpret_cast<sockaddr_in*>(address)) ? static_cast<int64_t>(sizeof(sockaddr_in))
+                                                                      : -EINVAL;
   }
   if (strcmp(family, "IPv6") == 0) {
-    int error = uv_ip6_addr(text, port, reinterpret_cast<sockaddr_in6*>(address));
-    return error < 0 ? error : static_cast<int64_t>(sizeof(sockaddr_in6));
+    return parse(text, port, reinterpret_cast<sockaddr_in6*>(address)) ? static_cast<int64_t>(sizeof(sockaddr_in6))
+                                                                       : -EINVAL;
   }
   sockaddr_un* unix_address = reinterpret_cast<sockaddr_un*>(address);
   if (length > sizeof unix_address->sun_path) return -ENAMETOOLONG;
@@ -78,11 +107,11 @@ napi_value address_value(napi_env env, const sockaddr_storage* address, size_t l
   in_port_t port = 0;
   if (address->ss_family == AF_INET) {
     const sockaddr_in* inet = reinterpret_cast<const sockaddr_in*>(address);
-    uv_ip4_name(inet, text, sizeof text);
+    inet_ntop(AF_INET, &inet->sin_addr, text, sizeof text);
     port = inet->sin_port;
   } else if (address->ss_family == AF_INET6) {
     const sockaddr_in6* inet6 = reinterpret_cast<const sockaddr_in6*>(address);
-    uv_ip6_name(inet6, text, sizeof text);
+    inet_ntop(AF_INET6, &inet6->sin6_addr, text, sizeof text);
     // Such an address is of one interface: without its name nobody could be answered.
     if (IN6_IS_ADDR_LINKLOCAL(&inet6->sin6_addr) && inet6->sin6_scope_id != 0) {
       size_t end = strlen(text);
@@ -105,7 +134,13 @@ napi_value OpenSocket(napi_env env, napi_callback_info info) {
   char name[8];
   arguments.string(0, name, sizeof name);
   int family = strcmp(name, "IPv4") == 0 ? AF_INET : strcmp(name, "IPv6") == 0 ? AF_INET6 : AF_UNIX;
-  int fd = socket(family, arguments.boolean(1) ? SOCK_DGRAM : SOCK_STREAM, 0);
+  bool is_datagram = arguments.boolean(1);
+  int fd = socket(family, is_datagram ? SOCK_DGRAM : SOCK_STREAM, 0);
+#ifdef __APPLE__
+  // As much as one can have. There it is 9,216 bytes at first, and no datagram is longer. See udp(4).
+  int longest = 65535;
+  if (is_datagram && fd >= 0) setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &longest, sizeof longest);
+#endif
   return number(env, fd < 0 ? -errno : adopt(environment_of(env), fd, family));
 }
 
@@ -182,14 +217,14 @@ napi_value ChangeMembership(napi_env env, napi_callback_info info) {
   if (strcmp(family, "IPv4") == 0) {
     sockaddr_in *inet = reinterpret_cast<sockaddr_in*>(&group_address),
                 *on = reinterpret_cast<sockaddr_in*>(&at_address);
-    if (uv_ip4_addr(group, 0, inet) != 0 || (has_interface && uv_ip4_addr(at, 0, on) != 0)) return number(env, -EINVAL);
+    if (!parse(group, 0, inet) || (has_interface && !parse(at, 0, on))) return number(env, -EINVAL);
     ip_mreq membership = {inet->sin_addr, on->sin_addr};
     int name = is_joining ? IP_ADD_MEMBERSHIP : IP_DROP_MEMBERSHIP;
     return number(env, set(socket, IPPROTO_IP, name, &membership, sizeof membership));
   }
   sockaddr_in6 *inet6 = reinterpret_cast<sockaddr_in6*>(&group_address),
                *on = reinterpret_cast<sockaddr_in6*>(&at_address);
-  if (uv_ip6_addr(group, 0, inet6) != 0 || (has_interface && uv_ip6_addr(at, 0, on) != 0)) return number(env, -EINVAL);
+  if (!parse(group, 0, inet6) || (has_interface && !parse(at, 0, on))) return number(env, -EINVAL);
   ipv6_mreq membership = {inet6->sin6_addr, has_interface ? on->sin6_scope_id : inet6->sin6_scope_id};
   int name = is_joining ? IPV6_JOIN_GROUP : IPV6_LEAVE_GROUP;
   return number(env, set(socket, IPPROTO_IPV6, name, &membership, sizeof membership));
@@ -204,10 +239,10 @@ napi_value SetInterface(napi_env env, napi_callback_info info) {
   Socket* socket = socket_of(arguments);
   if (strcmp(family, "IPv4") == 0) {
     sockaddr_in inet;
-    if (uv_ip4_addr(text, 0, &inet) != 0) return number(env, -EINVAL);
+    if (!parse(text, 0, &inet)) return number(env, -EINVAL);
     return number(env, set(socket, IPPROTO_IP, IP_MULTICAST_IF, &inet.sin_addr, sizeof inet.sin_addr));
   }
   sockaddr_in6 inet6;
-  if (uv_ip6_addr(text, 0, &inet6) != 0) return number(env, -EINVAL);
+  if (!parse(text, 0, &inet6)) return number(env, -EINVAL);
   return number(env, set(socket, IPPROTO_IPV6, IPV6_MULTICAST_IF, &inet6.sin6_scope_id, sizeof inet6.sin6_scope_id));
 }
