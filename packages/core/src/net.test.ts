@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { run } from './run-module.test-support.ts'
 
 const core = fileURLToPath(new URL('..', import.meta.url))
+const ownName = process.platform === 'darwin' ? 'dispatch' : 'io_uring'
 
 /** Two ends of a connection, and a stream of user-visible jobs that lasts until it is stopped: or a second. */
 const header = `
@@ -36,7 +37,7 @@ describe.each(['', 'libuv'])('net, KIRUNA_IO=%s', io => {
     const { name, reason } = JSON.parse(answer!)
     if (io === 'libuv') expect({ name, reason }).toEqual({ name: 'libuv', reason: 'KIRUNA_IO=libuv' })
     else if (name === 'libuv') expect(reason).toBeTypeOf('string')
-    else expect({ name, reason }).toEqual({ name: 'io_uring', reason: undefined })
+    else expect({ name, reason }).toEqual({ name: ownName, reason: undefined })
   })
 
   test('a read at a bare priority goes on at that priority', async () => {
