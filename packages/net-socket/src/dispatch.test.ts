@@ -33,6 +33,19 @@ describe.skipIf(missing !== undefined)('dispatch', () => {
     expect(length).toBe(1_000_000)
   })
 
+  test('no source fires while nobody reads what has come', async () => {
+    const { connection, peer } = await withPeer()
+    const reading = connection.read()
+    await sleep(20) // it waits
+    peer.write(Buffer.alloc(1_000_000))
+    await reading
+    await sleep(100)
+    const before = process.cpuUsage()
+    await sleep(500)
+    const { user, system } = process.cpuUsage(before)
+    expect(user + system).toBeLessThan(250_000) // one that does keeps a thread busy
+  })
+
   test('a read that waits moves with its caller, at any moment, and loses no byte', async () => {
     const { connection, peer } = await withPeer()
     const received: string[] = []
