@@ -22,8 +22,11 @@ const addons = [
   {
     folder: 'packages/win-iocp',
     output: 'prebuilds/win32-x64/iocp.node',
-    sources: ['src/addon.cc', 'src/iocp.cc', 'src/calls.cc', 'src/streams.cc'],
-    libraries: ['ntdll'],
+    sources: [
+      ...['src/addon.cc', 'src/iocp.cc', 'src/calls.cc', 'src/streams.cc'],
+      ...['src/socket-addon.cc', 'src/sockets.cc'],
+    ],
+    libraries: ['ntdll', 'ws2_32'],
   },
   // For the contract's tests: pipes that node:fs can read and write.
   { folder: 'contract', output: 'build/windows-pipe.node', sources: ['src/stream/windows-pipe.cc'] },
@@ -35,6 +38,9 @@ const uv = [
   'async_send',
   'close',
   'get_osfhandle',
+  'ip4_addr',
+  'ip6_addr',
+  'ip_name',
   'open_osfhandle',
   'ref',
   'translate_sys_error',

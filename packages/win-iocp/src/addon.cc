@@ -1,59 +1,11 @@
 // What native.ts declares. Each function fills an operation and begins it; JavaScript holds the memory until `take`.
-#include <stdlib.h>
-
-#include "iocp.h"
+#include "arguments.h"
 
 namespace {
-
-constexpr size_t kMostArguments = 7;
 
 // Reads of less than this are begun on JavaScript's thread, where they cost little if the file is cached; those of the
 // urgent of up to four times as much.
 constexpr DWORD kLargeBytes = 64 * 1024;
-
-struct Arguments {
-  explicit Arguments(napi_env env, napi_callback_info info) : env(env) {
-    size_t count = kMostArguments;
-    napi_get_cb_info(env, info, &count, values, nullptr, nullptr);
-  }
-
-  double number(int index) const {
-    double value = 0;
-    napi_get_value_double(env, values[index], &value);
-    return value;
-  }
-
-  uint32_t word(int index) const { return static_cast<uint32_t>(number(index)); }
-
-  wchar_t* string(int index) const {
-    size_t length = 0;
-    napi_get_value_string_utf16(env, values[index], nullptr, 0, &length);
-    auto* text = static_cast<wchar_t*>(malloc((length + 1) * sizeof(wchar_t)));
-    napi_get_value_string_utf16(env, values[index], reinterpret_cast<char16_t*>(text), length + 1, &length);
-    return text;
-  }
-
-  // A Uint8Array's.
-  void memory(int index, Operation* operation) const {
-    size_t length = 0;
-    napi_get_typedarray_info(env, values[index], nullptr, &length, &operation->memory, nullptr, nullptr);
-    operation->length = static_cast<DWORD>(length);
-  }
-
-  // The first two: the slot, and the caller's rank.
-  Operation* operation() const { return operation_at(environment_of(env), word(0), static_cast<int>(number(1))); }
-
-  File* file(int index) const { return file_at(environment_of(env), word(index)); }
-
-  napi_env env;
-  napi_value values[kMostArguments];
-};
-
-napi_value number(napi_env env, double value) {
-  napi_value result;
-  napi_create_double(env, value, &result);
-  return result;
-}
 
 // setup(onReady, isMainThread): 0 | a negative error number
 napi_value Setup(napi_env env, napi_callback_info info) {
@@ -279,5 +231,6 @@ NAPI_MODULE_INIT() {
     napi_create_function(env, name, NAPI_AUTO_LENGTH, function, nullptr, &value);
     napi_set_named_property(env, exports, name, value);
   }
+  export_sockets(env, exports);
   return exports;
 }

@@ -54,7 +54,12 @@ double result_of(Operation* operation) {
 }
 
 void complete(Operation* operation, const OVERLAPPED_ENTRY& entry) {
-  if (entry.lpCompletionKey != kPosted) {
+  if (entry.lpCompletionKey == kSocket) {
+    DWORD flags;
+    OVERLAPPED* overlapped = &operation->overlapped;
+    bool is_done = WSAGetOverlappedResult(operation->socket, overlapped, &operation->bytes, FALSE, &flags);
+    operation->error = is_done ? ERROR_SUCCESS : static_cast<DWORD>(WSAGetLastError());
+  } else if (entry.lpCompletionKey != kPosted) {
     NTSTATUS status = static_cast<NTSTATUS>(operation->overlapped.Internal);
     operation->error = status >= 0 ? ERROR_SUCCESS : RtlNtStatusToDosError(status);
     operation->bytes = entry.dwNumberOfBytesTransferred;
@@ -124,7 +129,9 @@ bool drain(Environment* environment) {
 void free_paths(Operation* operation) {
   free(operation->path);
   free(operation->target);
+  free(operation->addresses);
   operation->path = operation->target = nullptr;
+  operation->addresses = nullptr;
 }
 
 void release(Environment* environment) {
@@ -140,6 +147,7 @@ void release(Environment* environment) {
     CloseHandle(file->handle);
     delete file;
   }
+  close_sockets(environment);
   free(environment->operations);
   free(environment->files);
   CloseHandle(environment->port);
@@ -263,6 +271,7 @@ Operation* operation_at(Environment* environment, uint32_t slot, int rank) {
   operation->opens = operation->reads = operation->waits = false;
   operation->is_cancelled = false;
   operation->file = nullptr;
+  operation->socket = INVALID_SOCKET;
   operation->memory = nullptr;
   operation->error = operation->bytes = 0;
   return operation;
@@ -291,6 +300,8 @@ bool cancel(Operation* operation) {
   // A file that is being opened has no memory to fill.
   if (operation->memory != nullptr && operation->file != nullptr && operation->file->is_on_port)
     is_found = CancelIoEx(operation->file->handle, &operation->overlapped);
+  if (operation->socket != INVALID_SOCKET)
+    is_found = CancelIoEx(reinterpret_cast<HANDLE>(operation->socket), &operation->overlapped);
   AcquireSRWLockExclusive(&operation->environment->lock);
   if (operation->thread != nullptr) is_found = CancelSynchronousIo(operation->thread);
   ReleaseSRWLockExclusive(&operation->environment->lock);

@@ -1,6 +1,9 @@
 // What the completion port brings together: iocp.cc runs it, calls.cc and streams.cc make the system calls.
 #pragma once
 #include <node_api.h>
+#include <winsock2.h>  // before windows.h
+
+#include <mswsock.h>
 #include <uv.h>
 #include <windows.h>
 
@@ -8,6 +11,11 @@
 
 struct Environment;
 struct Operation;
+
+struct Sender {
+  sockaddr_storage address;
+  int length;
+};
 
 struct File {
   HANDLE handle;
@@ -34,12 +42,17 @@ struct Operation {
   std::atomic<bool> is_cancelled;
   HANDLE thread;  // that may be waiting in its call; under the environment's lock
   File* file;
+  SOCKET socket;       // INVALID_SOCKET: of a file
+  SOCKET accept_with;  // what a connection is accepted with
   HANDLE handle;
   void* memory;
   DWORD length;
   int64_t position;
   wchar_t* path;
   wchar_t* target;
+  void* addresses;  // that a socket's call reads or writes
+  Sender* sender;   // of a datagram: JavaScript's memory
+  char byte;        // that waits to be sent
   DWORD access, disposition, flags;
   DWORD error, bytes;
 };
@@ -65,8 +78,16 @@ struct Environment {  // one for each: a worker loads the addon again
   uint32_t operation_count;
   File** files;
   uint32_t file_count;
+  SOCKET* sockets;  // by number; INVALID_SOCKET: it is free
+  uint32_t socket_count;
+  uint32_t free_socket;  // none below is
+  LPFN_ACCEPTEX accept_ex;
+  LPFN_CONNECTEX connect_ex;
   bool is_main_thread;
 };
+
+// The completion key of sockets.
+constexpr ULONG_PTR kSocket = 2;
 
 // iocp.cc
 Environment* environment_of(napi_env env);
@@ -93,3 +114,21 @@ int reopen(File* file);
 // streams.cc: for handles that are on no port, the calling thread waits.
 DWORD read_where_it_stands(Operation* operation);
 DWORD write_where_it_stands(Operation* operation);
+
+// sockets.cc: as calls.cc; and what is done at once, which returns 0 or a negative error number.
+DWORD accept(Operation* operation);
+DWORD connect_inet(Operation* operation);
+DWORD connect_unix(Operation* operation);
+DWORD wait_to_receive(Operation* operation);
+DWORD wait_to_send(Operation* operation);
+DWORD receive_from(Operation* operation);
+DWORD send_to(Operation* operation);
+int open_socket(Environment* environment, int family, int type, bool is_to_accept, uint32_t* number);
+int accepted(Environment* environment, SOCKET socket, SOCKET listener);
+int connected(SOCKET socket);
+int close_socket(Environment* environment, uint32_t number);
+void close_sockets(Environment* environment);
+int length_of(const void* address);
+
+// socket-addon.cc
+void export_sockets(napi_env env, napi_value exports);

@@ -6,8 +6,13 @@ import { loadNative, type Native } from './native.ts'
 export interface Completion {
   /** Set by the port: where it is in flight, −1 where it is not. */
   slot: number
+  /** What it waits for does not keep the process alive. */
+  isUnref?: boolean
   complete(result: number): void
 }
+
+/** What has its outcome, and waits for its caller's turn. */
+export type Deliverable = Pick<Operation<unknown>, 'asker' | 'deliver'>
 
 /** Taken at once from the addon. */
 const batchLength = 64
@@ -30,7 +35,7 @@ export class Port {
   #inFlight = 0
   #taking = false
   /** Those that got their outcome in the batch being taken, by rank: handed over when the whole batch is. */
-  readonly #batch: Operation<unknown>[][] = [[], [], [], []]
+  readonly #batch: Deliverable[][] = [[], [], [], []]
 
   constructor() {
     this.native = loadNative(this.#ready)
@@ -41,8 +46,17 @@ export class Port {
     const slot = this.#freeSlots.pop() ?? this.#completions.length
     this.#completions[slot] = completion
     completion.slot = slot
-    if (this.#inFlight++ === 0) this.native.ref()
+    if (completion.isUnref !== true && this.#inFlight++ === 0) this.native.ref()
     return slot
+  }
+
+  /** What this completion waits for keeps the process alive, as it does at first, or not. */
+  setRef(completion: Completion, isRef: boolean): void {
+    if (isRef === (completion.isUnref !== true)) return
+    completion.isUnref = !isRef
+    if (completion.slot === -1) return
+    if (isRef && this.#inFlight++ === 0) this.native.ref()
+    else if (!isRef && --this.#inFlight === 0) this.native.unref()
   }
 
   /** Asks the system to end what this completion waits for. It comes in any case, perhaps with success. */
@@ -55,7 +69,7 @@ export class Port {
   }
 
   /** An operation has its outcome: it is delivered with its batch, the most urgent first. */
-  handOver(operation: Operation<unknown>): void {
+  handOver(operation: Deliverable): void {
     if (this.#taking) this.#batch[rankOf(operation.asker.priority)]!.push(operation)
     else operation.deliver()
   }
@@ -77,7 +91,7 @@ export class Port {
     this.#completions[slot] = undefined
     this.#freeSlots.push(slot)
     completion.slot = -1
-    this.#inFlight--
+    if (completion.isUnref !== true) this.#inFlight--
     try {
       completion.complete(result)
     } catch (error) {

@@ -37,7 +37,54 @@ export interface Native {
   isDisk(file: number): boolean
   ref(): void
   unref(): void
+
+  // Sockets have numbers too. An address is [family, address or path, port], with AF_… for its family.
+  acceptSocket(slot: number, rank: number, listener: number, socket: number): void
+  connectSocket(
+    slot: number,
+    rank: number,
+    socket: number,
+    family: number,
+    address: string,
+    port: number,
+  ): void
+  /** Its result comes when there is something to receive, the end, or an error. */
+  waitToReceive(slot: number, rank: number, socket: number): void
+  /** Its result comes when there is room again, in which `byte` is then. */
+  waitToSend(slot: number, rank: number, socket: number, byte: number): void
+  /** @param sender `senderBytes` of memory, held as `bytes` is: see `senderOf` */
+  receiveFrom(slot: number, rank: number, socket: number, bytes: Uint8Array, sender: Uint8Array): void
+  sendTo(
+    slot: number,
+    rank: number,
+    socket: number,
+    bytes: Uint8Array,
+    family: number,
+    address: string,
+    port: number,
+  ): void
+  // Done at once. They return a negative error number where it fails; EAGAIN: it would have to wait.
+  openSocket(family: number, type: number, isToAccept: boolean): number
+  bindSocket(socket: number, family: number, address: string, port: number): number
+  listenSocket(socket: number, backlog: number): number
+  /** After a connection has been accepted with `socket`. */
+  accepted(socket: number, listener: number): number
+  connected(socket: number): number
+  receive(socket: number, memory: Uint8Array): number
+  send(socket: number, buffers: readonly Uint8Array[]): number
+  shutdownSocket(socket: number): number
+  closeSocket(socket: number): number
+  setOption(socket: number, level: number, name: number, value: number | Uint8Array): number
+  socketName(socket: number, isPeer: boolean): Address | number
+  senderOf(sender: Uint8Array): Address
+  /** An in_addr; or an in6_addr, and the number behind its '%' in four bytes more. */
+  addressBytes(family: number, address: string): Buffer
 }
+
+/** sizeof(struct Sender): a sockaddr_storage, and its length. */
+export const senderBytes = 136
+
+export type Address = [family: number, address: string, port: number]
 
 /**
  * The addon, with a completion port for this thread of JavaScript's.
