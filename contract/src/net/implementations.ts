@@ -15,6 +15,7 @@ export interface Implementation {
 export const implementations: Implementation[] = [
   await implementation('@kiruna/net-socket/uring'),
   await implementation('@kiruna/net-socket/dispatch'),
+  await implementation('@kiruna/net-socket/iocp'),
   await implementation('@kiruna/net-socket/libuv'),
 ]
 

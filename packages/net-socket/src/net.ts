@@ -23,23 +23,10 @@ interface Selected extends Net {
   implementation: Implementation
 }
 
-/** The OS's own. */
-interface OwnModule extends Net {
+/** The OS's own: it may not be installed, or not be had here. */
+interface Own extends Net {
   /** @throws ERR_KIRUNA_UNAVAILABLE with the reason */
   check(): void
-}
-
-interface Own {
-  name: Implementation['name']
-  module: string
-  /** The package that makes its system calls. */
-  floor: string
-}
-
-const preferred: Partial<Record<NodeJS.Platform, Own>> = {
-  linux: { name: 'io_uring', module: '@kiruna/net-socket/uring', floor: '@kiruna/linux-uring' },
-  darwin: { name: 'dispatch', module: '@kiruna/net-socket/dispatch', floor: '@kiruna/net-socket' },
-  win32: { name: 'iocp', module: '@kiruna/net-socket/iocp', floor: '@kiruna/win-iocp' },
 }
 
 const selected = select()
@@ -60,17 +47,29 @@ function select(): Selected {
     throw invalidValue('KIRUNA_IO', "must be 'libuv' or unset", forced)
   }
   if (forced !== undefined) return fallBack('KIRUNA_IO=libuv')
-  const own = preferred[process.platform]
-  if (own === undefined) return fallBack(`there is no implementation for ${process.platform} yet`)
+  switch (process.platform) {
+    case 'linux':
+      return own('uring', 'io_uring', 'linux-uring')
+    case 'darwin':
+      return own('dispatch', 'dispatch', 'net-socket')
+    case 'win32':
+      return own('iocp', 'iocp', 'win-iocp')
+    default:
+      return fallBack(`there is no implementation for ${process.platform} yet`)
+  }
+}
+
+/** @param floor the package that makes its system calls */
+function own(module: string, name: Implementation['name'], floor: string): Selected {
   try {
-    const module = createRequire(import.meta.url)(own.module) as OwnModule
-    module.check()
-    return { ...module, implementation: { name: own.name } }
+    const net = createRequire(import.meta.url)(`@kiruna/net-socket/${module}`) as Own
+    net.check()
+    return { ...net, implementation: { name } }
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
     if (code === 'ERR_KIRUNA_UNAVAILABLE') return fallBack(message)
     if (code === 'MODULE_NOT_FOUND' || code === 'ERR_MODULE_NOT_FOUND') {
-      return fallBack(`${own.floor} is not installed`)
+      return fallBack(`@kiruna/${floor} is not installed`)
     }
     throw error
   }
