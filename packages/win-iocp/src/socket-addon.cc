@@ -140,7 +140,7 @@ napi_value Open(napi_env env, napi_callback_info info) {
   napi_get_value_bool(env, arguments.values[2], &is_to_accept);
   uint32_t socket = 0;
   int error = open_socket(environment_of(env), arguments.integer(0), arguments.integer(1), is_to_accept, &socket);
-  return number(env, error < 0 ? error : socket);
+  return number(env, error < 0 ? error : static_cast<double>(socket));
 }
 
 // bindSocket(socket, family, address, port)
