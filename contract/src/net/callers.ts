@@ -50,6 +50,7 @@ export const callers: NetContract[] = [
       })
       await turns(20) // all of them wait
       await Promise.all(pairs.map(({ client }) => client.write('x')))
+      waitHere(20)
       await Promise.all(reads)
       assert.equal(order[0], 'realtime')
       await Promise.all(pairs.flatMap(({ client, server }) => [client.close(), server.close()]))
@@ -97,6 +98,7 @@ export const callers: NetContract[] = [
       pairs[1]!.server.caller = 'background' // its read has named its caller
       pairs[2]!.server.caller = 'realtime'
       await Promise.all(pairs.map(({ client }) => client.write('x')))
+      waitHere(20)
       await Promise.all(reads)
       assert.deepEqual(order, [2, 1, 0])
       await Promise.all(pairs.flatMap(({ client, server }) => [client.close(), server.close()]))
@@ -179,3 +181,8 @@ export const callers: NetContract[] = [
     },
   },
 ]
+
+/** Until another thread, which has to be told of each, has told of all of them. */
+function waitHere(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
+}

@@ -24,6 +24,8 @@ export function placeOf(
   if (family === 'IPv4') return { port: 0, host: '127.0.0.1' }
   if (family === 'IPv6') return { port: 0, host: '::1' }
   const name = `${process.pid}-${++unique}`
+  // What node:net takes a path for there, and win-iocp has for it.
+  if (process.platform === 'win32') return { path: `\\\\.\\pipe\\kiruna-${name}` }
   return { path: family === 'Unix' ? join(folder, name) : `\0kiruna-${name}` }
 }
 

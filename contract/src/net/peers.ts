@@ -136,7 +136,8 @@ export const peers: NetContract[] = [
       const last = await nodeSocket(listener)
       last.write('still there?')
       await Promise.race([accepted, setTimeout(100)])
-      assert.ok(seen > 500, `${seen}`)
+      // Windows gives nobody those that have been reset before their turn.
+      assert.ok(seen > (process.platform === 'win32' ? 0 : 500), `${seen}`)
       await listener.close()
       await loop
       last.destroy()

@@ -29,7 +29,11 @@ export const processes: NetContract[] = [
         "setImmediate(() => { throw new Error('uncaught') })",
         { code: 1, signal: null },
       ],
-      ['SIGTERM', "process.kill(process.pid, 'SIGTERM')", { code: null, signal: 'SIGTERM' }],
+      [
+        'SIGTERM',
+        "process.kill(process.pid, 'SIGTERM')",
+        process.platform === 'win32' ? { code: 1, signal: null } : { code: null, signal: 'SIGTERM' },
+      ],
     ] as const
   ).map(
     ([how, end, expected]): NetContract => ({
