@@ -21,6 +21,11 @@ export class InUse {
     this.#count++
   }
 
+  /** How much is under way. */
+  get count(): number {
+    return this.#count
+  }
+
   leave(): void {
     if (--this.#count === 0) this.#idle?.()
   }
