@@ -3,10 +3,11 @@
 #include "posix.h"
 #include "sigbus.h"
 
-#include <dlfcn.h>
-#include <errno.h>
 #include <node_api.h>
 #include <string.h>
+#ifdef __APPLE__
+#include <dlfcn.h>
+#endif
 
 namespace {
 
@@ -104,7 +105,7 @@ napi_value MakeRequest(napi_env env, napi_callback_info info) {
     request->into = arguments.memory(6, request->bytes);
     if (request->into == nullptr) {
       forget(request);
-      return number(env, -EINVAL);
+      return number(env, UV_EINVAL);
     }
   }
   return submitted(env, request);
@@ -148,7 +149,7 @@ napi_value Take(napi_env env, napi_callback_info) {
     else if (request->call != nullptr)
       value = failure(env, request);
     request->made = nullptr;
-    if (request->kind == Kind::kUnmap && request->result != -ECANCELED) request->mapping->is_unmapped = true;
+    if (request->kind == Kind::kUnmap && request->result != UV_ECANCELED) request->mapping->is_unmapped = true;
     if (request->id != 0) {
       napi_set_element(env, taken, length++, number(env, request->id));
       napi_set_element(env, taken, length++, number(env, request->result));
@@ -166,7 +167,7 @@ napi_value ReadSync(napi_env env, napi_callback_info info) {
   Arguments arguments(env, info);
   size_t bytes = arguments.integer(2);
   char* into = arguments.memory(3, bytes);
-  return number(env, into == nullptr ? -EINVAL : read_now(arguments.mapping(0), arguments.integer(1), bytes, into));
+  return number(env, into == nullptr ? UV_EINVAL : read_now(arguments.mapping(0), arguments.integer(1), bytes, into));
 }
 
 // readCached(handle, offsetBytes, lengthBytes, into: Uint8Array): whether it could, without waiting for the disk

@@ -3,8 +3,6 @@
 
 #include "posix.h"
 
-#include <errno.h>
-
 // A process that ends does not wait longer than this for a disk that does not answer.
 constexpr int kExitTimeoutMs = 1000;
 
@@ -82,7 +80,7 @@ Environment* environment_of(napi_env env) {
 }
 
 int set_up(napi_env env, napi_value on_ready, bool is_main_thread) {
-  if (environment_of(env) != nullptr) return -EBUSY;  // another copy of the package has it
+  if (environment_of(env) != nullptr) return UV_EBUSY;  // another copy of the package has it
   Environment* environment = new Environment();
   environment->env = env;
   environment->is_main_thread = is_main_thread;

@@ -1,4 +1,4 @@
-import { coded, systemError } from '@kiruna/priority/error'
+import { coded, errnoOf, systemError } from '@kiruna/priority/error'
 import { InUse } from '@kiruna/priority/in-use'
 import { type Handle, unavailable } from './native.ts'
 import { kUnmap, native, request } from './thread.ts'
@@ -35,12 +35,39 @@ export class Mapped {
   readonly #windows: (WeakRef<ArrayBuffer> | undefined)[] = []
   #longWindows: WeakRef<ArrayBuffer>[] = []
   #longWindowsLimit = 16
+  #isRetired = false
 
   constructor(handle: Handle, path: string | Buffer) {
     this.handle = handle
     this.path = path
     this.lengthBytes = native().lengthBytes(handle)
     this.#leadBytes = native().leadBytes(handle)
+  }
+
+  /** Before an operation; `inUse.leave` is what follows it. @throws EBADF: closed; EBUSY: retired */
+  enter(syscall: string): void {
+    if (this.#isRetired) throw systemError(errnoOf('EBUSY'), syscall, this.path)
+    this.inUse.enter(syscall)
+  }
+
+  /**
+   * Takes the views away and lets nothing new begin: the pages are about to be unmapped.
+   * @throws EBUSY: more than one operation is under way, or a view is pinned
+   */
+  retire(syscall: string): void {
+    this.checkUnused(syscall, 1)
+    this.#isRetired = true
+    this.#detach()
+  }
+
+  /** @throws EBUSY: more operations than `most` are under way, or a view is pinned */
+  checkUnused(syscall: string, most = 0): void {
+    if (this.inUse.count > most) throw systemError(errnoOf('EBUSY'), syscall, this.path)
+  }
+
+  /** The pages were not unmapped after all. */
+  unretire(): void {
+    this.#isRetired = false
   }
 
   view(offsetBytes: number, lengthBytes: number): Uint8Array<ArrayBuffer> {
@@ -64,10 +91,7 @@ export class Mapped {
   /** Waits for what is under way, then takes the views away and unmaps. Idempotent. */
   close(): Promise<void> {
     return this.inUse.close(() => {
-      for (const window of [...this.#windows, ...this.#longWindows]) {
-        const buffer = window?.deref()
-        if (buffer !== undefined) native().detach(buffer)
-      }
+      this.#detach()
       return new Promise((resolve, reject) => {
         const done = (result: number) => {
           if (result < 0) reject(systemError(result, 'close', this.path))
@@ -81,6 +105,13 @@ export class Mapped {
   /** Ends what `close` need not wait for. */
   stop(): void {
     for (const one of this.stoppable) one.stopFor(fileClosed('mmap'))
+  }
+
+  #detach(): void {
+    for (const window of [...this.#windows.splice(0), ...this.#longWindows.splice(0)]) {
+      const buffer = window?.deref()
+      if (buffer !== undefined) native().detach(buffer)
+    }
   }
 
   #openWindow(index: number): ArrayBuffer {
@@ -114,7 +145,7 @@ function openWindow(handle: Handle, start: number, lengthBytes: number): ArrayBu
 
 /** As a closed FileHandle says it. */
 export function fileClosed(syscall: string): Error {
-  const error = systemError(-9, syscall)
+  const error = systemError(errnoOf('EBADF'), syscall)
   error.message = 'file closed'
   return error
 }

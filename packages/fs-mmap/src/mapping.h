@@ -2,7 +2,6 @@
 #include <atomic>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 struct Environment;
 struct Guard;
@@ -18,11 +17,15 @@ struct Mapping {
   size_t mapped_bytes = 0;
   size_t lead_bytes = 0;
   size_t bytes = 0;
-  off_t offset = 0;
+  int64_t offset = 0;
+#ifdef _WIN32
+  void* file = nullptr;  // its HANDLE
+#else
   int fd = -1;
+#endif
   Access access = Access::kRead;
   Guard* guard = nullptr;
-  // The first address that had no byte of the file behind it: set by the signal handler, 0 while there is none.
+  // The first address that had no byte of the file behind it: set by the fault's handler, 0 while there is none.
   std::atomic<uintptr_t> torn_at{0};
   // Whether the file ended before it then. Otherwise the disk has failed, or was full.
   std::atomic<bool> was_short{false};
@@ -35,5 +38,5 @@ struct Mapping {
   bool is_unmapped = false;
 
   char* data() const { return base + lead_bytes; }
-  off_t end() const { return offset + static_cast<off_t>(bytes); }
+  int64_t end() const { return offset + static_cast<int64_t>(bytes); }
 };

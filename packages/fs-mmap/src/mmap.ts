@@ -54,6 +54,8 @@ export class Mapping {
   readonly #access: Access
   #mapped: Mapped
   #retired: Promise<void> = Promise.resolve()
+  /** Those before a resize that are not unmapped yet. */
+  readonly #earlier = new Set<Mapped>()
   #closed: Promise<void> | undefined = undefined
   #isResizing = false
 
@@ -189,7 +191,8 @@ export class Mapping {
    * the file system can reserve it. Views made before have length 0 afterwards; those that are pinned, when they no
    * longer are.
    * @throws ENOSPC, EFBIG … (`err.code`); ERR_KIRUNA_TORN; ERR_INVALID_STATE: not read-write, not at the end of its
-   *   file, or already being resized; EBADF: closed
+   *   file, or already being resized; EBADF: closed; EBUSY, on Windows: it is to be shorter, and is pinned, being read or
+   *   mapped elsewhere
    * @see ftruncate(2), fallocate(2)
    */
   resize(lengthBytes: number, caller: Caller): Promise<void> {
@@ -201,7 +204,9 @@ export class Mapping {
         const before = this.#mapped
         this.#mapped = mapped
         if (this.#closed !== undefined) mapped.close().catch(nothing) // it sees to that
-        this.#retired = Promise.all([this.#retired, before.close()]).then(nothing)
+        this.#earlier.add(before)
+        const unmapped = before.close().finally(() => this.#earlier.delete(before))
+        this.#retired = Promise.all([this.#retired, unmapped]).then(nothing)
         this.#retired.catch(nothing) // close tells of it
       }
       const ended =
@@ -210,7 +215,8 @@ export class Mapping {
           this.#isResizing = false
           settle(outcome)
         }
-      const resize = new Resize(this.#mapped, lengthBytes, swap, caller, ended(resolve), ended(reject))
+      const [mapped, earlier] = [this.#mapped, this.#earlier]
+      const resize = new Resize(mapped, lengthBytes, earlier, swap, caller, ended(resolve), ended(reject))
       this.#isResizing = true
       resize.run(0, 'ftruncate')
     })
@@ -258,7 +264,7 @@ export class Mapping {
   }
 
   #enter(syscall: string): void {
-    this.#mapped.inUse.enter(syscall)
+    this.#mapped.enter(syscall)
   }
 
   #check(offsetBytes: number, lengthBytes: number): void {

@@ -39,8 +39,8 @@ export interface Native {
  * @throws Error ERR_KIRUNA_UNAVAILABLE with the reason
  */
 export function loadNative(onReady: () => void): Native {
-  if (process.platform !== 'linux' && process.platform !== 'darwin') {
-    throw unavailable(`there are mapped files on Linux and macOS only as yet, this is ${process.platform}`)
+  if (!['linux', 'darwin', 'win32'].includes(process.platform)) {
+    throw unavailable(`there are mapped files on Linux, macOS and Windows only, this is ${process.platform}`)
   }
   // Neither has all of libuv's functions: a missing one would end the process.
   if (process.versions.bun !== undefined) throw unavailable('Bun has no uv_async')

@@ -1,6 +1,7 @@
 import { constants } from 'node:fs'
+import { toNamespacedPath } from 'node:path'
 import type { Caller } from '@kiruna/priority'
-import { coded, outOfRange, systemError } from '@kiruna/priority/error'
+import { coded, errnoOf, outOfRange, systemError } from '@kiruna/priority/error'
 import { lane, pieceBytes } from '@kiruna/priority/lane'
 import { Mapped, type Stoppable, tornError, unmapRank } from './mapped.ts'
 import type { Handle } from './native.ts'
@@ -21,7 +22,8 @@ const { S_IFMT, S_IFDIR, S_IFIFO, S_IFSOCK } = constants
 export type Resolve<T> = (value: T) => void
 export type Reject = (reason: unknown) => void
 
-const ENODEV = -19
+const ENODEV = errnoOf('ENODEV')
+const isWindows = process.platform === 'win32'
 
 /** What a native thread is given at a time below user-blocking: its step, posix.cc's kPrefaultStep. */
 const prefaultPieceBytes = 2 * 1024 * 1024
@@ -55,7 +57,7 @@ export class MapFile extends ThreadOperation<Mapped> {
   }
 
   start(): void {
-    const name = Buffer.concat([Buffer.from(this.#path), Buffer.alloc(1)])
+    const name = terminated(this.#path)
     const [access, offset, length] = [this.#access, this.#offsetBytes, this.#lengthBytes ?? -1]
     this.give((native, id, rank) => native.map(id, rank, name, access, offset, length))
   }
@@ -83,13 +85,19 @@ export class MapFile extends ThreadOperation<Mapped> {
   end(): void {}
 }
 
+/** As the system takes a path: Windows in UTF-16, and of any length. */
+function terminated(path: string | Buffer): Buffer {
+  if (isWindows) return Buffer.from(`${toNamespacedPath(String(path))}\0`, 'utf16le')
+  return Buffer.concat([Buffer.from(path), Buffer.alloc(1)])
+}
+
 /** What is no file on a disk, and what does it. */
 function insteadOf(mode: number): string {
   switch (mode & S_IFMT) {
     case S_IFDIR:
       return 'a folder has no bytes to map, seek.readdir lists it'
     case S_IFIFO:
-      return 'a FIFO cannot be mapped, stream.read reads it'
+      return 'a pipe cannot be mapped, stream.read reads it'
     case S_IFSOCK:
       return 'a socket cannot be mapped, connect to it'
     case constants.S_IFREG:
@@ -109,7 +117,7 @@ abstract class MappedOperation<T> extends ThreadOperation<T> {
   }
 
   run(bytes: number, syscall: string): void {
-    this.mapped.inUse.enter(syscall)
+    this.mapped.enter(syscall)
     this.begin(bytes)
   }
 
@@ -147,7 +155,7 @@ export class Prefault extends MappedOperation<void> implements Stoppable {
   }
 
   override run(): void {
-    this.mapped.inUse.enter('madvise')
+    this.mapped.enter('madvise')
     this.mapped.stoppable.add(this)
     if (this.#leftBytes > 0 || this.asker.signal?.aborted) this.begin(this.#laneBytes)
     else this.complete(0)
@@ -213,7 +221,7 @@ export class Read extends MappedOperation<Buffer> {
   }
 
   override run(): void {
-    this.mapped.inUse.enter('read')
+    this.mapped.enter('read')
     if (this.#lengthBytes > 0 || this.asker.signal?.aborted) this.begin(this.#laneBytes)
     else this.complete(0)
   }
@@ -269,12 +277,17 @@ export class Sync extends MappedOperation<void> {
 export class Resize extends MappedOperation<void> {
   protected readonly ownsBuffer = false
   readonly #lengthBytes: number
+  readonly #earlier: ReadonlySet<Mapped>
   readonly #swap: (mapped: Mapped) => void
 
-  /** @param swap takes what there is from now on, before anything else that waits for the operation goes on */
+  /**
+   * @param earlier what was mapped before other resizes, and is being unmapped
+   * @param swap takes what there is from now on, before anything else that waits for the operation goes on
+   */
   constructor(
     mapped: Mapped,
     lengthBytes: number,
+    earlier: ReadonlySet<Mapped>,
     swap: (mapped: Mapped) => void,
     caller: Caller,
     resolve: Resolve<void>,
@@ -282,18 +295,44 @@ export class Resize extends MappedOperation<void> {
   ) {
     super(mapped, caller, resolve, reject)
     this.#lengthBytes = lengthBytes
+    this.#earlier = earlier
     this.#swap = swap
   }
 
   start(): void {
+    if (isWindows && this.#lengthBytes < this.mapped.lengthBytes) this.#startAlone()
+    else this.#resize()
+  }
+
+  #resize(): void {
     const length = this.#lengthBytes
     this.give((native, id, rank) => native.request(kResize, id, rank, this.mapped.handle, 0, length))
   }
 
+  /** Windows makes no file shorter that is mapped: it is unmapped first, and nobody may be looking. */
+  #startAlone(): void {
+    for (const mapped of this.#earlier) mapped.checkUnused('ftruncate')
+    this.mapped.retire('ftruncate')
+    const unmapped = Promise.allSettled([...this.#earlier].map(mapped => mapped.close()))
+    void unmapped.then(() => {
+      try {
+        this.asker.signal?.throwIfAborted()
+        this.#resize()
+      } catch (error) {
+        this.mapped.unretire()
+        this.leave()
+        this.fail(error)
+        this.end()
+      }
+    })
+  }
+
   protected complete(result: number, value: unknown): void {
+    // Where it could not be made shorter on Windows it is mapped again, as long as it was.
+    if (value !== undefined) this.#swap(new Mapped(value as Handle, this.mapped.path))
+    else this.mapped.unretire()
     if (result === 0) {
       this.aborted = false
-      this.#swap(new Mapped(value as Handle, this.mapped.path))
       this.succeed()
     } else if (result === notAtEnd) {
       const message = 'Only a mapping that reaches to the end of its file can be resized'

@@ -1,7 +1,7 @@
 #pragma once
 #include "mapping.h"
 
-// The calls that the JavaScript thread makes itself. They return 0, a negative error number, or kTorn.
+// What posix.cc has, and on Windows win.cc: the calls that the JavaScript thread makes itself. They return 0, a negative error number, or kTorn.
 
 // Copies from the mapping. Where the pages are not in memory it waits for the disk. See pread(2).
 int read_now(Mapping* mapping, int64_t offset, size_t bytes, char* into);

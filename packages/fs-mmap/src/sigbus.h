@@ -1,6 +1,8 @@
 #pragma once
 #include "mapping.h"
 
+// What sigbus.cc has, and on Windows, where a fault is an exception, fault.cc.
+
 // From here on a fault in the mapping's pages is survived: zeros are put in place of what cannot be had, and `torn_at`
 // says where. See mmap(2), "SIGBUS".
 Guard* guard(Mapping* mapping);

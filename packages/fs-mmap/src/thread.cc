@@ -8,11 +8,13 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include <uv.h>
 
 namespace {
 
 // Faulting pages in and unmapping them takes the lock of the process's address space, which every other page fault and
-// allocation waits for. Without a pause the JavaScript thread stands still for up to 16 ms.
+// allocation waits for. Without a pause the JavaScript thread stands still for up to 16 ms. Windows has no pause as short:
+// there it gives way to what is ready to run.
 constexpr useconds_t kPauseUs = 50;
 constexpr int64_t kPauseAfterUs = 100;
 
@@ -92,7 +94,7 @@ void* run(void* data) {
     pthread_mutex_lock(&threads->mutex);
     thread->current = nullptr;
     if (!is_done && request->is_cancelled) {
-      request->result = -ECANCELED;
+      request->result = UV_ECANCELED;
       is_done = true;
     }
     if (is_done)
@@ -111,19 +113,28 @@ void* run(void* data) {
   return nullptr;
 }
 
+#ifdef _WIN32
+int create(Thread* thread) { return pthread_create(&thread->id, nullptr, run, thread); }
+#else
 // Signals are for the threads that are there to take them; a fault is the exception, and blocked it would kill.
-int start(Thread* thread) {
+int create(Thread* thread) {
   sigset_t blocked, before;
   sigfillset(&blocked);
   for (int signal : {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP, SIGABRT}) sigdelset(&blocked, signal);
   pthread_sigmask(SIG_SETMASK, &blocked, &before);
   int error = pthread_create(&thread->id, nullptr, run, thread);
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (error == 0)
+  return error;
+}
+#endif
+
+int start(Thread* thread) {
+  if (create(thread) == 0) {
     thread->is_running = true;
-  else
-    thread->id = {};
-  return -error;
+    return 0;
+  }
+  thread->id = {};
+  return UV_EAGAIN;  // pthread_create(3): it has no other error with no attributes
 }
 
 Thread* thread_for(Threads* threads, Kind kind) {
@@ -187,7 +198,7 @@ void cancel(Threads* threads, uint32_t id) {
     for (Queue& queue : thread.waiting) {
       Request* request = remove(&queue, id);
       if (request == nullptr) continue;
-      request->result = -ECANCELED;
+      request->result = UV_ECANCELED;
       finish(threads, request);
     }
   }

@@ -1,7 +1,6 @@
 #pragma once
 #include "mapping.h"
 #include <pthread.h>
-#include <sys/stat.h>
 
 // As in thread.ts.
 enum class Kind : uint8_t { kMap, kPrefault, kRead, kUnmap, kSync, kResize };
@@ -85,5 +84,5 @@ bool stop_threads(Threads* threads, int timeout_ms);
 // Once they have stopped. `forget` is called for each request.
 void destroy_threads(Threads* threads, void (*forget)(Request* request));
 
-// In posix.cc. Returns whether the request is done; sets its result.
+// In posix.cc or win.cc. Returns whether the request is done; sets its result.
 bool step(Request* request);

@@ -24,7 +24,7 @@ let lastId = 0
 let loaded: Native | undefined
 let failure: Error | undefined
 
-/** @throws Error ERR_KIRUNA_UNAVAILABLE with the reason: not Linux, no addon */
+/** @throws Error ERR_KIRUNA_UNAVAILABLE with the reason: another system, no addon */
 export function native(): Native {
   if (loaded !== undefined) return loaded
   if (failure !== undefined) throw failure
