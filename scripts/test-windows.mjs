@@ -56,6 +56,7 @@ function wineEnvironment() {
     // Neither .NET nor a browser nor menus.
     WINEDLLOVERRIDES: 'mscoree=;mshtml=;winemenubuilder.exe=d',
     KIRUNA_WINE: '1',
+    PREBUILDS_ONLY: '1', // not the addons that are built here for Linux
   }
   if (existsSync(join(folder, 'system.reg'))) return env
   mkdirSync(folder, { recursive: true })

@@ -2,7 +2,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import * as fs from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, skipIf, test } from './runner.test-support.ts'
 
 const mmapUrl = new URL('../dist/mmap.js', import.meta.url).href
 
@@ -57,9 +57,9 @@ NAPI_MODULE_INIT() {
 
 const headers = join(dirname(dirname(fs.realpathSync(process.execPath))), 'include/node')
 const canCompile = fs.existsSync(headers) && spawnSync('g++', ['--version']).status === 0
-if (!canCompile) console.warn('skipped: a foreign fault: no g++, or no headers of this Node')
+const onlyWithGcc = skipIf(!canCompile, 'a foreign fault: no g++, or no headers of this Node')
 
-describe.runIf(canCompile)('a fault in somebody else’s memory', () => {
+onlyWithGcc.describe('a fault in somebody else’s memory', () => {
   let folder = ''
   let addon = ''
   beforeAll(() => {

@@ -6,12 +6,14 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { gzip } from 'node:zlib'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { held, truncate, whyNotTruncated } from './mapped-files.test-support.ts'
 import { map } from './mmap.ts'
+import { afterAll, beforeAll, describe, expect, skipIf, test } from './runner.test-support.ts'
 
 const MiB = 1024 * 1024
+const isWindows = process.platform === 'win32'
 /** How often a file is mapped and closed: KIRUNA_CYCLES=100000 for all of it. */
-const cycles = Number(process.env.KIRUNA_CYCLES ?? 10_000)
+const cycles = Number(process.env.KIRUNA_CYCLES ?? (isWindows ? 1000 : 10_000))
 const mmapUrl = new URL('../dist/mmap.js', import.meta.url).href
 let folder = ''
 let small = ''
@@ -26,31 +28,23 @@ beforeAll(() => {
 })
 afterAll(() => fs.rmSync(folder, { recursive: true }))
 
-/** What this process has mapped and open of the folder. */
-function held(): string[] {
-  const maps = fs.readFileSync('/proc/self/maps', 'latin1').split('\n')
-  const fds = fs.readdirSync('/proc/self/fd').map(fd => {
-    try {
-      return fs.readlinkSync(`/proc/self/fd/${fd}`)
-    } catch {
-      return ''
-    }
-  })
-  return [...maps, ...fds].filter(one => one.includes(folder))
-}
-
 /** Collects until nothing of the folder is held, or gives up. */
 async function collected(): Promise<string[]> {
-  for (let i = 0; i < 50 && held().length > 0; i++) {
+  for (let i = 0; i < 50 && held(folder).length > 0; i++) {
     gc!()
     await sleep(10)
   }
-  return held()
+  return held(folder)
 }
 
-/** Threads of this process. */
+/** Threads of this process; Windows tells nobody. */
 function threads(): number {
-  return fs.readdirSync('/proc/self/task').length
+  return isWindows ? 0 : fs.readdirSync('/proc/self/task').length
+}
+
+/** And maps. */
+function maps(): number {
+  return isWindows ? 0 : fs.readFileSync('/proc/self/maps', 'latin1').split('\n').length
 }
 
 test(`mapping and closing ${cycles} times leaks nothing`, { timeout: 300_000 }, async () => {
@@ -63,16 +57,15 @@ test(`mapping and closing ${cycles} times leaks nothing`, { timeout: 300_000 }, 
       await mapping.close()
     }
   }
-  const lines = () => fs.readFileSync('/proc/self/maps', 'latin1').split('\n').length
   await cycle(cycles / 10)
   gc!()
   await sleep(20)
-  const before = { lines: lines(), rss: process.memoryUsage().rss, threads: threads() }
+  const before = { maps: maps(), rss: process.memoryUsage().rss, threads: threads() }
   await cycle(cycles)
   gc!()
   await sleep(20)
-  expect(held()).toEqual([])
-  expect(lines() - before.lines).toBeLessThan(60) // the heap's own
+  expect(held(folder)).toEqual([])
+  expect(maps() - before.maps).toBeLessThan(60) // the heap's own
   expect(threads()).toBe(before.threads)
   expect(process.memoryUsage().rss - before.rss).toBeLessThan(20 * MiB)
 })
@@ -85,7 +78,7 @@ describe('a mapping that is forgotten', () => {
       await sleep(5)
     }
     expect(view[99]).toBe(1)
-    expect(held().length).toBe(2)
+    expect(held(folder).length).toBe(isWindows ? 1 : 2)
     view = undefined
     expect(await collected()).toEqual([])
   })
@@ -113,15 +106,18 @@ describe('a mapping that is forgotten', () => {
     expect(await collected()).toEqual([])
   })
 
-  test('survives a truncated file as long as a view does', async () => {
-    const name = join(folder, 'truncated')
-    fs.writeFileSync(name, Buffer.alloc(MiB, 1))
-    const view = (await map(name, 'user-blocking')).view()
-    gc!()
-    await sleep(5)
-    fs.truncateSync(name, 0)
-    expect(view[500_000]).toBe(0)
-  })
+  skipIf(whyNotTruncated !== undefined, whyNotTruncated!).test(
+    'survives a truncated file as long as a view does',
+    async () => {
+      const name = join(folder, 'truncated')
+      fs.writeFileSync(name, Buffer.alloc(MiB, 1))
+      const view = (await map(name, 'user-blocking')).view()
+      gc!()
+      await sleep(5)
+      truncate(name, 0)
+      expect(view[500_000]).toBe(0)
+    },
+  )
 })
 
 test('views by the thousand are let go, long ones too', async () => {
@@ -222,7 +218,7 @@ describe('a worker', () => {
       const worker = await start(work)
       await sleep(round * 2)
       await worker.terminate()
-      expect(held()).toEqual([])
+      expect(held(folder)).toEqual([])
     }
   })
 
@@ -240,7 +236,7 @@ describe('a worker', () => {
       )
       expect(await once(worker, 'exit')).toEqual([0])
     }
-    expect(held()).toEqual([])
+    expect(held(folder)).toEqual([])
     expect(threads()).toBe(before)
   })
 
@@ -308,7 +304,11 @@ describe('a process ends', () => {
       "throw new Error('here')",
       { code: 1, signal: null, stderr: expect.stringContaining('here') },
     ],
-    ['SIGTERM', "process.kill(process.pid, 'SIGTERM')", { code: null, signal: 'SIGTERM', stderr: '' }],
+    [
+      'SIGTERM',
+      "process.kill(process.pid, 'SIGTERM')",
+      isWindows ? { code: 1, stderr: '' } : { code: null, signal: 'SIGTERM', stderr: '' },
+    ],
     [
       'process.exit in a completion',
       "m.read(0, 1, 'realtime').then(() => process.exit(8))",

@@ -3,12 +3,12 @@ import * as fs from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, skipIf, test } from './runner.test-support.ts'
 
 const packageFolder = dirname(dirname(fileURLToPath(import.meta.url)))
 const headers = join(dirname(dirname(fs.realpathSync(process.execPath))), 'include/node')
 const canCompile = fs.existsSync(headers) && spawnSync('g++', ['--version']).status === 0
-if (!canCompile) console.warn('skipped: a runtime without views: no g++, or no headers of this Node')
+const onlyWithGcc = skipIf(!canCompile, 'a runtime without views: no g++, or no headers of this Node')
 
 /** A copy of the package whose addon is built as for a runtime that allows no memory from outside its heap. */
 function build(folder: string): string {
@@ -29,7 +29,7 @@ function build(folder: string): string {
   return join(copy, 'dist/mmap.js')
 }
 
-describe.runIf(canCompile)('where the runtime allows no views (Electron)', { timeout: 60_000 }, () => {
+onlyWithGcc.describe('where the runtime allows no views (Electron)', { timeout: 60_000 }, () => {
   let folder = ''
   let mmap: typeof import('./mmap.ts')
   let path = ''

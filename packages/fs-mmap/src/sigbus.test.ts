@@ -4,13 +4,17 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { gunzipSync, gzip } from 'node:zlib'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { truncate, whyNotTruncated } from './mapped-files.test-support.ts'
 import { type Access, map } from './mmap.ts'
+import { afterAll, beforeAll, expect, onUnix, skipIf } from './runner.test-support.ts'
 
 const MiB = 1024 * 1024
 /** How often the file is truncated while it is read: KIRUNA_RACES=10000 for all of it. */
 const races = Number(process.env.KIRUNA_RACES ?? 2000)
 const mmapUrl = new URL('../dist/mmap.js', import.meta.url).href
+const supportUrl = new URL(`mapped-files.test-support${import.meta.url.slice(-3)}`, import.meta.url).href
+/** A file that cannot be truncated cannot be torn. */
+const { describe, test } = skipIf(whyNotTruncated !== undefined, whyNotTruncated!)
 let folder = ''
 
 beforeAll(() => {
@@ -31,6 +35,7 @@ function node(code: string, path = file('of-a-process', MiB)) {
     import { spawn } from 'node:child_process'
     import { setTimeout as sleep } from 'node:timers/promises'
     import { map } from ${JSON.stringify(mmapUrl)}
+    import { truncate } from ${JSON.stringify(supportUrl)}
     const [mmapUrl, path] = ${JSON.stringify([mmapUrl, path])}
     ${code}`
   return new Promise<{ code: number | null; signal: string | null; stdout: string; stderr: string }>(
@@ -52,7 +57,7 @@ describe.each<Access>(['read', 'copy-on-write', 'read-write'])('a file truncated
     await using mapping = await map(name, 'user-blocking', { access })
     const view = mapping.view()
     expect(mapping.torn).toBe(false)
-    fs.truncateSync(name, 100_000)
+    truncate(name, 100_000)
     expect(view[99_999]).toBe(1)
     expect(view[500_000]).toBe(0)
     expect(view[MiB - 1]).toBe(0)
@@ -70,7 +75,7 @@ describe.each<Access>(['read', 'copy-on-write', 'read-write'])('a file truncated
   test('is an error of every read before any view has met it, and of a prefault', async () => {
     const name = file(`unmet-${access}`, MiB)
     await using mapping = await map(name, 'user-blocking', { access })
-    fs.truncateSync(name, 100_000)
+    truncate(name, 100_000)
     const torn = { code: 'ERR_KIRUNA_TORN', path: name }
     expect(() => mapping.readSync(200_000, 4096)).toThrow(expect.objectContaining(torn))
     await expect(mapping.read(99_000, 4096, 'user-blocking')).rejects.toMatchObject(torn)
@@ -84,7 +89,7 @@ describe.each<Access>(['read', 'copy-on-write', 'read-write'])('a file truncated
     await using mapping = await map(name, 'user-blocking', { access })
     const view = mapping.view()
     expect(view[4000]).toBe(1)
-    fs.truncateSync(name, 100)
+    truncate(name, 100)
     expect(view[99]).toBe(1)
     expect(view[100]).toBe(0)
     expect(mapping.torn).toBe(true)
@@ -100,7 +105,7 @@ test('a loop over chunks ends with an error', async () => {
   const loop = async () => {
     for await (const { bytes } of mapping.chunks('user-visible', { chunkBytes: 100_000 })) {
       lengths.push(bytes.length)
-      if (lengths.length === 2) fs.truncateSync(name, 0)
+      if (lengths.length === 2) truncate(name, 0)
     }
   }
   await expect(loop()).rejects.toMatchObject({ code: 'ERR_KIRUNA_TORN' })
@@ -155,27 +160,30 @@ const race = `
       Atomics.store(over, 0, 1)
     })`
 
-describe(`a file that another process truncates ${races} times`, { timeout: 300_000 }, () => {
-  let runnerFile = ''
-  beforeAll(() => {
-    runnerFile = join(folder, 'runner.mjs')
-    fs.writeFileSync(runnerFile, runner)
-  })
+onUnix('no other process can do that at once').describe(
+  `a file that another process truncates ${races} times`,
+  { timeout: 300_000 },
+  () => {
+    let runnerFile = ''
+    beforeAll(() => {
+      runnerFile = join(folder, 'runner.mjs')
+      fs.writeFileSync(runnerFile, runner)
+    })
 
-  test('is survived on the main thread', async () => {
-    const ending = await node(`
+    test('is survived on the main thread', async () => {
+      const ending = await node(`
       ${race}
       const { run } = await import(${JSON.stringify(runnerFile)})
       race()
       const torn = await Promise.all(['read', 'copy-on-write', 'read-write'].map(access => run(path, access, over)))
       console.log(torn.every(count => count > 0) ? 'torn' : 'they have not met')
       console.error(torn.join(' '))`)
-    console.log(`torn so often: ${ending.stderr}`)
-    expect(ending).toMatchObject({ code: 0, signal: null, stdout: 'torn\n' })
-  })
+      console.log(`torn so often: ${ending.stderr}`)
+      expect(ending).toMatchObject({ code: 0, signal: null, stdout: 'torn\n' })
+    })
 
-  test('is survived in two workers at once beside it', async () => {
-    const ending = await node(`
+    test('is survived in two workers at once beside it', async () => {
+      const ending = await node(`
       ${race}
       const { run } = await import(${JSON.stringify(runnerFile)})
       const work = \`
@@ -193,12 +201,13 @@ describe(`a file that another process truncates ${races} times`, { timeout: 300_
       const torn = await Promise.all([messages(), run(path, 'read', over)])
       console.log(torn.flat().every(count => count > 0) ? 'torn' : 'they have not met')
       console.error(torn.flat().join(' '))`)
-    console.log(`torn so often: ${ending.stderr}`)
-    expect(ending).toMatchObject({ code: 0, signal: null, stdout: 'torn\n' })
-  })
-})
+      console.log(`torn so often: ${ending.stderr}`)
+      expect(ending).toMatchObject({ code: 0, signal: null, stdout: 'torn\n' })
+    })
+  },
+)
 
-describe('a SIGBUS that is sent', () => {
+onUnix('there are no signals').describe('a SIGBUS that is sent', () => {
   const mapped = `const mapping = await map(path, 'user-blocking'); mapping.view();`
 
   test('kills as before', async () => {
@@ -228,7 +237,7 @@ describe('a SIGBUS that is sent', () => {
       `const mapping = await map(path, 'user-blocking')
        process.on('SIGBUS', () => {})
        const view = mapping.view()
-       fs.truncateSync(path, 0)
+       truncate(path, 0)
        console.log(view[5000], mapping.torn)
        process.exit()`,
     )
@@ -241,7 +250,7 @@ test('a fault on a thread of somebody else’s that reads a view is survived', a
   await using mapping = await map(name, 'user-blocking')
   using _ = mapping.pin()
   const view = mapping.view()
-  fs.truncateSync(name, 0)
+  truncate(name, 0)
   const zipped = await promisify(gzip)(view)
   expect(gunzipSync(zipped).equals(Buffer.alloc(4 * MiB))).toBe(true)
   expect(mapping.torn).toBe(true)
@@ -257,7 +266,7 @@ test('WebAssembly traps are still caught', async () => {
     const { f } = new WebAssembly.Instance(new WebAssembly.Module(new Uint8Array(bytes))).exports
     let caught = 0
     for (let i = 0; i < 10000; i++) {
-      if (i === 5000) fs.truncateSync(path, 0)
+      if (i === 5000) truncate(path, 0)
       if (i > 5000 && view[i] !== 0) break
       try { f(0x7fff0000) } catch (error) { if (error instanceof WebAssembly.RuntimeError) caught++ }
     }
@@ -265,15 +274,18 @@ test('WebAssembly traps are still caught', async () => {
   expect({ code, stdout }).toEqual({ code: 0, stdout: '10000 true\n' })
 })
 
-test('ten thousand pages that are gone cost one map, not ten thousand', async () => {
-  const name = file('many-pages', 40 * MiB)
-  await using mapping = await map(name, 'user-blocking')
-  const view = mapping.view()
-  const maps = () => fs.readFileSync('/proc/self/maps', 'latin1').split('\n').length
-  const before = maps()
-  fs.truncateSync(name, 0)
-  let sum = 0
-  for (let i = 0; i < view.length; i += 4096) sum += view[i]!
-  expect(sum).toBe(0)
-  expect(maps() - before).toBeLessThan(10)
-})
+onUnix('nobody tells how many maps there are').test(
+  'ten thousand pages that are gone cost one map, not ten thousand',
+  async () => {
+    const name = file('many-pages', 40 * MiB)
+    await using mapping = await map(name, 'user-blocking')
+    const view = mapping.view()
+    const maps = () => fs.readFileSync('/proc/self/maps', 'latin1').split('\n').length
+    const before = maps()
+    truncate(name, 0)
+    let sum = 0
+    for (let i = 0; i < view.length; i += 4096) sum += view[i]!
+    expect(sum).toBe(0)
+    expect(maps() - before).toBeLessThan(10)
+  },
+)
