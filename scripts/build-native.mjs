@@ -9,9 +9,7 @@ import { dirname, join } from 'node:path'
 const { name, addonOs, os = addonOs } = JSON.parse(readFileSync('package.json', 'utf8'))
 const compiler = process.env.CXX ?? 'g++'
 
-if (os && !os.includes(process.platform)) {
-  console.log(`${name}: not built, it is for ${os.join(', ')}`)
-} else if (!isFresh()) {
+if ((os === undefined || os.includes(process.platform)) && !isFresh()) {
   const missing = missingTools()
   if (missing.length > 0) {
     console.log(

@@ -16,7 +16,7 @@ const oneShape: Same<Public<typeof libuv>, Public<typeof uring>> &
 
 for (const { name, seek, seekUrl, missing } of implementations) {
   if (missing !== undefined) console.warn(`skipped: ${name} cannot run here: ${missing}`)
-  describe.skipIf(missing !== undefined || !oneShape || !sameOnDarwin)(name, () => {
+  describe.skipIf(missing !== undefined || !oneShape)(name, () => {
     for (const [topic, contracts] of Object.entries(seekContract)) {
       describe(topic, () => {
         for (const contract of contracts) {

@@ -15,7 +15,7 @@ const oneShape: Same<typeof libuv, typeof uring> &
 
 for (const { name, stream, streamUrl, missing } of implementations) {
   if (missing !== undefined) console.warn(`skipped: ${name} cannot run here: ${missing}`)
-  describe.skipIf(missing !== undefined || !oneShape || !sameOnDarwin)(name, () => {
+  describe.skipIf(missing !== undefined || !oneShape)(name, () => {
     for (const [topic, contracts] of Object.entries(streamContract)) {
       describe(topic, () => {
         for (const contract of contracts) {
