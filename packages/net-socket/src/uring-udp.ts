@@ -16,8 +16,8 @@ const MSG_DONTWAIT = 0x40
 const POLLIN = 1
 
 const { errno } = constants
-/** It passes. */
-const exhausted = new Set([-errno.ENOMEM, -errno.ENOBUFS])
+/** What does not pass. All else is short of memory, or an earlier datagram's: what comes next is received all the same. */
+const lasting = new Set([errno.EBADF, errno.ENOTSOCK, errno.EINVAL, errno.EFAULT].map(one => -one))
 const pauseMs = 1
 
 /**
@@ -88,7 +88,7 @@ export class UringDatagrams extends Datagrams implements Completion {
     if (this.#isCancelled) this.receiveCancelled()
     // Somebody else was quicker, or its checksum was wrong.
     else if (result === EAGAIN || result === EINTR) this.receive()
-    else if (!exhausted.has(result)) this.receiveFailed(socketError(result, 'receive'))
+    else if (lasting.has(result)) this.receiveFailed(socketError(result, 'receive'))
     else setTimeout(() => (this.#isCancelled ? this.receiveCancelled() : this.receive()), pauseMs)
   }
 
