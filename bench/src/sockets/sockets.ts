@@ -89,8 +89,7 @@ async function realtime(): Promise<Table> {
     const server = new Program(command)
     const [port, downloadPort] = (await server.line()).split(' ')
     const alone = await measureEcho(server, port!, 1, 64)
-    // Less urgent than the rest: on few cores it would hold up whoever measures.
-    const feed = new Program(['nice', '-n', '19', programs!.load, 'feed', downloadPort!, '64'])
+    const feed = new Program([programs!.load, 'feed', downloadPort!, '64'])
     await feed.line()
     server.signal('SIGUSR2')
     const before = Number(await server.line())
