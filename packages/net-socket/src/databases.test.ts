@@ -27,11 +27,11 @@ async function redisServer(): Promise<string> {
   return path
 }
 
-/** The path is there a moment before somebody listens. */
+/** Its path is there a moment before. */
 function listens(path: string): Promise<boolean> {
   return new Promise(resolve => {
     const socket = createConnection(path, () => resolve(true)).on('error', () => resolve(false))
-    socket.end()
+    socket.on('connect', () => socket.end())
   })
 }
 
