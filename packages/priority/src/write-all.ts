@@ -124,8 +124,8 @@ const newFile = O_WRONLY | O_CREAT | O_EXCL
 // Windows has none of these.
 const { O_DIRECTORY = 0, O_NOFOLLOW = 0, O_NOCTTY = 0 } = constants as Partial<typeof constants>
 
-/** Between two tries of a rename; a quarter of a second in all. */
-const longestPauseMs = 128
+/** Between two tries of a rename; a second in all. */
+const longestPauseMs = 512
 
 /** As much as the lane, shallow, has in flight together. */
 const writeBackBytes = 1024 * 1024
