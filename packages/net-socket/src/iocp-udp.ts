@@ -17,8 +17,8 @@ const passing = new Set(['ECONNRESET', 'EMSGSIZE'].map(errnoOf))
 const largestBytes = 64 * 1024
 
 /**
- * A UDP socket on the completion port. A receive waits with memory for the largest datagram: one without would be told of
- * by an error, of which the system may or may not tell the port too.
+ * A UDP socket on the completion port. A receive waits with memory for the largest datagram: without, it could
+ * only look, and would be told of a datagram by an error.
  *
  *     receive ─► WSARecvFrom ─► received
  *     transmit ─► WSASendTo ─► isSent         where the socket's buffer is full it waits in the system
