@@ -12,9 +12,12 @@ namespace {
 // AcceptEx wants room for both addresses, and 16 bytes more each.
 constexpr DWORD kAddressBytes = sizeof(sockaddr_storage) + 16;
 
-// The port tells also of what is done already.
-DWORD outcome(bool is_done) {
-  return is_done ? static_cast<DWORD>(WSA_IO_PENDING) : static_cast<DWORD>(WSAGetLastError());
+// The port tells also of what is done already, and of what ends with a warning (STATUS_BUFFER_OVERFLOW: WSAEMSGSIZE),
+// which the call returns as an error.
+DWORD outcome(const Operation* operation, bool is_done) {
+  const auto status = static_cast<DWORD>(operation->overlapped.Internal);
+  const bool is_warning = status >> 30 == 2;
+  return is_done || is_warning ? static_cast<DWORD>(WSA_IO_PENDING) : static_cast<DWORD>(WSAGetLastError());
 }
 
 int error_now() { return uv_translate_sys_error(WSAGetLastError()); }
@@ -100,7 +103,8 @@ int open_socket(Environment* environment, int family, int type, bool is_to_accep
 DWORD accept(Operation* operation) {
   operation->addresses = malloc(2 * kAddressBytes);
   DWORD bytes;
-  return outcome(operation->environment->accept_ex(operation->socket, operation->accept_with, operation->addresses, 0,
+  return outcome(operation,
+                 operation->environment->accept_ex(operation->socket, operation->accept_with, operation->addresses, 0,
                                                    kAddressBytes, kAddressBytes, &bytes, &operation->overlapped));
 }
 
@@ -119,8 +123,8 @@ DWORD connect_inet(Operation* operation) {
   if (bind(operation->socket, reinterpret_cast<sockaddr*>(&anywhere), length_of(to)) != 0)
     return static_cast<DWORD>(WSAGetLastError());
   if (is_loopback(to)) do_not_retry(operation->socket);
-  return outcome(operation->environment->connect_ex(operation->socket, to, length_of(to), nullptr, 0, nullptr,
-                                                    &operation->overlapped));
+  return outcome(operation, operation->environment->connect_ex(operation->socket, to, length_of(to), nullptr, 0,
+                                                               nullptr, &operation->overlapped));
 }
 
 // ConnectEx does not know this family. It is answered at once, but for a listener whose backlog is full.
@@ -141,14 +145,15 @@ int connected(SOCKET socket) {
 DWORD wait_to_receive(Operation* operation) {
   WSABUF nothing = {};
   DWORD flags = 0;
-  return outcome(WSARecv(operation->socket, &nothing, 1, nullptr, &flags, &operation->overlapped, nullptr) == 0);
+  return outcome(operation,
+                 WSARecv(operation->socket, &nothing, 1, nullptr, &flags, &operation->overlapped, nullptr) == 0);
 }
 
 // Nothing says that there is room again but a send that had to wait for it: of one byte, which is sent then.
 // https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasend
 DWORD wait_to_send(Operation* operation) {
   WSABUF byte = {1, &operation->byte};
-  return outcome(WSASend(operation->socket, &byte, 1, nullptr, 0, &operation->overlapped, nullptr) == 0);
+  return outcome(operation, WSASend(operation->socket, &byte, 1, nullptr, 0, &operation->overlapped, nullptr) == 0);
 }
 
 // Where it came from goes into JavaScript's memory too: the address, and how long it is.
@@ -158,17 +163,17 @@ DWORD receive_from(Operation* operation) {
   Sender* sender = operation->sender;
   sender->length = sizeof sender->address;
   DWORD flags = 0;
-  return outcome(WSARecvFrom(operation->socket, &bytes, 1, nullptr, &flags,
-                             reinterpret_cast<sockaddr*>(&sender->address), &sender->length, &operation->overlapped,
-                             nullptr) == 0);
+  return outcome(operation, WSARecvFrom(operation->socket, &bytes, 1, nullptr, &flags,
+                                        reinterpret_cast<sockaddr*>(&sender->address), &sender->length,
+                                        &operation->overlapped, nullptr) == 0);
 }
 
 // https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasendto
 DWORD send_to(Operation* operation) {
   WSABUF bytes = {operation->length, static_cast<char*>(operation->memory)};
   const auto* to = static_cast<const sockaddr*>(operation->addresses);
-  return outcome(
-      WSASendTo(operation->socket, &bytes, 1, nullptr, 0, to, length_of(to), &operation->overlapped, nullptr) == 0);
+  return outcome(operation, WSASendTo(operation->socket, &bytes, 1, nullptr, 0, to, length_of(to),
+                                      &operation->overlapped, nullptr) == 0);
 }
 
 // Nothing of it may be under way. https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-closesocket
