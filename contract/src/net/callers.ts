@@ -120,6 +120,7 @@ export const callers: NetContract[] = [
       assert.equal(changing.listeners, 1)
       changing.change('realtime')
       await Promise.all([first.client.write('x'), second.client.write('x')])
+      waitHere(20)
       await Promise.all(reads)
       assert.deepEqual(order, ['changed', 'visible'])
       assert.equal(changing.listeners, 0)
