@@ -6,43 +6,17 @@ import type { RingOperation } from './ring-operation.ts'
 const IORING_OP_FSYNC = 3
 const IORING_OP_POLL_ADD = 6
 const IORING_OP_SYNC_FILE_RANGE = 8
-const IORING_OP_SENDMSG = 9
-const IORING_OP_RECVMSG = 10
-const IORING_OP_ACCEPT = 13
-const IORING_OP_CONNECT = 16
 const IORING_OP_OPENAT = 18
 const IORING_OP_CLOSE = 19
 const IORING_OP_STATX = 21
 const IORING_OP_READ = 22
 const IORING_OP_WRITE = 23
 const IORING_OP_FADVISE = 24
-const IORING_OP_SEND = 26
-const IORING_OP_RECV = 27
-const IORING_OP_SHUTDOWN = 34
 const IORING_OP_RENAMEAT = 35
 const IORING_OP_UNLINKAT = 36
-const IORING_OP_SOCKET = 45
-const IORING_OP_URING_CMD = 46
 const IORING_OP_FTRUNCATE = 55
-const IORING_OP_BIND = 56
-const IORING_OP_LISTEN = 57
 const IOSQE_ASYNC = 1 << 4
-const IORING_ACCEPT_MULTISHOT = 1
-const IORING_RECVSEND_POLL_FIRST = 1
-const SOCKET_URING_OP_SETSOCKOPT = 3
 
-/** What a socket listens and connects with; Linux 6.11 has the last of them. */
-export const socketOpcodes = {
-  IORING_OP_ACCEPT,
-  IORING_OP_CONNECT,
-  IORING_OP_SEND,
-  IORING_OP_RECV,
-  IORING_OP_SHUTDOWN,
-  IORING_OP_SOCKET,
-  IORING_OP_URING_CMD,
-  IORING_OP_BIND,
-  IORING_OP_LISTEN,
-}
 /** The completion's submission is still there: more follow. */
 export const IORING_CQE_F_MORE = 2
 /** There is more to be received. */
@@ -55,7 +29,6 @@ const POSIX_FADV_RANDOM = 1
 const AT_SYMLINK_NOFOLLOW = 0x100
 const AT_EMPTY_PATH = 0x1000
 const O_CLOEXEC = 0o2000000
-const SOCK_CLOEXEC = O_CLOEXEC // sys/socket.h
 const SYNC_FILE_RANGE_WRITE_AND_WAIT = 7
 const STATX_BASIC_STATS_AND_BTIME = 0xfff
 export const statxBytes = 256
@@ -74,7 +47,7 @@ export const EOPNOTSUPP = -95
 export const inlineBytes = 256 * 1024
 export const largeReadBytes = 64 * 1024
 /** In the upper word of user_data: the result is a new fd. uring.cc closes it if nobody is left to take it. */
-const resultIsFd = 0x8000_0000
+export const resultIsFd = 0x8000_0000
 /** And this: the rest is the fd that is closed. uring.cc closes it if the kernel was kept from it. */
 const closesFd = 0x4000_0000
 
@@ -329,166 +302,6 @@ export abstract class SystemCalls {
   }
 
   /**
-   * Completes with a new fd, close-on-exec.
-   * @see io_uring_prep_socket(3), socket(2)
-   */
-  socket(family: number, type: number, completion: Completion, rank: Rank): void {
-    const sqe = this.stage(IORING_OP_SOCKET, family, completion, resultIsFd)
-    this.staged[sqe + 2] = type | SOCK_CLOEXEC
-    this.flushSoon(rank)
-  }
-
-  /** @see io_uring_prep_bind(3), bind(2) */
-  bind(fd: number, sockaddr: Buffer, completion: Completion, rank: Rank): void {
-    this.#withSockaddr(IORING_OP_BIND, fd, sockaddr, completion)
-    this.flushSoon(rank)
-  }
-
-  /** @see io_uring_prep_listen(3), listen(2) */
-  listen(fd: number, backlog: number, completion: Completion, rank: Rank): void {
-    const sqe = this.stage(IORING_OP_LISTEN, fd, completion)
-    this.staged[sqe + 6] = backlog
-    this.flushSoon(rank)
-  }
-
-  /** @see io_uring_prep_connect(3), connect(2) */
-  connect(fd: number, sockaddr: Buffer, completion: Completion, rank: Rank): void {
-    this.#withSockaddr(IORING_OP_CONNECT, fd, sockaddr, completion)
-    this.flushSoon(rank)
-  }
-
-  #withSockaddr(opcode: number, fd: number, sockaddr: Buffer, completion: Completion): void {
-    const address = this.addressOf(sockaddr)
-    const sqe = this.stage(opcode, fd, completion)
-    const words = this.staged
-    words[sqe + 2] = sockaddr.length
-    words[sqe + 4] = address
-    words[sqe + 5] = address / 2 ** 32
-  }
-
-  /**
-   * Completes with a new fd, close-on-exec, for each connection that comes, until it is cancelled or one fails.
-   * @see io_uring_prep_multishot_accept(3), accept4(2)
-   */
-  accept(fd: number, completion: Completion, rank: Rank): void {
-    const sqe = this.stage(IORING_OP_ACCEPT | (IORING_ACCEPT_MULTISHOT << 16), fd, completion, resultIsFd)
-    this.staged[sqe + 7] = SOCK_CLOEXEC
-    this.flushSoon(rank)
-  }
-
-  /**
-   * Receives into memory at `address`. Completes with the bytes received, 0 is the end.
-   * @param flags MSG_DONTWAIT: EAGAIN instead of waiting
-   * @param pollFirst nothing is there yet: it waits without looking first
-   * @see io_uring_prep_recv(3), recv(2)
-   */
-  recv(
-    fd: number,
-    address: number,
-    lengthBytes: number,
-    flags: number,
-    pollFirst: boolean,
-    completion: Completion,
-    rank: Rank,
-  ): void {
-    const sqe = this.stage(
-      IORING_OP_RECV | (pollFirst ? IORING_RECVSEND_POLL_FIRST << 16 : 0),
-      fd,
-      completion,
-    )
-    const words = this.staged
-    words[sqe + 4] = address
-    words[sqe + 5] = address / 2 ** 32
-    words[sqe + 6] = lengthBytes
-    words[sqe + 7] = flags
-    this.flushSoon(rank)
-  }
-
-  /**
-   * Sends memory at `address`. Completes with the bytes that the kernel has taken.
-   * @param flags MSG_DONTWAIT: EAGAIN instead of waiting
-   * @see io_uring_prep_send(3), send(2)
-   */
-  send(
-    fd: number,
-    address: number,
-    lengthBytes: number,
-    flags: number,
-    completion: Completion,
-    rank: Rank,
-  ): void {
-    const sqe = this.stage(IORING_OP_SEND, fd, completion)
-    const words = this.staged
-    words[sqe + 4] = address
-    words[sqe + 5] = address / 2 ** 32
-    words[sqe + 6] = lengthBytes
-    words[sqe + 7] = flags
-    this.flushSoon(rank)
-  }
-
-  /**
-   * Sends what a struct msghdr at `address` lists. The kernel has read that when the submission is taken.
-   * @see io_uring_prep_sendmsg(3), sendmsg(2)
-   */
-  sendmsg(fd: number, address: number, flags: number, completion: Completion, rank: Rank): void {
-    const sqe = this.stage(IORING_OP_SENDMSG, fd, completion)
-    const words = this.staged
-    words[sqe + 4] = address
-    words[sqe + 5] = address / 2 ** 32
-    words[sqe + 6] = 1
-    words[sqe + 7] = flags
-    this.flushSoon(rank)
-  }
-
-  /**
-   * Receives into what a struct msghdr at `address` lists, and its sender's address: the struct is written to as well.
-   * @param flags MSG_DONTWAIT: EAGAIN instead of waiting
-   * @see io_uring_prep_recvmsg(3), recvmsg(2)
-   */
-  recvmsg(fd: number, address: number, flags: number, completion: Completion, rank: Rank): void {
-    const sqe = this.stage(IORING_OP_RECVMSG, fd, completion)
-    const words = this.staged
-    words[sqe + 4] = address
-    words[sqe + 5] = address / 2 ** 32
-    words[sqe + 6] = 1
-    words[sqe + 7] = flags
-    this.flushSoon(rank)
-  }
-
-  /** @see io_uring_prep_shutdown(3), shutdown(2) */
-  shutdown(fd: number, how: number, completion: Completion, rank: Rank): void {
-    const sqe = this.stage(IORING_OP_SHUTDOWN, fd, completion)
-    this.staged[sqe + 6] = how
-    this.flushSoon(rank)
-  }
-
-  /**
-   * Sets an option, before whatever is staged after it.
-   * @param value a number, or a structure, which the completion has to hold
-   * @see io_uring_prep_cmd_sock(3), setsockopt(2)
-   */
-  setsockopt(
-    fd: number,
-    level: number,
-    name: number,
-    value: number | Buffer,
-    completion: Completion,
-    rank: Rank,
-  ): void {
-    const memory = typeof value === 'number' ? optionOf(value) : value
-    const address = this.addressOf(memory)
-    const sqe = this.stage(IORING_OP_URING_CMD, fd, completion)
-    const words = this.staged
-    words[sqe + 2] = SOCKET_URING_OP_SETSOCKOPT
-    words[sqe + 4] = level
-    words[sqe + 5] = name
-    words[sqe + 11] = memory.byteLength
-    words[sqe + 12] = address
-    words[sqe + 13] = address / 2 ** 32
-    this.flushSoon(rank)
-  }
-
-  /**
    * Closes `fd`. Without a completion nobody waits for it.
    * @see io_uring_prep_close(3), close(2)
    */
@@ -502,15 +315,6 @@ export abstract class SystemCalls {
 /** A path as the kernel takes it: a C string. */
 export function cString(path: string | Buffer): Buffer {
   return typeof path === 'string' ? Buffer.from(`${path}\0`) : Buffer.concat([path, emptyPath])
-}
-
-/** Never written again: the kernel may read it at any time. */
-const options = new Map<number, Int32Array>()
-
-function optionOf(value: number): Int32Array {
-  let memory = options.get(value)
-  if (memory === undefined) options.set(value, (memory = new Int32Array([value])))
-  return memory
 }
 
 const emptyPath = Buffer.from('\0')

@@ -3,6 +3,7 @@ import { systemError } from '@kiruna/priority/error'
 import { fuseDevices } from './mounts.ts'
 import { loadNative, type Native } from './native.ts'
 import { setUp } from './setup.ts'
+import { SocketCalls } from './socket-calls.ts'
 import {
   type AnyOperation,
   type Completion,
@@ -10,7 +11,6 @@ import {
   EINTR,
   IORING_CQE_F_MORE,
   inlineBytes,
-  SystemCalls,
 } from './system-calls.ts'
 
 export type { Completion }
@@ -43,7 +43,7 @@ const generations = 0x3fff_ffff
  *
  * @see io_uring(7)
  */
-export class Ring extends SystemCalls {
+export class Ring extends SocketCalls {
   readonly #native: Native
   readonly #submissions: Uint32Array
   readonly #rings: Int32Array

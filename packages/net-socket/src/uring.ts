@@ -1,5 +1,5 @@
 import { unavailable } from '@kiruna/linux-uring/native'
-import { socketOpcodes } from '@kiruna/linux-uring/system-calls'
+import { socketOpcodes } from '@kiruna/linux-uring/socket-calls'
 import { ring } from '@kiruna/linux-uring/uring'
 import { askerOf, type Caller } from '@kiruna/priority'
 import { type ConnectTarget, checkConnectTarget, checkListenTarget, type ListenTarget } from './address.ts'
