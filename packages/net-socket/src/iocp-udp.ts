@@ -11,8 +11,9 @@ import { unmapped } from './udp.ts'
 import type { Waiting } from './waiting.ts'
 
 const ECANCELED = errnoOf('ECANCELED')
-/** They tell of a datagram that was sent, or of one that was too large, not of this socket. */
-const passing = new Set(['ECONNRESET', 'EMSGSIZE'].map(errnoOf))
+/** What does not pass. All else is short of memory, or an earlier datagram's: what comes next is received all the same. */
+const lasting = new Set(['EBADF', 'ENOTSOCK', 'EINVAL', 'EFAULT'].map(errnoOf))
+const pauseMs = 1
 
 const largestBytes = 64 * 1024
 
@@ -55,8 +56,9 @@ export class IocpDatagrams extends Datagrams implements Completion {
 
   complete(result: number): void {
     if (result >= 0) this.#came(result)
-    else if (result === ECANCELED || passing.has(result)) this.receiveCancelled()
-    else this.receiveFailed(socketError(result, 'receive'))
+    else if (result === ECANCELED) this.receiveCancelled()
+    else if (lasting.has(result)) this.receiveFailed(socketError(result, 'receive'))
+    else setTimeout(() => this.receiveCancelled(), pauseMs) // and again, if somebody waits
   }
 
   #came(lengthBytes: number): void {
