@@ -22,8 +22,9 @@ import type { Waiting } from './waiting.ts'
 /** So many accepts wait at the system: a connection finds one when it comes. */
 const mostPosted = 8
 
-/** They pass, but not at once: nothing is accepted for a while. The system keeps what comes. */
-const exhausted = new Set(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM'].map(errnoOf))
+/** One that has gone before it was accepted costs nobody anything. */
+const gone = new Set(['ECONNRESET', 'ECONNABORTED', 'ECANCELED'].map(errnoOf))
+/** All else passes, but not at once: nothing is accepted for a while. The system keeps what comes. */
 const pauseMs = 100
 
 /** Accepts with sockets that are made before there is somebody. @see AcceptEx */
@@ -79,8 +80,7 @@ export class IocpListener extends Listener {
       if (this.#posted.size === 0) this.acceptStopped()
       return
     }
-    // One that has gone before it was accepted costs nobody anything.
-    if (exhausted.has(error)) this.#failed(error)
+    if (error < 0 && !gone.has(error)) this.#failed(error)
     else if (this.#pause === undefined) this.#post()
   }
 

@@ -300,8 +300,11 @@ bool cancel(Operation* operation) {
   // A file that is being opened has no memory to fill.
   if (operation->memory != nullptr && operation->file != nullptr && operation->file->is_on_port)
     is_found = CancelIoEx(operation->file->handle, &operation->overlapped);
-  if (operation->socket != INVALID_SOCKET)
-    is_found = CancelIoEx(reinterpret_cast<HANDLE>(operation->socket), &operation->overlapped);
+  if (operation->socket != INVALID_SOCKET) {
+    // What a thread waits for is not ours by name, but all that such a socket has under way.
+    OVERLAPPED* overlapped = operation->call == connect_unix ? nullptr : &operation->overlapped;
+    is_found = CancelIoEx(reinterpret_cast<HANDLE>(operation->socket), overlapped);
+  }
   AcquireSRWLockExclusive(&operation->environment->lock);
   if (operation->thread != nullptr) is_found = CancelSynchronousIo(operation->thread);
   ReleaseSRWLockExclusive(&operation->environment->lock);

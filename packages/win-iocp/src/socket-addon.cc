@@ -17,7 +17,7 @@ int result_of(int result) { return result == SOCKET_ERROR ? error_now() : result
 // From three arguments: the family, an address or a path, a port.
 int read_address(const Arguments& arguments, int index, sockaddr_storage* address) {
   memset(address, 0, sizeof *address);
-  char text[sizeof(sockaddr_un::sun_path) + 1];
+  char text[sizeof(sockaddr_un::sun_path) + 1] = {};
   arguments.utf8(index + 1, text, sizeof text);
   int port = arguments.integer(index + 2);
   switch (arguments.integer(index)) {
