@@ -2,7 +2,7 @@ import { askerOf, type Caller } from '@kiruna/priority'
 import { type ConnectTarget, checkConnectTarget, checkListenTarget, type ListenTarget } from './address.ts'
 import type { Connection } from './connection.ts'
 import { bindAt } from './dispatch-bind.ts'
-import { Connecting } from './dispatch-connect.ts'
+import { DispatchConnecting } from './dispatch-connect.ts'
 import { listenOn } from './dispatch-listener.ts'
 import { dispatcher } from './dispatcher.ts'
 import { checkListenOptions, type Listener, type ListenOptions } from './listener.ts'
@@ -31,7 +31,7 @@ export async function connect(target: ConnectTarget, caller: Caller): Promise<Co
   const checked = checkConnectTarget(target)
   const asker = askerOf(caller)
   check()
-  return new Promise((resolve, reject) => new Connecting(checked, asker, resolve, reject))
+  return new Promise((resolve, reject) => new DispatchConnecting(checked, asker, resolve, reject).begin())
 }
 
 /**

@@ -3,7 +3,7 @@ import { port } from '@kiruna/win-iocp/iocp'
 import { type ConnectTarget, checkConnectTarget, checkListenTarget, type ListenTarget } from './address.ts'
 import type { Connection } from './connection.ts'
 import { bindAt } from './iocp-bind.ts'
-import { Connecting } from './iocp-connect.ts'
+import { IocpConnecting } from './iocp-connect.ts'
 import { listenOn } from './iocp-listener.ts'
 import * as libuv from './libuv.ts'
 import { checkListenOptions, type Listener, type ListenOptions } from './listener.ts'
@@ -34,7 +34,7 @@ export async function connect(target: ConnectTarget, caller: Caller): Promise<Co
   const asker = askerOf(caller)
   if (isPipe(checked.path)) return libuv.connect(target, caller)
   check()
-  return new Promise((resolve, reject) => new Connecting(checked, asker, resolve, reject))
+  return new Promise((resolve, reject) => new IocpConnecting(checked, asker, resolve, reject).begin())
 }
 
 /**

@@ -8,7 +8,7 @@ import { checkListenOptions, type Listener, type ListenOptions } from './listene
 import { type BindOptions, checkBindOptions, type Datagram, type Destination } from './udp.ts'
 import { UdpSocket } from './udp-socket.ts'
 import { bindAt } from './uring-bind.ts'
-import { Connecting } from './uring-connect.ts'
+import { UringConnecting } from './uring-connect.ts'
 import { listenOn } from './uring-listener.ts'
 
 export type {
@@ -33,7 +33,7 @@ export async function connect(target: ConnectTarget, caller: Caller): Promise<Co
   const checked = checkConnectTarget(target)
   const asker = askerOf(caller)
   check()
-  return new Promise((resolve, reject) => new Connecting(checked, asker, resolve, reject))
+  return new Promise((resolve, reject) => new UringConnecting(checked, asker, resolve, reject).begin())
 }
 
 /**
