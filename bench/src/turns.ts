@@ -1,6 +1,8 @@
 /** How long this thread did not come round to its event loop. */
 export class Turns {
   longestMs = 0
+  /** From the beginning to the end. */
+  totalMs = 0
   over1Ms = 0
   #startMs = performance.now()
   #lastMs = this.#startMs
@@ -8,17 +10,17 @@ export class Turns {
 
   constructor() {
     const turn = () => {
+      if (this.#isOver) return
       this.#note()
-      if (!this.#isOver) setImmediate(turn)
+      setImmediate(turn)
     }
     setImmediate(turn)
   }
 
-  /** @returns how long it was in all */
-  end(): number {
+  end(): void {
     this.#isOver = true
     this.#note()
-    return this.#lastMs - this.#startMs
+    this.totalMs = this.#lastMs - this.#startMs
   }
 
   #note(): void {

@@ -22,8 +22,17 @@ export interface Chunk {
   bytes: Uint8Array
 }
 
-/** So much is on its way while a chunk is worked on, and two chunks at least. */
-const readAheadBytes = 2 * 1024 * 1024
+/** The pages are brought in by so much at once, or a chunk: by less, this thread and the other wake each other more. */
+const stepBytes = 1024 * 1024
+/** So many steps are on their way while the chunks of one are worked on. */
+const stepsAhead = 2
+
+/**
+ * The chunks are cut from views of so much at first, of twice as much each time, of so much at last: V8 counts a view's
+ * window as memory of its own, and with 64 MiB of new ones it collects the whole heap, however many they are.
+ */
+const leastViewBytes = 32 * 1024 * 1024
+const mostViewBytes = 512 * 1024 * 1024
 
 /** @throws TypeError, RangeError: bad options, at once */
 export function chunks(
@@ -62,28 +71,41 @@ async function* inOrder(
 ): AsyncGenerator<Chunk, void, void> {
   const left = new AbortController()
   const ours = limit(asker, { signal: left.signal })
-  const ahead: Promise<Chunk>[] = []
-  const mostAhead = 2 + Math.floor(readAheadBytes / chunkBytes)
-  let next = begin
   const isCopying = end > begin && !allowsViews(mapping)
-  const prepare = (offsetBytes: number, lengthBytes: number): Promise<Chunk> =>
-    isCopying
-      ? mapping.read(offsetBytes, lengthBytes, ours).then(bytes => ({ offsetBytes, bytes }))
-      : mapping
-          .prefault(offsetBytes, lengthBytes, ours)
-          .then(() => ({ offsetBytes, bytes: mapping.view(offsetBytes, lengthBytes) }))
+  const mostBytes = Math.max(stepBytes, chunkBytes)
+  const steps: { end: number; done: Promise<void> }[] = []
+  let asked = begin
+  let resident = begin
+  let view = new Uint8Array(0)
+  let viewed = begin
+  let viewBytes = leastViewBytes
   try {
-    while (next < end || ahead.length > 0) {
-      while (next < end && ahead.length < mostAhead) {
-        const lengthBytes = Math.min(chunkBytes, end - next)
-        const chunk = prepare(next, lengthBytes)
-        chunk.catch(ignored) // it is awaited in its turn, or nobody wants it any more
-        ahead.push(chunk)
-        next = next + lengthBytes === end ? end : next + lengthBytes - overlapBytes
+    for (let at = begin; at < end; ) {
+      const lengthBytes = Math.min(chunkBytes, end - at)
+      while (resident < at + lengthBytes) {
+        while (asked < end && steps.length <= stepsAhead) {
+          const bytes = Math.min(mostBytes, end - asked)
+          const done = mapping.prefault(asked, bytes, ours)
+          done.catch(ignored) // it is awaited in its turn, or nobody wants it any more
+          steps.push({ end: (asked += bytes), done })
+        }
+        const step = steps.shift()!
+        await step.done
+        resident = step.end
       }
-      yield (await ahead.shift())!
+      if (isCopying) yield { offsetBytes: at, bytes: await mapping.read(at, lengthBytes, ours) }
+      else {
+        // It is of length 0 when the mapping has been resized or closed.
+        if (at + lengthBytes > viewed + view.byteLength) {
+          view = mapping.view(at, Math.min(end - at, Math.max(viewBytes, lengthBytes)))
+          viewed = at
+          viewBytes = Math.min(viewBytes * 2, mostViewBytes)
+        }
+        yield { offsetBytes: at, bytes: view.subarray(at - viewed, at - viewed + lengthBytes) }
+      }
       // What has just been worked on may have been zeros by then.
       if (mapping.torn) throw tornError(path)
+      at = at + lengthBytes === end ? end : at + lengthBytes - overlapBytes
     }
   } finally {
     left.abort()

@@ -136,6 +136,23 @@ test('views by the thousand are let go, long ones too', async () => {
   expect(process.memoryUsage().arrayBuffers).toBeLessThan(200 * MiB)
 })
 
+test('a byte stream that takes a view away leaves the mapping as it is', async () => {
+  const mapping = await map(small, 'user-blocking')
+  const before = mapping.view(0, 3)
+  const content = Buffer.from(mapping.view())
+  const given = Buffer.from(before)
+  const stream = new ReadableStream({
+    type: 'bytes',
+    start: controller => controller.enqueue(mapping.view(0, 3)),
+  })
+  const { value } = await stream.getReader().read()
+  expect(given.equals(value!)).toBe(true)
+  expect(before.length).toBe(0) // it has moved the memory of both
+  expect(content.equals(mapping.view())).toBe(true)
+  await mapping.close()
+  expect([...value!]).toEqual([0, 0, 0]) // pages of nobody's
+})
+
 test('a pinned view is safe with zlib while the mapping closes', async () => {
   for (let round = 0; round < 5; round++) {
     const mapping = await map(large, 'user-blocking')

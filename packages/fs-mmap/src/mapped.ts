@@ -74,14 +74,14 @@ export class Mapped {
     if (lengthBytes === 0) return new Uint8Array(0)
     const from = this.#leadBytes + offsetBytes
     const index = Math.floor(from / strideBytes)
-    const before = this.#windows[index - 1]?.deref() // a scan should not need twice as many
+    const before = inUse(this.#windows[index - 1]) // a scan should not need twice as many
     if (before !== undefined) {
       const at = from - (index - 1) * strideBytes
       if (at + lengthBytes <= before.byteLength) return new Uint8Array(before, at, lengthBytes)
     }
     const at = from - index * strideBytes
     if (at + lengthBytes <= windowBytes) {
-      return new Uint8Array(this.#windows[index]?.deref() ?? this.#openWindow(index), at, lengthBytes)
+      return new Uint8Array(inUse(this.#windows[index]) ?? this.#openWindow(index), at, lengthBytes)
     }
     const leadBytes = from % alignmentBytes
     const window = this.#openLongWindow(from - leadBytes, leadBytes + lengthBytes)
@@ -131,6 +131,12 @@ export class Mapped {
     this.#longWindows.push(new WeakRef(window))
     return window
   }
+}
+
+/** Somebody may have transferred it: a byte stream does, with what it is given. */
+function inUse(window: WeakRef<ArrayBuffer> | undefined): ArrayBuffer | undefined {
+  const buffer = window?.deref()
+  return buffer?.byteLength === 0 ? undefined : buffer
 }
 
 function openWindow(handle: Handle, start: number, lengthBytes: number): ArrayBuffer {

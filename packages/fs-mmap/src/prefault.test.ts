@@ -244,6 +244,31 @@ describe('chunks', () => {
     }
   })
 
+  test('those of a long file are of few buffers: each costs the garbage collector', async () => {
+    const long = join(folder, 'long')
+    fs.writeFileSync(long, '')
+    fs.truncateSync(long, 200 * MiB)
+    await using mapping = await map(long, 'user-blocking')
+    const buffers = new Set<ArrayBufferLike>()
+    for await (const { bytes } of mapping.chunks('user-visible', { chunkBytes: 10 * MiB })) {
+      buffers.add(bytes.buffer)
+    }
+    expect(buffers.size).toBe(3)
+    fs.rmSync(long)
+  })
+
+  test('go on in what there is after a resize', async () => {
+    const name = join(folder, 'resized')
+    fs.writeFileSync(name, content)
+    await using mapping = await map(name, 'user-blocking', { access: 'read-write' })
+    const lengths: number[] = []
+    for await (const { bytes } of mapping.chunks('user-visible', { chunkBytes: MiB })) {
+      lengths.push(bytes.length)
+      await mapping.resize(4 * MiB, 'user-visible')
+    }
+    expect(lengths).toEqual([MiB, MiB, MiB, 17])
+  })
+
   test('leaving the loop ends what is on its way', async () => {
     await using mapping = await map(large, 'user-blocking')
     for await (const _ of mapping.chunks('background', { chunkBytes: 64 * MiB })) break
