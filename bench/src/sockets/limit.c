@@ -1,5 +1,7 @@
 // The limit: an echo server on a raw ring, nothing between the program and the kernel: multishot accept, then a receive
 // and a send after the other for each connection. Prints its port.
+//
+//   limit [multishot]   one receive for all that a connection sends, into memory that the kernel takes from a ring
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/io_uring.h>
@@ -13,7 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { kEntries = 256, kBufferBytes = 4096, kMostFds = 4096 };
+enum { kEntries = 256, kBufferBytes = 4096, kMostFds = 4096, kBuffers = 1024, kGroup = 1 };
 enum { kAccept, kReceive, kSend };
 
 static struct io_uring_params p = {.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN};
@@ -22,6 +24,9 @@ static struct io_uring_sqe* sqes;
 static uint32_t *sq_tail, *sq_array, *cq_head, *cq_tail, tail;
 static int staged;
 static char* buffers;
+static int is_multishot;
+static struct io_uring_buf_ring* provided;  // see io_uring_register_buf_ring(3)
+static uint16_t provided_tail;
 
 static void fail(const char* what) {
   perror(what);
@@ -36,30 +41,60 @@ static int enter(int at_least) {
   return taken;
 }
 
-static struct io_uring_sqe* stage(int opcode, int fd, int what) {
+// `buffer` is what a send of provided memory gives back.
+static struct io_uring_sqe* stage(int opcode, int fd, int what, int buffer) {
   while (staged == (int)p.sq_entries) enter(0);
   uint32_t slot = tail & (p.sq_entries - 1);
   struct io_uring_sqe* sqe = sqes + slot;
   memset(sqe, 0, sizeof *sqe);
   sqe->opcode = opcode;
   sqe->fd = fd;
-  sqe->user_data = (uint64_t)fd << 8 | what;
+  sqe->user_data = (uint64_t)buffer << 32 | (uint64_t)fd << 8 | what;
   sq_array[slot] = slot;
   tail++;
   staged++;
   return sqe;
 }
 
-static void move(int opcode, int fd, int what, int bytes) {
-  struct io_uring_sqe* sqe = stage(opcode, fd, what);
-  sqe->addr = (uintptr_t)(buffers + (size_t)fd * kBufferBytes);
+static char* memory(int of) { return buffers + (size_t)of * kBufferBytes; }
+
+static void provide(int buffer) {
+  provided->bufs[provided_tail & (kBuffers - 1)] =
+      (struct io_uring_buf){.addr = (uintptr_t)memory(buffer), .len = kBufferBytes, .bid = buffer};
+  __atomic_store_n(&provided->tail, ++provided_tail, __ATOMIC_RELEASE);
+}
+
+static void provide_all(void) {
+  provided = mmap(0, kBuffers * sizeof(struct io_uring_buf), PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
+  struct io_uring_buf_reg given = {.ring_addr = (uintptr_t)provided, .ring_entries = kBuffers, .bgid = kGroup};
+  if (provided == MAP_FAILED || syscall(__NR_io_uring_register, ring, IORING_REGISTER_PBUF_RING, &given, 1) < 0)
+    fail("io_uring_register");
+  for (int i = 0; i < kBuffers; i++) provide(i);
+}
+
+static void receive(int fd) {
+  struct io_uring_sqe* sqe = stage(IORING_OP_RECV, fd, kReceive, 0);
+  if (is_multishot) {
+    sqe->ioprio = IORING_RECV_MULTISHOT;
+    sqe->flags = IOSQE_BUFFER_SELECT;
+    sqe->buf_group = kGroup;
+  } else {
+    sqe->addr = (uintptr_t)memory(fd);
+    sqe->len = kBufferBytes;
+  }
+}
+
+static void send_back(int fd, int buffer, int bytes) {
+  struct io_uring_sqe* sqe = stage(IORING_OP_SEND, fd, kSend, buffer);
+  sqe->addr = (uintptr_t)memory(buffer);
   sqe->len = bytes;
   sqe->msg_flags = MSG_NOSIGNAL;
 }
 
-static void accept_on(int fd) { stage(IORING_OP_ACCEPT, fd, kAccept)->ioprio = IORING_ACCEPT_MULTISHOT; }
+static void accept_on(int fd) { stage(IORING_OP_ACCEPT, fd, kAccept, 0)->ioprio = IORING_ACCEPT_MULTISHOT; }
 
-int main(void) {
+int main(int count, char** arguments) {
+  is_multishot = count == 2 && !strcmp(arguments[1], "multishot");
   buffers = malloc((size_t)kMostFds * kBufferBytes);
   ring = syscall(__NR_io_uring_setup, kEntries, &p);
   if (ring < 0) fail("io_uring_setup");
@@ -74,6 +109,8 @@ int main(void) {
   cq_tail = (uint32_t*)(rings + p.cq_off.tail);
   struct io_uring_cqe* cqes = (struct io_uring_cqe*)(rings + p.cq_off.cqes);
   tail = *sq_tail;
+
+  if (is_multishot) provide_all();
 
   int listener = socket(AF_INET, SOCK_STREAM, 0), on = 1;
   struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
@@ -90,19 +127,24 @@ int main(void) {
     uint32_t ready = __atomic_load_n(cq_tail, __ATOMIC_ACQUIRE);
     for (; head != ready; head++) {
       struct io_uring_cqe cqe = cqes[head & (p.cq_entries - 1)];
-      int fd = cqe.user_data >> 8, what = cqe.user_data & 0xff;
+      int fd = cqe.user_data >> 8 & 0xffffff, what = cqe.user_data & 0xff;
       if (what == kAccept) {
         if (!(cqe.flags & IORING_CQE_F_MORE)) accept_on(fd);
         if (cqe.res >= kMostFds)
           close(cqe.res);
         else if (cqe.res >= 0)
-          move(IORING_OP_RECV, cqe.res, kReceive, kBufferBytes);
-      } else if (cqe.res <= 0)
+          receive(cqe.res);
+        continue;
+      }
+      if (what == kSend && is_multishot) provide(cqe.user_data >> 32);
+      if (cqe.res == -ENOBUFS)
+        receive(fd);
+      else if (cqe.res <= 0)
         close(fd);
       else if (what == kReceive)
-        move(IORING_OP_SEND, fd, kSend, cqe.res);
-      else
-        move(IORING_OP_RECV, fd, kReceive, kBufferBytes);
+        send_back(fd, is_multishot ? cqe.flags >> IORING_CQE_BUFFER_SHIFT : fd, cqe.res);
+      if (cqe.res > 0 && (is_multishot ? what == kReceive && !(cqe.flags & IORING_CQE_F_MORE) : what == kSend))
+        receive(fd);
     }
     __atomic_store_n(cq_head, head, __ATOMIC_RELEASE);
   }

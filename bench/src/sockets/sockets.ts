@@ -42,7 +42,12 @@ async function measureEcho(server: Program, port: string, connections: number, b
 }
 
 async function echo(connections: number, bytes: number): Promise<Table> {
-  const rivals: Server[] = [{ name: limitName, command: [programs!.limit] }, ...servers('user-visible')]
+  const rivals: Server[] = [
+    { name: limitName, command: [programs!.limit] },
+    { name: 'the same, multishot', command: [programs!.limit, 'multishot'] },
+    ...servers('user-visible'),
+    { ...servers('user-blocking').at(-1)!, name: 'kiruna, user-blocking' },
+  ]
   const measured = await alternate(rivals, async ({ command }) => {
     const server = new Program(command)
     const [port] = (await server.line()).split(' ')

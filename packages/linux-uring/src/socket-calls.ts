@@ -41,26 +41,26 @@ export abstract class SocketCalls extends SystemCalls {
   socket(family: number, type: number, completion: Completion, rank: Rank): void {
     const sqe = this.stage(IORING_OP_SOCKET, family, completion, resultIsFd)
     this.staged[sqe + 2] = type | SOCK_CLOEXEC
-    this.flushSoon(rank)
+    this.flushWithTurn(rank)
   }
 
   /** @see io_uring_prep_bind(3), bind(2) */
   bind(fd: number, sockaddr: Buffer, completion: Completion, rank: Rank): void {
     this.#withSockaddr(IORING_OP_BIND, fd, sockaddr, completion)
-    this.flushSoon(rank)
+    this.flushWithTurn(rank)
   }
 
   /** @see io_uring_prep_listen(3), listen(2) */
   listen(fd: number, backlog: number, completion: Completion, rank: Rank): void {
     const sqe = this.stage(IORING_OP_LISTEN, fd, completion)
     this.staged[sqe + 6] = backlog
-    this.flushSoon(rank)
+    this.flushWithTurn(rank)
   }
 
   /** @see io_uring_prep_connect(3), connect(2) */
   connect(fd: number, sockaddr: Buffer, completion: Completion, rank: Rank): void {
     this.#withSockaddr(IORING_OP_CONNECT, fd, sockaddr, completion)
-    this.flushSoon(rank)
+    this.flushWithTurn(rank)
   }
 
   #withSockaddr(opcode: number, fd: number, sockaddr: Buffer, completion: Completion): void {
@@ -79,7 +79,7 @@ export abstract class SocketCalls extends SystemCalls {
   accept(fd: number, completion: Completion, rank: Rank): void {
     const sqe = this.stage(IORING_OP_ACCEPT | (IORING_ACCEPT_MULTISHOT << 16), fd, completion, resultIsFd)
     this.staged[sqe + 7] = SOCK_CLOEXEC
-    this.flushSoon(rank)
+    this.flushWithTurn(rank)
   }
 
   /**
@@ -107,7 +107,7 @@ export abstract class SocketCalls extends SystemCalls {
     words[sqe + 5] = address / 2 ** 32
     words[sqe + 6] = lengthBytes
     words[sqe + 7] = flags
-    this.flushSoon(rank)
+    this.flushWithTurn(rank)
   }
 
   /**
@@ -129,7 +129,7 @@ export abstract class SocketCalls extends SystemCalls {
     words[sqe + 5] = address / 2 ** 32
     words[sqe + 6] = lengthBytes
     words[sqe + 7] = flags
-    this.flushSoon(rank)
+    this.flushWithTurn(rank)
   }
 
   /**
@@ -143,7 +143,7 @@ export abstract class SocketCalls extends SystemCalls {
     words[sqe + 5] = address / 2 ** 32
     words[sqe + 6] = 1
     words[sqe + 7] = flags
-    this.flushSoon(rank)
+    this.flushWithTurn(rank)
   }
 
   /**
@@ -158,14 +158,14 @@ export abstract class SocketCalls extends SystemCalls {
     words[sqe + 5] = address / 2 ** 32
     words[sqe + 6] = 1
     words[sqe + 7] = flags
-    this.flushSoon(rank)
+    this.flushWithTurn(rank)
   }
 
   /** @see io_uring_prep_shutdown(3), shutdown(2) */
   shutdown(fd: number, how: number, completion: Completion, rank: Rank): void {
     const sqe = this.stage(IORING_OP_SHUTDOWN, fd, completion)
     this.staged[sqe + 6] = how
-    this.flushSoon(rank)
+    this.flushWithTurn(rank)
   }
 
   /**
@@ -191,7 +191,7 @@ export abstract class SocketCalls extends SystemCalls {
     words[sqe + 11] = memory.byteLength
     words[sqe + 12] = address
     words[sqe + 13] = address / 2 ** 32
-    this.flushSoon(rank)
+    this.flushWithTurn(rank)
   }
 }
 

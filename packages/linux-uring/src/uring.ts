@@ -207,6 +207,14 @@ export class Ring extends SocketCalls {
    */
   flushSoon(rank: Rank): void {
     if (rank <= 1) this.#stagedUrgent = true
+    this.flushWithTurn(rank)
+  }
+
+  /**
+   * As `flushSoon`, for what a peer answers. When the turn has had its time, what is urgent waits for the next as well:
+   * answers gather there, and one by one each costs both sides their system calls.
+   */
+  flushWithTurn(rank: Rank): void {
     if (this.#tickArmed || this.#flushing) return
     if (rank > 1 || this.#undelivered[rank] === 0) this.#armTick()
     else this.#armTurn()
