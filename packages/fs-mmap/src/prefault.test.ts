@@ -254,7 +254,6 @@ describe('chunks', () => {
       buffers.add(bytes.buffer)
     }
     expect(buffers.size).toBe(3)
-    fs.rmSync(long)
   })
 
   test('go on in what there is after a resize', async () => {
