@@ -34,6 +34,9 @@ export const socketOpcodes = {
 
 /** The calls of sockets, filled in as those of files are. */
 export abstract class SocketCalls extends SystemCalls {
+  /** As `flushSoon`; but once the turn has had its time, what is urgent waits for the next as well. */
+  abstract flushWithTurn(rank: Rank): void
+
   /**
    * Completes with a new fd, close-on-exec.
    * @see io_uring_prep_socket(3), socket(2)

@@ -87,7 +87,6 @@ export abstract class SystemCalls {
 
   /** What is staged goes down at the end of this tick, or of this turn of the event loop. */
   abstract flushSoon(rank: Rank): void
-  abstract flushWithTurn(rank: Rank): void
 
   /** How much of what is staged there is copied on this thread, should it be cached. */
   protected copiedBytes(sqe: number): number {

@@ -63,7 +63,7 @@ export class Ring extends SocketCalls {
   #stagedCount = 0
   /** Somebody urgent waits for what is staged. */
   #stagedUrgent = false
-  /** Stages what waits for its turn until the moment before a flush. Asked for by `flushSoon`. */
+  /** Stages what waits for its turn until the moment before a flush. Asked for by `flushWithTurn`. */
   beforeFlush: () => void = () => {}
   readonly #completions: (Completion | undefined)[] = []
   /** The upper word of user_data, by slot. Its generation keeps a late cancel from hitting the slot's next user. */
@@ -210,10 +210,7 @@ export class Ring extends SocketCalls {
     this.flushWithTurn(rank)
   }
 
-  /**
-   * As `flushSoon`, for what a peer answers. When the turn has had its time, what is urgent waits for the next as well:
-   * answers gather there, and one by one each costs both sides their system calls.
-   */
+  /** For what a peer answers: answers gather in the next turn, and one by one each costs both sides their system calls. */
   flushWithTurn(rank: Rank): void {
     if (this.#tickArmed || this.#flushing) return
     if (rank > 1 || this.#undelivered[rank] === 0) this.#armTick()
