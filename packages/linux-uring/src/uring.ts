@@ -207,13 +207,20 @@ export class Ring extends SocketCalls {
    */
   flushSoon(rank: Rank): void {
     if (rank <= 1) this.#stagedUrgent = true
-    this.flushWithTurn(rank)
+    this.#arm(rank > 1 || this.#undelivered[rank] === 0)
   }
 
-  /** For what a peer answers: answers gather in the next turn, and one by one each costs both sides their system calls. */
+  /**
+   * For what a peer answers: answers gather in the next turn, and one by one each costs both sides their system calls.
+   * So what is not urgent goes down at the end of a tick once in a turn, and then together.
+   */
   flushWithTurn(rank: Rank): void {
+    this.#arm(this.#undelivered[rank] === 0 && (rank <= 1 || this.#turnStartMs === 0))
+  }
+
+  #arm(isForTick: boolean): void {
     if (this.#tickArmed || this.#flushing) return
-    if (rank > 1 || this.#undelivered[rank] === 0) this.#armTick()
+    if (isForTick) this.#armTick()
     else this.#armTurn()
   }
 
