@@ -10,6 +10,7 @@ import { datagrams } from './net/datagrams.ts'
 import { model } from './net/model.ts'
 import { peers } from './net/peers.ts'
 import { processes } from './net/process.ts'
+import { readingInto } from './net/reading-into.ts'
 import { stress } from './net/stress.ts'
 import { transfers } from './net/transfers.ts'
 
@@ -18,6 +19,7 @@ export const netContract: Record<string, NetContract[]> = {
   connecting,
   accepting,
   'reading and writing': transfers,
+  'reading into memory': readingInto,
   callers,
   aborting,
   closing,

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Socket } from 'node:net'
+import type { Caller } from '@kiruna/priority'
 import { pattern } from '../files.ts'
 import { turns } from '../outcomes.ts'
 import type { Connection, NetContract } from './contract.ts'
@@ -110,7 +111,7 @@ class Conversation {
     if (this.#isReading) return
     this.#isReading = true
     this.#watch(
-      this.#connection.read(this.#caller()).then(
+      this.#readEither(this.#caller()).then(
         bytes => {
           this.#isReading = false
           if (bytes === null) assert.ok(this.#peerEnded, 'an end that the peer did not make')
@@ -125,6 +126,14 @@ class Conversation {
         },
       ),
     )
+  }
+
+  #readEither(caller?: Caller): Promise<Buffer | null> {
+    if (this.#random(2) === 0) return this.#connection.read(caller)
+    const memory = Buffer.alloc(1 + this.#sizeOf())
+    return this.#connection
+      .readInto(memory, caller)
+      .then(count => (count === 0 ? null : memory.subarray(0, count)))
   }
 
   #peerWrites(): void {
@@ -154,7 +163,8 @@ class Conversation {
     this.#socket.end()
     this.#end()
     const reading = (async () => {
-      for (let bytes = await this.#connection.read(); bytes !== null; bytes = await this.#connection.read())
+      while (this.#isReading) await turns(1)
+      for (let bytes = await this.#readEither(); bytes !== null; bytes = await this.#readEither())
         this.#atConnection.push(bytes)
     })()
     while (this.#pending.size > 0) await Promise.all(this.#pending)

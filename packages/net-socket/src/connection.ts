@@ -1,7 +1,9 @@
 import { type Asker, askerOf, type Caller, priorities, rankOf } from '@kiruna/priority'
-import { coded } from '@kiruna/priority/error'
+import { checkBuffer } from '@kiruna/priority/arguments'
+import { coded, invalidValue } from '@kiruna/priority/error'
 import { checkBoolean, type SocketAddress } from './address.ts'
 import { type ConnectionDuplex, type DuplexOptions, duplexOver } from './duplex.ts'
+import { ReadInto } from './read-into.ts'
 import type { Waiting } from './waiting.ts'
 import { Writes } from './writes.ts'
 
@@ -85,6 +87,29 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
    */
   read(caller?: Caller): Promise<Buffer | null> {
     return this.#isLocked ? Promise.reject(locked()) : this.enterRead(caller)
+  }
+
+  /**
+   * The same into memory of yours, from its beginning: for what comes as a stream, for each `read` makes garbage of what
+   * it returns. The memory is not yours until it settles. Resolves with how many bytes have come; 0: the peer has ended.
+   * @param buffer any view, of shared memory too
+   * @throws as `read` does; ERR_INVALID_ARG_TYPE; ERR_INVALID_ARG_VALUE: empty, or resizable; ERR_INVALID_STATE: detached
+   * @see recv(2)
+   */
+  readInto(buffer: NodeJS.ArrayBufferView, caller?: Caller): Promise<number> {
+    if (this.#isLocked) return Promise.reject(locked())
+    return new Promise((resolve, reject) => {
+      checkBuffer(buffer)
+      if (buffer.byteLength === 0) throw invalidValue('buffer', 'must not be empty: 0 is the end', buffer)
+      const asker = caller === undefined ? undefined : askerOf(caller)
+      this.enter(new ReadInto(this, buffer, asker, resolve, reject))
+    })
+  }
+
+  /** The memory of who gets what comes now, if that has some. */
+  protected get memoryOfReader(): ReadInto | undefined {
+    const { nextRead } = this
+    return nextRead instanceof ReadInto && !nextRead.isDetached ? nextRead : undefined
   }
 
   /**

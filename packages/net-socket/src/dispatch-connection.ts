@@ -5,6 +5,7 @@ import { Connection } from './connection.ts'
 import { afterWaiting, here, onQueue } from './dispatch-native.ts'
 import type { DispatchSocket } from './dispatch-socket.ts'
 import { dispatcher, EAGAIN, type Sender } from './dispatcher.ts'
+import { ReadInto } from './read-into.ts'
 import {
   cut,
   giveBack,
@@ -38,7 +39,7 @@ const hereBytes = 4 * 1024
 export class DispatchConnection extends Connection implements Sender {
   readonly #socket: DispatchSocket
   readonly #isTcp: boolean
-  #memory: Memory | undefined = undefined
+  #memory: Memory | ReadInto | undefined = undefined
   /** Its priority when it began to wait with memory. */
   #waitedRank: Rank | undefined = undefined
   /** There was more than the last receive took. */
@@ -72,7 +73,8 @@ export class DispatchConnection extends Connection implements Sender {
   protected receive(): void {
     const rank = this.readRank
     if (this.#hasMore) {
-      this.#memory = takeMemory(this.#receiveBytes)
+      this.#memory = this.memoryOfReader ?? takeMemory(this.#receiveBytes)
+      if (this.#memory instanceof ReadInto) this.#memory.fill()
       this.#socket.receive(rank, this.#memory.bytes, onQueue, this.#took)
       return
     }
@@ -97,7 +99,8 @@ export class DispatchConnection extends Connection implements Sender {
       // A little now and then asks for little, what comes as a stream for much.
       if (this.#hasMore) this.#receiveBytes = largeBytes
       else if (result <= smallBytes) this.#receiveBytes = smallBytes
-      this.received(cut(memory, result))
+      if (memory instanceof ReadInto) this.receivedBy(memory, memory.filled(result))
+      else this.received(cut(memory, result))
       return
     }
     this.#giveBack()
@@ -113,7 +116,8 @@ export class DispatchConnection extends Connection implements Sender {
   }
 
   #giveBack(): void {
-    if (this.#memory !== undefined) giveBack(this.#memory)
+    if (this.#memory instanceof ReadInto) this.#memory.filled(0)
+    else if (this.#memory !== undefined) giveBack(this.#memory)
     this.#waitIsOver()
   }
 

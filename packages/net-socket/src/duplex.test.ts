@@ -80,7 +80,13 @@ forEachImplementation((net, url) => {
   test('the connection is locked then', async () => {
     const { connection } = await withPeer(net)
     connection.toDuplex()
-    for (const call of [() => connection.read(), () => connection.write('x'), () => connection.end()]) {
+    const calls = [
+      () => connection.read(),
+      () => connection.readInto(Buffer.alloc(1)),
+      () => connection.write('x'),
+      () => connection.end(),
+    ]
+    for (const call of calls) {
       await expect(call()).rejects.toMatchObject({ code: 'ERR_LOCKED' })
     }
     expect(() => connection.toDuplex()).toThrow(expect.objectContaining({ code: 'ERR_LOCKED' }))

@@ -96,11 +96,14 @@ export class IocpConnection extends Connection {
 
   /** @internal */
   receiveNow(): number {
-    const memory = receiveMemory()
+    const reader = this.memoryOfReader
+    const memory = reader?.bytes ?? receiveMemory()
     const result = this.#port.native.receive(this.#socket, memory)
     this.#hasMore = result === memory.length
-    if (result > 0) this.received(cut(result))
-    else if (result === 0) this.receivedEnd()
+    if (result > 0) {
+      if (reader === undefined) this.received(cut(result))
+      else this.receivedBy(reader, reader.filled(result))
+    } else if (result === 0) this.receivedEnd()
     else if (result === EAGAIN) this.#waitToReceive()
     else this.receiveFailed(errorOf(result, 'read'))
     return Math.max(result, 0)

@@ -3,8 +3,14 @@ import { type Link, LinkedList } from '@kiruna/priority/linked-list'
 import { type Owner, Waiting } from './waiting.ts'
 
 /** One that waits for what comes. null is the end. */
-class Read<T> extends Waiting<T | null> {
+export class Read<T> extends Waiting<T | null> {
   link: Link<Read<T>> | undefined = undefined
+
+  /** Succeeds with it. Returns what it leaves to the next. */
+  take(came: T): T | undefined {
+    this.succeed(came)
+    return undefined
+  }
 }
 
 /** The same for a loop: no promise of its own between the two. */
@@ -46,23 +52,21 @@ export abstract class Reads<T = Buffer> implements Owner {
 
   protected enterRead(caller: Caller | undefined): Promise<T | null> {
     return new Promise((resolve, reject) => {
-      this.#enter(new Read<T>(this, caller === undefined ? undefined : askerOf(caller), resolve, reject))
+      this.enter(new Read<T>(this, caller === undefined ? undefined : askerOf(caller), resolve, reject))
     })
   }
 
   protected enterIteration(): Promise<IteratorResult<T, undefined>> {
     return new Promise((resolve, reject) => {
-      this.#enter(new Iteration<T>(this, undefined, resolve as (value: unknown) => void, reject))
+      this.enter(new Iteration<T>(this, undefined, resolve as (value: unknown) => void, reject))
     })
   }
 
-  #enter(read: Read<T>): void {
+  protected enter(read: Read<T>): void {
     if (!read.begin()) return
     const left = this.#left
-    if (left !== undefined) {
-      this.#left = undefined
-      read.succeed(left)
-    } else if (this.#over !== undefined) this.#tell(read)
+    if (left !== undefined) this.#left = read.take(left)
+    else if (this.#over !== undefined) this.#tell(read)
     else {
       read.link = this.#waiting.add(read)
       if (!this.#isReceiving) this.#receiveNext()
@@ -73,6 +77,11 @@ export abstract class Reads<T = Buffer> implements Owner {
   /** How urgent the most urgent of those that wait is. */
   protected get readRank(): Rank {
     return this.#mostUrgent()?.item.rank ?? 3
+  }
+
+  /** Who gets what comes now. */
+  protected get nextRead(): Read<T> | undefined {
+    return this.#mostUrgent()?.item
   }
 
   protected isRead(one: Waiting<never>): boolean {
@@ -97,12 +106,28 @@ export abstract class Reads<T = Buffer> implements Owner {
   /** @param bytes not empty, and now the reader's own */
   protected received(bytes: T): void {
     this.#isReceiving = false
-    const link = this.#mostUrgent()
-    if (link === undefined) this.#left = bytes
-    else {
+    this.#giveOut(bytes)
+    this.#goOn()
+  }
+
+  /** @param left what it has not taken of what came for it alone */
+  protected receivedBy(read: Read<T>, left: T | undefined): void {
+    this.#isReceiving = false
+    this.#waiting.remove(read.link!)
+    this.#giveOut(left)
+    this.#goOn()
+  }
+
+  #giveOut(came: T | undefined): void {
+    let left = came
+    for (let link = this.#mostUrgent(); left !== undefined && link !== undefined; link = this.#mostUrgent()) {
       this.#waiting.remove(link)
-      link.item.succeed(bytes)
+      left = link.item.take(left)
     }
+    this.#left = left
+  }
+
+  #goOn(): void {
     this.#receiveNext()
     this.idle()
   }
@@ -121,8 +146,7 @@ export abstract class Reads<T = Buffer> implements Owner {
 
   protected receiveCancelled(): void {
     this.#isReceiving = false
-    this.#receiveNext()
-    this.idle()
+    this.#goOn()
   }
 
   /** Every read from now on is told so. */

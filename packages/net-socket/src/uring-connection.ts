@@ -6,6 +6,7 @@ import type { Link } from '@kiruna/priority/linked-list'
 import type { SocketAddress } from './address.ts'
 import { Connection } from './connection.ts'
 import { Gather } from './gather.ts'
+import { ReadInto } from './read-into.ts'
 import {
   cut,
   giveBack,
@@ -108,7 +109,8 @@ export class UringConnection extends Connection {
 
   /** @internal the lane lets it go */
   receiveNow(receiving: Receiving): number {
-    const memory = (receiving.memory = takeMemory(receiving.bytes))
+    const memory = (receiving.memory = this.memoryOfReader ?? takeMemory(receiving.bytes))
+    if (memory instanceof ReadInto) memory.fill()
     receiving.step = 'take'
     const { bytes } = memory
     const address = (memory.address ||= this.#ring.addressOf(bytes))
@@ -143,10 +145,12 @@ export class UringConnection extends Connection {
       // A little now and then asks for little, what comes as a stream for much.
       if (isFull) receiving.bytes = largeBytes
       else if (result <= smallBytes) receiving.bytes = smallBytes
-      this.received(cut(memory, result))
+      if (memory instanceof ReadInto) this.receivedBy(memory, memory.filled(result))
+      else this.received(cut(memory, result))
       return
     }
-    giveBack(memory)
+    if (memory instanceof ReadInto) memory.filled(0)
+    else giveBack(memory)
     receiving.hasMore = false
     if (result === 0) this.receivedEnd()
     else if (result === EAGAIN || result === EINTR || result === ECANCELED) this.receiveCancelled()
@@ -305,7 +309,7 @@ class Receiving implements Completion, Transfer {
   /** There was more than the last receive took. */
   hasMore = false
   isCancelled = false
-  memory: Memory | undefined = undefined
+  memory: Memory | ReadInto | undefined = undefined
   waitingRank: Rank = 3
   readonly #connection: UringConnection
 

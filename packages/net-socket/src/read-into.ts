@@ -1,0 +1,79 @@
+import type { Asker } from '@kiruna/priority'
+import { detached } from '@kiruna/priority/arguments'
+import { Read } from './reads.ts'
+import type { Owner } from './waiting.ts'
+
+/** As of every read: others have their turn in between. */
+const mostBytes = 64 * 1024
+
+/** One that waits with memory of its own, and resolves with how much of it is filled. 0 is the end. */
+export class ReadInto extends Read<Buffer> {
+  /** Its memory, as much of it as one receive takes. */
+  readonly bytes: Buffer
+  /** Where that is, for the ring; 0 until it has asked. */
+  address = 0
+  readonly #lengthBytes: number
+  #filledBytes = 0
+  #isTheKernels = false
+  /** What has come of it while its memory was the kernel's. */
+  #failure: { reason: unknown } | undefined = undefined
+
+  constructor(
+    owner: Owner,
+    memory: NodeJS.ArrayBufferView,
+    asker: Asker | undefined,
+    resolve: (filledBytes: number) => void,
+    reject: (reason: unknown) => void,
+  ) {
+    super(owner, asker, resolve as (value: unknown) => void, reject)
+    this.bytes = Buffer.from(memory.buffer, memory.byteOffset, Math.min(memory.byteLength, mostBytes))
+    this.#lengthBytes = this.bytes.length
+  }
+
+  /** Its memory may have been transferred while it waited: then it fails. */
+  get isDetached(): boolean {
+    return this.bytes.length !== this.#lengthBytes
+  }
+
+  override take(came: Buffer): Buffer | undefined {
+    if (this.isDetached) {
+      this.fail(detached())
+      return came
+    }
+    this.#filledBytes = came.copy(this.bytes)
+    this.succeed(came)
+    return this.#filledBytes < came.length ? came.subarray(this.#filledBytes) : undefined
+  }
+
+  /** From now on until `filled` the kernel may write into its memory: it is settled only then. */
+  fill(): void {
+    this.#isTheKernels = true
+  }
+
+  /**
+   * The kernel is done with its memory.
+   * @param lengthBytes so much has come
+   * @returns what it has not taken, since it has failed meanwhile
+   */
+  filled(lengthBytes: number): Buffer | undefined {
+    this.#isTheKernels = false
+    const came = this.bytes.subarray(0, lengthBytes)
+    if (this.#failure === undefined) {
+      this.#filledBytes = lengthBytes
+      if (lengthBytes > 0) this.succeed(came)
+      return undefined
+    }
+    const left = lengthBytes > 0 ? Buffer.from(came) : undefined
+    super.fail(this.#failure.reason)
+    return left
+  }
+
+  override fail(reason: unknown): void {
+    if (this.#isTheKernels) this.#failure ??= { reason }
+    else super.fail(reason)
+  }
+
+  protected override settleWith(): number {
+    return this.#filledBytes
+  }
+}
