@@ -67,6 +67,38 @@ describe.each(['', 'libuv'])('net, KIRUNA_IO=%s', io => {
     expect(out).toEqual(['read', 'received', 'jobs end'])
   })
 
+  test('what an urgent read brings goes on before the background reads on', async context => {
+    const [name, filled] = await lines(`
+      console.log(implementation().name)
+      const [connections, peers] = [[], []]
+      for (let i = 0; i < 24; i++) {
+        connections.push(await connect({ port: listener.address.port, host: '127.0.0.1' }, 'background'))
+        peers.push((await listener[Symbol.asyncIterator]().next()).value)
+        await peers[i].write(Buffer.alloc(200_000, 1))
+        await connections[i].read()
+      }
+      const [urgent, ...others] = connections
+      const filled = []
+      for (let round = 0; round < 60; round++) {
+        const buffers = others.map(() => Buffer.alloc(16384))
+        const reads = []
+        await new Promise(resolve => post('user-visible', () => {
+          others.forEach((one, i) => reads.push(one.readInto(buffers[i], 'background')))
+          void urgent.readInto(Buffer.alloc(16384), 'realtime').then(() => {
+            filled.push(buffers.filter(bytes => bytes[0] === 1).length)
+            resolve()
+          })
+        }))
+        await Promise.all(reads)
+        await Promise.all(peers.map(one => one.write(Buffer.alloc(16384, 1))))
+      }
+      console.log(filled.sort((a, b) => a - b)[30]) // now and then the urgent one has to wait for its peer
+      await Promise.all([...connections, ...peers].map(one => one.close()))
+      await finish()`)
+    if (name !== 'io_uring') return context.skip(`on ${name} all that is there is read first`)
+    expect(Number(filled)).toBeLessThanOrEqual(4)
+  })
+
   test('a cancelled task’s read rejects with its reason, and the connection is still there', async () => {
     const out = await lines(`
       const task = spawn('background', async scope => {

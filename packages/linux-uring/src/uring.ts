@@ -275,7 +275,7 @@ export class Ring extends SocketCalls {
   /** Hands what is staged to the kernel, and takes what it completes at once. */
   #flush(): void {
     this.#flushing = true
-    this.#stagedUrgent = this.#settledUrgent = false
+    this.#settledUrgent = false
     this.inlineBytes = 0
     this.beforeFlush()
     while (this.#stagedCount > 0) {
@@ -301,11 +301,13 @@ export class Ring extends SocketCalls {
         break
       }
       if (this.#settledUrgent && this.#stagedCount > 0) {
-        resolved.then(this.#armTick)
+        if (this.#stagedUrgent) resolved.then(this.#armTick)
+        else this.#armTurn()
         break
       }
     }
     this.#flushing = false
+    if (this.#stagedCount === 0) this.#stagedUrgent = false
     this.#keepAlive()
   }
 
