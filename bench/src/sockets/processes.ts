@@ -8,6 +8,7 @@ import { setTimeout } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 
 const here = (name: string) => fileURLToPath(new URL(name, import.meta.url))
+export const serverPath = here('server.ts')
 /** As Linux counts a process's time, on every machine that Node runs on. */
 const ticksPerSecond = 100
 
@@ -68,14 +69,15 @@ export interface Server {
 }
 
 /** The programs in C, built where there is a compiler. undefined: there is none. */
-export function build(): { load: string; limit: string } | undefined {
+export function build(): Record<'load' | 'limit' | 'limit-realtime', string> | undefined {
   const folder = mkdtempSync(join(tmpdir(), 'kiruna-sockets-'))
   process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
   try {
-    for (const name of ['load', 'limit']) {
+    const built = (name: string) => {
       execFileSync('cc', ['-O2', '-o', join(folder, name), here(`${name}.c`)], { stdio: 'ignore' })
+      return join(folder, name)
     }
-    return { load: join(folder, 'load'), limit: join(folder, 'limit') }
+    return { load: built('load'), limit: built('limit'), 'limit-realtime': built('limit-realtime') }
   } catch {
     return undefined
   }
@@ -84,8 +86,8 @@ export function build(): { load: string; limit: string } | undefined {
 /** Those that can run here: KIRUNA_BUN names Bun's program. */
 export function servers(priority: string): Server[] {
   const bun = process.env.KIRUNA_BUN
-  const all = [{ name: 'node:net', command: [process.execPath, here('server.ts'), 'node', priority] }]
-  if (bun !== undefined) all.push({ name: 'Bun.listen', command: [bun, here('server.ts'), 'bun', priority] })
-  all.push({ name: 'kiruna', command: [process.execPath, here('server.ts'), 'kiruna', priority] })
+  const all = [{ name: 'node:net', command: [process.execPath, serverPath, 'node', priority] }]
+  if (bun !== undefined) all.push({ name: 'Bun.listen', command: [bun, serverPath, 'bun', priority] })
+  all.push({ name: 'kiruna', command: [process.execPath, serverPath, 'kiruna', priority] })
   return all
 }

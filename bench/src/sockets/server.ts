@@ -1,4 +1,4 @@
-// A server of one rival, in a process of its own: server.ts <kiruna | node | bun> <priority of what comes back>
+// A server of one rival, in a process of its own: server.ts <kiruna | loop | node | bun> <priority of what comes back>
 // Prints two ports: at the first everything comes back; at the second everything is taken and forgotten, as a download in
 // the background is. A rival without priorities has the same two. At SIGUSR2 it prints how much has been taken.
 import { createServer, type Socket } from 'node:net'
@@ -7,30 +7,21 @@ type Priority = 'realtime' | 'user-visible' | 'background'
 type Ports = [echo: number, download: number]
 
 const rivals: Record<string, () => Promise<Ports>> = {
-  async kiruna() {
-    const { listen } = await import('@kiruna/core/net')
-    type Connection = Awaited<ReturnType<typeof listen>> extends AsyncIterable<infer One> ? One : never
-
-    async function serve(priority: Priority, use: (one: Connection) => Promise<void>) {
-      const listener = await listen({ port: 0, host: '127.0.0.1' }, priority)
-      void (async () => {
-        for await (const connection of listener) {
-          void use(connection)
-            .catch(() => {}) // the client has gone
-            .then(() => connection.close())
-        }
-      })()
-      return listener.address.family === 'Unix' ? 0 : listener.address.port
-    }
-
-    const echo = await serve(echoPriority, async connection => {
-      for await (const bytes of connection) await connection.write(bytes)
-    })
-    const download = await serve('background', async connection => {
+  kiruna: () =>
+    kiruna(async connection => {
+      const memory = Buffer.allocUnsafeSlow(64 * 1024)
+      for (
+        let count = await connection.readInto(memory);
+        count > 0;
+        count = await connection.readInto(memory)
+      )
+        taken += count
+    }),
+  /** Kiruna, and each piece of a download in memory of its own. */
+  loop: () =>
+    kiruna(async connection => {
       for await (const bytes of connection) taken += bytes.length
-    })
-    return [echo, download]
-  },
+    }),
   async node() {
     const serve = async (onData: (socket: Socket, bytes: Buffer) => void) => {
       const server = createServer({ noDelay: true }, socket => {
@@ -51,6 +42,27 @@ const rivals: Record<string, () => Promise<Ports>> = {
     const echo = serve((socket, bytes) => void socket.write(bytes))
     return [echo, serve((_, bytes) => void (taken += bytes.length))]
   },
+}
+
+type Connection = Awaited<ReturnType<typeof import('@kiruna/core/net').connect>>
+
+async function kiruna(takeAll: (connection: Connection) => Promise<void>): Promise<Ports> {
+  const { listen } = await import('@kiruna/core/net')
+  async function serve(priority: Priority, use: (connection: Connection) => Promise<void>) {
+    const listener = await listen({ port: 0, host: '127.0.0.1' }, priority)
+    void (async () => {
+      for await (const connection of listener) {
+        void use(connection)
+          .catch(() => {}) // the client has gone
+          .then(() => connection.close())
+      }
+    })()
+    return listener.address.family === 'Unix' ? 0 : listener.address.port
+  }
+  const echo = await serve(echoPriority, async connection => {
+    for await (const bytes of connection) await connection.write(bytes)
+  })
+  return [echo, await serve('background', takeAll)]
 }
 
 let taken = 0

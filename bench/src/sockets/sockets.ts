@@ -2,7 +2,7 @@ import { setTimeout } from 'node:timers/promises'
 import type { Bench } from '../main.ts'
 import { median } from '../rivals.ts'
 import type { Table, Target } from '../table.ts'
-import { build, Program, type Server, servers } from './processes.ts'
+import { build, Program, type Server, serverPath, servers } from './processes.ts'
 
 const rounds = 5
 const seconds = 1.5
@@ -89,7 +89,11 @@ async function echo(connections: number, bytes: number): Promise<Table> {
 
 /** A ping-pong of 64 bytes at realtime, alone and while 64 connections download at full speed in the background. */
 async function realtime(): Promise<Table> {
-  const rivals = servers('realtime')
+  const rivals: Server[] = [
+    { name: 'C on epoll, the limit', command: [programs!['limit-realtime']] },
+    ...servers('realtime'),
+    { name: 'kiruna, for await', command: [process.execPath, serverPath, 'loop', 'realtime'] },
+  ]
   const measured = await alternate(rivals, async ({ command }) => {
     const server = new Program(command)
     const [port, downloadPort] = (await server.line()).split(' ')
