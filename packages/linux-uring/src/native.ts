@@ -17,7 +17,12 @@ export interface Native {
   /** The st_dev of an open file, without asking whoever has it; a negative errno. */
   device(fd: number): number
   address(memory: Uint8Array): number
+  /** The length of the name; a negative errno. */
   getsockname(fd: number, sockaddr: Uint8Array, ofPeer: boolean): number
+  // 0, or a negative errno.
+  bind(fd: number, sockaddr: Uint8Array): number
+  listen(fd: number, backlog: number): number
+  setsockopt(fd: number, level: number, name: number, value: Uint8Array): number
   ref(): void
   unref(): void
 }

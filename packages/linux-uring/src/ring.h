@@ -70,6 +70,12 @@ napi_value Setup(napi_env env, napi_callback_info info);
 napi_value MemoryBytes(napi_env env);
 void let_go(Ring* ring);
 
+// sockets.cc
+napi_value GetSockName(napi_env env, napi_callback_info info);
+napi_value Bind(napi_env env, napi_callback_info info);
+napi_value Listen(napi_env env, napi_callback_info info);
+napi_value SetSockOpt(napi_env env, napi_callback_info info);
+
 // uring.cc
 void ready(uv_poll_t* poll, int status, int events);
 void cleanup(napi_async_cleanup_hook_handle hook, void* ring);

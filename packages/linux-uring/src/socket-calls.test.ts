@@ -46,9 +46,9 @@ function loopback(port: number): Buffer {
 
 async function listening(): Promise<{ fd: number; port: number }> {
   const fd = await once(done => ring().socket(AF_INET, SOCK_STREAM, done, 1))
-  expect(await once(done => ring().setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1, done, 1))).toBe(0)
-  expect(await once(done => ring().bind(fd, loopback(0), done, 1))).toBe(0)
-  expect(await once(done => ring().listen(fd, 8, done, 1))).toBe(0)
+  expect(ring().setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1)).toBe(0)
+  expect(ring().bind(fd, loopback(0))).toBe(0)
+  expect(ring().listen(fd, 8)).toBe(0)
   const sockaddr = Buffer.alloc(128)
   expect(ring().getsockname(fd, sockaddr, false)).toBe(16)
   return { fd, port: sockaddr.readUInt16BE(2) }
@@ -91,10 +91,13 @@ test('a socket connects, sends, receives, and ends its half', async () => {
   await new Promise(resolve => server.close(resolve))
 })
 
-test('the name of what is no socket is ENOTSOCK', () => {
+test('what is no socket is ENOTSOCK', () => {
   const folder = openSync('/', 'r')
   expect(ring().getsockname(folder, Buffer.alloc(128), false)).toBe(ENOTSOCK)
   expect(ring().getsockname(-1, Buffer.alloc(128), true)).toBe(EBADF)
+  expect(ring().bind(folder, loopback(0))).toBe(ENOTSOCK)
+  expect(ring().listen(folder, 8)).toBe(ENOTSOCK)
+  expect(ring().setsockopt(folder, SOL_SOCKET, SO_REUSEADDR, 1)).toBe(ENOTSOCK)
   closeSync(folder)
 })
 

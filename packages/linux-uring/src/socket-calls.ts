@@ -1,4 +1,5 @@
 import type { Rank } from '@kiruna/priority'
+import type { Native } from './native.ts'
 import { type Completion, resultIsFd, SystemCalls } from './system-calls.ts'
 
 // linux/io_uring.h
@@ -10,32 +11,47 @@ const IORING_OP_SEND = 26
 const IORING_OP_RECV = 27
 const IORING_OP_SHUTDOWN = 34
 const IORING_OP_SOCKET = 45
-const IORING_OP_URING_CMD = 46
-const IORING_OP_BIND = 56
-const IORING_OP_LISTEN = 57
 const IORING_ACCEPT_MULTISHOT = 1
 const IORING_RECVSEND_POLL_FIRST = 1
-const SOCKET_URING_OP_SETSOCKOPT = 3
 
 const SOCK_CLOEXEC = 0o2000000 // sys/socket.h
 
-/** What a socket listens and connects with; Linux 6.11 has the last of them. */
-export const socketOpcodes = {
-  IORING_OP_ACCEPT,
-  IORING_OP_CONNECT,
-  IORING_OP_SEND,
-  IORING_OP_RECV,
-  IORING_OP_SHUTDOWN,
-  IORING_OP_SOCKET,
-  IORING_OP_URING_CMD,
-  IORING_OP_BIND,
-  IORING_OP_LISTEN,
-}
-
 /** The calls of sockets, filled in as those of files are. */
 export abstract class SocketCalls extends SystemCalls {
+  protected readonly native: Native
+
+  constructor(native: Native) {
+    super()
+    this.native = native
+  }
+
   /** As `flushSoon`; but once the turn has had its time, what is urgent waits for the next as well. */
   abstract flushWithTurn(rank: Rank): void
+
+  /**
+   * Writes the sockaddr of a socket, or of its peer, into `sockaddr`. As the next three, it is made at once.
+   * @returns its length, or a negative errno
+   * @see getsockname(2), getpeername(2)
+   */
+  getsockname(fd: number, sockaddr: Buffer, ofPeer: boolean): number {
+    return this.native.getsockname(fd, sockaddr, ofPeer)
+  }
+
+  /** @returns 0, or a negative errno. @see bind(2) */
+  bind(fd: number, sockaddr: Buffer): number {
+    return this.native.bind(fd, sockaddr)
+  }
+
+  /** @returns 0, or a negative errno. @see listen(2) */
+  listen(fd: number, backlog: number): number {
+    return this.native.listen(fd, backlog)
+  }
+
+  /** @param value a number, or a structure. @returns 0, or a negative errno. @see setsockopt(2) */
+  setsockopt(fd: number, level: number, name: number, value: number | Buffer): number {
+    const bytes = typeof value === 'number' ? new Uint8Array(Int32Array.of(value).buffer) : value
+    return this.native.setsockopt(fd, level, name, bytes)
+  }
 
   /**
    * Completes with a new fd, close-on-exec.
@@ -47,32 +63,15 @@ export abstract class SocketCalls extends SystemCalls {
     this.flushWithTurn(rank)
   }
 
-  /** @see io_uring_prep_bind(3), bind(2) */
-  bind(fd: number, sockaddr: Buffer, completion: Completion, rank: Rank): void {
-    this.#withSockaddr(IORING_OP_BIND, fd, sockaddr, completion)
-    this.flushWithTurn(rank)
-  }
-
-  /** @see io_uring_prep_listen(3), listen(2) */
-  listen(fd: number, backlog: number, completion: Completion, rank: Rank): void {
-    const sqe = this.stage(IORING_OP_LISTEN, fd, completion)
-    this.staged[sqe + 6] = backlog
-    this.flushWithTurn(rank)
-  }
-
   /** @see io_uring_prep_connect(3), connect(2) */
   connect(fd: number, sockaddr: Buffer, completion: Completion, rank: Rank): void {
-    this.#withSockaddr(IORING_OP_CONNECT, fd, sockaddr, completion)
-    this.flushWithTurn(rank)
-  }
-
-  #withSockaddr(opcode: number, fd: number, sockaddr: Buffer, completion: Completion): void {
     const address = this.addressOf(sockaddr)
-    const sqe = this.stage(opcode, fd, completion)
+    const sqe = this.stage(IORING_OP_CONNECT, fd, completion)
     const words = this.staged
     words[sqe + 2] = sockaddr.length
     words[sqe + 4] = address
     words[sqe + 5] = address / 2 ** 32
+    this.flushWithTurn(rank)
   }
 
   /**
@@ -170,39 +169,4 @@ export abstract class SocketCalls extends SystemCalls {
     this.staged[sqe + 6] = how
     this.flushWithTurn(rank)
   }
-
-  /**
-   * Sets an option, before whatever is staged after it.
-   * @param value a number, or a structure, which the completion has to hold
-   * @see io_uring_prep_cmd_sock(3), setsockopt(2)
-   */
-  setsockopt(
-    fd: number,
-    level: number,
-    name: number,
-    value: number | Buffer,
-    completion: Completion,
-    rank: Rank,
-  ): void {
-    const memory = typeof value === 'number' ? optionOf(value) : value
-    const address = this.addressOf(memory)
-    const sqe = this.stage(IORING_OP_URING_CMD, fd, completion)
-    const words = this.staged
-    words[sqe + 2] = SOCKET_URING_OP_SETSOCKOPT
-    words[sqe + 4] = level
-    words[sqe + 5] = name
-    words[sqe + 11] = memory.byteLength
-    words[sqe + 12] = address
-    words[sqe + 13] = address / 2 ** 32
-    this.flushWithTurn(rank)
-  }
-}
-
-/** Never written again: the kernel may read it at any time. */
-const options = new Map<number, Int32Array>()
-
-function optionOf(value: number): Int32Array {
-  let memory = options.get(value)
-  if (memory === undefined) options.set(value, (memory = new Int32Array([value])))
-  return memory
 }

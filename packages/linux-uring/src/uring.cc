@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <linux/stat.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/sysmacros.h>
 
 #include "ring.h"
@@ -165,25 +164,6 @@ napi_value Address(napi_env env, napi_callback_info info) {
   return result;
 }
 
-// getsockname(fd: number, sockaddr: Uint8Array, ofPeer: boolean): number length | negative errno.
-// See getsockname(2), getpeername(2). The ring has no call for it before Linux 6.19, and none of the two can wait.
-napi_value GetSockName(napi_env env, napi_callback_info info) {
-  napi_value args[3], result;
-  size_t argc = 3, room = 0;
-  int32_t fd = -1;
-  void* sockaddr_data = nullptr;
-  bool of_peer = false;
-  napi_get_cb_info(env, info, &argc, args, nullptr, nullptr);
-  napi_get_value_int32(env, args[0], &fd);
-  napi_get_typedarray_info(env, args[1], nullptr, &room, &sockaddr_data, nullptr, nullptr);
-  napi_get_value_bool(env, args[2], &of_peer);
-  sockaddr* name = static_cast<sockaddr*>(sockaddr_data);
-  socklen_t length = static_cast<socklen_t>(room);
-  int error = of_peer ? getpeername(fd, name, &length) : getsockname(fd, name, &length);
-  napi_create_int32(env, error < 0 ? -errno : static_cast<int>(length), &result);
-  return result;
-}
-
 // device(fd: number): number st_dev | negative errno. See statx(2).
 // Nothing else is asked for, and nothing has to be fresh: so FUSE does not ask its server.
 napi_value Device(napi_env env, napi_callback_info info) {
@@ -215,8 +195,9 @@ NAPI_MODULE_INIT() {
   const struct {
     const char* name;
     napi_callback function;
-  } functions[] = {{"setup", Setup},   {"enter", Enter}, {"address", Address}, {"getsockname", GetSockName},
-                   {"device", Device}, {"ref", Ref},     {"unref", Unref}};
+  } functions[] = {{"setup", Setup},   {"enter", Enter},          {"address", Address},         {"device", Device},
+                   {"ref", Ref},       {"unref", Unref},          {"getsockname", GetSockName}, {"bind", Bind},
+                   {"listen", Listen}, {"setsockopt", SetSockOpt}};
   for (const auto& [name, function] : functions) {
     napi_value value;
     napi_create_function(env, name, NAPI_AUTO_LENGTH, function, nullptr, &value);

@@ -44,7 +44,6 @@ const generations = 0x3fff_ffff
  * @see io_uring(7)
  */
 export class Ring extends SocketCalls {
-  readonly #native: Native
   readonly #submissions: Uint32Array
   readonly #rings: Int32Array
   readonly #owned: Uint32Array
@@ -88,9 +87,8 @@ export class Ring extends SocketCalls {
   readonly #undelivered = [0, 0, 0, 0]
 
   constructor(native: Native) {
-    super()
+    super(native)
     const parts = setUp(native, this.#ready)
-    this.#native = native
     this.#submissions = parts.submissions
     this.#rings = parts.rings
     this.#owned = parts.owned
@@ -131,21 +129,12 @@ export class Ring extends SocketCalls {
     this.#keepAlive()
   }
 
-  /**
-   * Writes the sockaddr of a socket, or of its peer, into `sockaddr`. It asks nobody but the kernel, at once.
-   * @returns its length, or a negative errno
-   * @see getsockname(2), getpeername(2)
-   */
-  getsockname(fd: number, sockaddr: Buffer, ofPeer: boolean): number {
-    return this.#native.getsockname(fd, sockaddr, ofPeer)
-  }
-
   /** Where the kernel finds the buffer: valid as long as the buffer is held. */
   addressOf(buffer: NodeJS.ArrayBufferView): number {
     const memory = buffer.buffer
     let address = addresses.get(memory)
     if (address === undefined) {
-      address = this.#native.address(new Uint8Array(memory))
+      address = this.native.address(new Uint8Array(memory))
       addresses.set(memory, address)
     }
     return address + buffer.byteOffset
@@ -154,7 +143,7 @@ export class Ring extends SocketCalls {
   /** Says of an fd that is new to this thread whether it is `onFuse`. */
   noteFuse(fd: number): void {
     const devices = fuseDevices()
-    if (devices.size > 0 && devices.has(this.#native.device(fd))) this.onFuse.add(fd)
+    if (devices.size > 0 && devices.has(this.native.device(fd))) this.onFuse.add(fd)
     else this.onFuse.delete(fd)
   }
 
@@ -267,7 +256,7 @@ export class Ring extends SocketCalls {
     this.#turnStartMs = 0
     this.#flushing = true
     // What did not fit the completion queue is brought in. All else is there: see IORING_SETUP_COOP_TASKRUN.
-    if ((Atomics.load(this.#rings, this.#sqFlags) & IORING_SQ_CQ_OVERFLOW) !== 0) this.#native.enter(0)
+    if ((Atomics.load(this.#rings, this.#sqFlags) & IORING_SQ_CQ_OVERFLOW) !== 0) this.native.enter(0)
     this.#reap()
     this.#flush()
   }
@@ -284,7 +273,7 @@ export class Ring extends SocketCalls {
       const head = rings[this.#sqHead]!
       for (let i = 0; i < count; i++) rings[this.#sqArray + ((head + i) & (sqEntries - 1))] = i
       Atomics.store(rings, this.#sqTail, (head + count) | 0)
-      const taken = this.#native.enter(count)
+      const taken = this.native.enter(count)
       if (taken > 0) {
         this.#stagedCount -= taken
         this.#stagedFirst = this.#stagedCount > 0 ? this.#stagedFirst + taken : 0
@@ -314,8 +303,8 @@ export class Ring extends SocketCalls {
   #keepAlive(): void {
     if (this.#inFlight > 0 === this.#keepsAlive) return
     this.#keepsAlive = !this.#keepsAlive
-    if (this.#keepsAlive) this.#native.ref()
-    else this.#native.unref()
+    if (this.#keepsAlive) this.native.ref()
+    else this.native.unref()
   }
 
   /** Copies what is staged into the submission queue, as much as one call may do. Returns how many submissions. */

@@ -4,7 +4,7 @@ import { addressesOf, type SocketAddress } from './address.ts'
 import { familyOf, namesOf, sockaddrOf } from './sockaddr.ts'
 import type { SocketError } from './socket-error.ts'
 import type { BindOptions } from './udp.ts'
-import { call } from './uring-call.ts'
+import { call, checkResult } from './uring-call.ts'
 import { UringDatagrams } from './uring-udp.ts'
 import { setBindOptions } from './uring-udp-options.ts'
 
@@ -37,10 +37,9 @@ async function open(
   asker.signal?.throwIfAborted()
   const fd = await call(done => ring().socket(familyOf(at), SOCK_DGRAM, done, rank), 'bind', at)
   try {
-    await setBindOptions(fd, at.family, isDual, options)
-    const sockaddr = sockaddrOf(at)
-    await call(done => ring().bind(fd, sockaddr, done, rank), 'bind', at)
     asker.signal?.throwIfAborted()
+    setBindOptions(fd, at.family, isDual, options)
+    checkResult(ring().bind(fd, sockaddrOf(at)), 'bind', at)
     return new UringDatagrams(fd, namesOf(fd, false) as UringDatagrams['localAddress'], isDual, asker)
   } catch (error) {
     ring().close(fd)

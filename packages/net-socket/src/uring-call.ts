@@ -25,7 +25,7 @@ export class Call implements Completion {
   }
 }
 
-/** @throws what the kernel says, as node:net gives it: under the name of the function that was called */
+/** @throws as `checkResult` */
 export async function call(
   stage: (completion: Completion) => void,
   syscall: string,
@@ -33,7 +33,12 @@ export async function call(
 ): Promise<number> {
   for (;;) {
     const result = await new Call(stage).result
-    if (result >= 0) return result
-    if (result !== EINTR) throw socketError(result, syscall, at)
+    if (result !== EINTR) return checkResult(result, syscall, at)
   }
+}
+
+/** @throws what the kernel says, as node:net gives it: under the name of the function that was called */
+export function checkResult(result: number, syscall: string, at?: SocketAddress): number {
+  if (result < 0) throw socketError(result, syscall, at)
+  return result
 }

@@ -36,8 +36,7 @@ export class UringConnecting extends Connecting {
       const result = await attempt.result
       if (result < 0) throw socketError(isLate ? ETIMEDOUT : result, 'connect', at)
       const isTcp = at.family !== 'Unix'
-      // Before any write: a submission behind this one.
-      if (isTcp) ring().setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, 1, { slot: -1, complete: () => {} }, rank)
+      if (isTcp) ring().setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, 1)
       return new UringConnection(fd, isTcp, this.asker)
     } catch (error) {
       ring().close(fd)

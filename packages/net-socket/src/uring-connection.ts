@@ -279,7 +279,7 @@ export class UringConnection extends Connection {
 
   /** Nobody is told if it fails, as in node:net. */
   #setOption(level: number, name: number, value: number): void {
-    if (!this.#isClosed) this.#ring.setsockopt(this.#fd, level, name, value, unobserved(), 1)
+    if (!this.#isClosed) this.#ring.setsockopt(this.#fd, level, name, value)
   }
 
   protected setRef(isRef: boolean): void {
@@ -360,8 +360,4 @@ class Sending implements Completion, Transfer {
     if (this.isPolling) this.#connection.polledOut(this)
     else this.#connection.sendDone(this, result)
   }
-}
-
-function unobserved(): Completion {
-  return { slot: -1, complete: () => {} }
 }

@@ -7,7 +7,7 @@ import { addressesOf, type Checked, type SocketAddress } from './address.ts'
 import { Listener, type ListenOptions } from './listener.ts'
 import { familyOf, namesOf, sockaddrOf } from './sockaddr.ts'
 import { type SocketError, socketError } from './socket-error.ts'
-import { call } from './uring-call.ts'
+import { call, checkResult } from './uring-call.ts'
 import { UringConnection } from './uring-connection.ts'
 import type { Waiting } from './waiting.ts'
 
@@ -117,18 +117,16 @@ async function open(
 ): Promise<UringListener> {
   const rank = rankOf(asker.priority)
   const fd = await call(done => ring().socket(familyOf(at), SOCK_STREAM, done, rank), 'listen', at)
-  const set = (level: number, name: number, value: number) =>
-    ring().setsockopt(fd, level, name, value, { slot: -1, complete: () => {} }, rank)
+  const set = (level: number, name: number, value: number) => void ring().setsockopt(fd, level, name, value)
   try {
+    asker.signal?.throwIfAborted()
     if (at.family !== 'Unix') {
       set(SOL_SOCKET, SO_REUSEADDR, 1)
       set(IPPROTO_TCP, TCP_NODELAY, 1) // its connections have it from there
       if (at.family === 'IPv6') set(IPPROTO_IPV6, IPV6_V6ONLY, 0)
     }
-    const sockaddr = sockaddrOf(at)
-    await call(done => ring().bind(fd, sockaddr, done, rank), 'listen', at)
-    await call(done => ring().listen(fd, backlog, done, rank), 'listen', at)
-    asker.signal?.throwIfAborted()
+    checkResult(ring().bind(fd, sockaddrOf(at)), 'listen', at)
+    checkResult(ring().listen(fd, backlog), 'listen', at)
     return new UringListener(fd, namesOf(fd, false)!, asker, options)
   } catch (error) {
     ring().close(fd)

@@ -4,7 +4,7 @@ import { ring } from '@kiruna/linux-uring/uring'
 import { sockaddrOf } from './sockaddr.ts'
 import { socketError } from './socket-error.ts'
 import type { BindOptions } from './udp.ts'
-import { call } from './uring-call.ts'
+import { checkResult } from './uring-call.ts'
 
 // linux/socket.h, linux/in.h, linux/in6.h
 const SOL_SOCKET = 1
@@ -28,67 +28,67 @@ const IPV6_V6ONLY = 26
 const EINVAL = -constants.errno.EINVAL
 
 /** @see setsockopt(2) */
-async function set(fd: number, level: number, name: number, value: number | Buffer, syscall: string) {
-  await call(done => ring().setsockopt(fd, level, name, value, Object.assign(done, { value }), 1), syscall)
+function set(fd: number, level: number, name: number, value: number | Buffer, syscall: string): void {
+  checkResult(ring().setsockopt(fd, level, name, value), syscall)
 }
 
 /** What is set before a socket is bound. @see socket(7), ip(7), ipv6(7) */
-export async function setBindOptions(
+export function setBindOptions(
   fd: number,
   family: 'IPv4' | 'IPv6',
   isDual: boolean,
   options: BindOptions,
-): Promise<void> {
+): void {
   const { reuseAddress, broadcast, ttl, multicastTtl, multicastLoopback, multicastInterface } = options
   const setNumber = (level: number, name: number, value: number) => set(fd, level, name, value, 'bind')
-  if (family === 'IPv6') await setNumber(IPPROTO_IPV6, IPV6_V6ONLY, Number(!isDual))
-  if (reuseAddress) await setNumber(SOL_SOCKET, SO_REUSEADDR, 1)
-  if (broadcast) await setNumber(SOL_SOCKET, SO_BROADCAST, 1)
+  if (family === 'IPv6') setNumber(IPPROTO_IPV6, IPV6_V6ONLY, Number(!isDual))
+  if (reuseAddress) setNumber(SOL_SOCKET, SO_REUSEADDR, 1)
+  if (broadcast) setNumber(SOL_SOCKET, SO_BROADCAST, 1)
   if (family === 'IPv4' || isDual) {
-    if (ttl !== undefined) await setNumber(IPPROTO_IP, IP_TTL, ttl)
-    if (multicastTtl !== undefined) await setNumber(IPPROTO_IP, IP_MULTICAST_TTL, multicastTtl)
+    if (ttl !== undefined) setNumber(IPPROTO_IP, IP_TTL, ttl)
+    if (multicastTtl !== undefined) setNumber(IPPROTO_IP, IP_MULTICAST_TTL, multicastTtl)
     if (multicastLoopback !== undefined) {
-      await setNumber(IPPROTO_IP, IP_MULTICAST_LOOP, Number(multicastLoopback))
+      setNumber(IPPROTO_IP, IP_MULTICAST_LOOP, Number(multicastLoopback))
     }
   }
   if (family === 'IPv6') {
-    if (ttl !== undefined) await setNumber(IPPROTO_IPV6, IPV6_UNICAST_HOPS, ttl)
-    if (multicastTtl !== undefined) await setNumber(IPPROTO_IPV6, IPV6_MULTICAST_HOPS, multicastTtl)
+    if (ttl !== undefined) setNumber(IPPROTO_IPV6, IPV6_UNICAST_HOPS, ttl)
+    if (multicastTtl !== undefined) setNumber(IPPROTO_IPV6, IPV6_MULTICAST_HOPS, multicastTtl)
     if (multicastLoopback !== undefined) {
-      await setNumber(IPPROTO_IPV6, IPV6_MULTICAST_LOOP, Number(multicastLoopback))
+      setNumber(IPPROTO_IPV6, IPV6_MULTICAST_LOOP, Number(multicastLoopback))
     }
   }
-  if (multicastInterface !== undefined) await setInterface(fd, multicastInterface)
+  if (multicastInterface !== undefined) setInterface(fd, multicastInterface)
 }
 
-async function setInterface(fd: number, address: string): Promise<void> {
+function setInterface(fd: number, address: string): void {
   const syscall = 'setMulticastInterface'
-  if (isIP(address) === 4) await set(fd, IPPROTO_IP, IP_MULTICAST_IF, inAddr(address), syscall)
-  else if (isIP(address) === 6) await set(fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, scopeOf(address), syscall)
+  if (isIP(address) === 4) set(fd, IPPROTO_IP, IP_MULTICAST_IF, inAddr(address), syscall)
+  else if (isIP(address) === 6) set(fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, scopeOf(address), syscall)
   else throw socketError(EINVAL, syscall)
 }
 
 /** @see ip(7) struct ip_mreq, ipv6(7) struct ipv6_mreq */
-export async function changeMembership(
+export function changeMembership(
   fd: number,
   isJoining: boolean,
   group: string,
   interfaceAddress: string | undefined,
-): Promise<void> {
+): void {
   const syscall = isJoining ? 'addMembership' : 'dropMembership'
   const family = isIP(group)
   if (family === 4) {
     const at = interfaceAddress ?? '0.0.0.0'
     if (isIP(at) !== 4) throw socketError(EINVAL, syscall)
     const name = isJoining ? IP_ADD_MEMBERSHIP : IP_DROP_MEMBERSHIP
-    await set(fd, IPPROTO_IP, name, Buffer.concat([inAddr(group), inAddr(at)]), syscall)
+    set(fd, IPPROTO_IP, name, Buffer.concat([inAddr(group), inAddr(at)]), syscall)
   } else if (family === 6) {
     const at = interfaceAddress ?? group
     if (isIP(at) !== 6) throw socketError(EINVAL, syscall)
     const scope = Buffer.alloc(4)
     scope.writeUInt32LE(scopeOf(at))
     const name = isJoining ? IPV6_ADD_MEMBERSHIP : IPV6_DROP_MEMBERSHIP
-    await set(fd, IPPROTO_IPV6, name, Buffer.concat([in6Addr(group), scope]), syscall)
+    set(fd, IPPROTO_IPV6, name, Buffer.concat([in6Addr(group), scope]), syscall)
   } else throw socketError(EINVAL, syscall)
 }
 

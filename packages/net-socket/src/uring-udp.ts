@@ -115,11 +115,11 @@ export class UringDatagrams extends Datagrams implements Completion {
   }
 
   async addMembership(group: string, interfaceAddress: string | undefined): Promise<void> {
-    await changeMembership(this.#fd, true, group, interfaceAddress)
+    changeMembership(this.#fd, true, group, interfaceAddress)
   }
 
   async dropMembership(group: string, interfaceAddress: string | undefined): Promise<void> {
-    await changeMembership(this.#fd, false, group, interfaceAddress)
+    changeMembership(this.#fd, false, group, interfaceAddress)
   }
 
   setRef(isRef: boolean): void {
