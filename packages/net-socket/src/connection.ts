@@ -145,9 +145,12 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
 
   /** Each `next` is a read. Leaving the loop does not close. */
   [Symbol.asyncIterator](): AsyncIterator<Buffer, undefined, undefined> {
-    return {
-      next: () => (this.#isLocked ? Promise.reject(locked()) : this.enterIteration()),
-    }
+    return new Pieces(this)
+  }
+
+  /** @internal a loop's */
+  nextPiece(): Promise<IteratorResult<Buffer, undefined>> {
+    return this.#isLocked ? Promise.reject(locked()) : this.enterIteration()
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -200,6 +203,19 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
     this.writesEnd(reason)
     if (this.isReceiving || !this.isWriteIdle) await new Promise<void>(resolve => (this.#onIdle = resolve))
     await this.closeSocket()
+  }
+}
+
+/** A class: thousands of loops may wait, and a closure for each costs more than the rest of it. */
+class Pieces implements AsyncIterator<Buffer, undefined, undefined> {
+  readonly #connection: Connection
+
+  constructor(connection: Connection) {
+    this.#connection = connection
+  }
+
+  next(): Promise<IteratorResult<Buffer, undefined>> {
+    return this.#connection.nextPiece()
   }
 }
 

@@ -1,6 +1,5 @@
 import { type Asker, deliver, type Rank, rankOf } from '@kiruna/priority'
 import { type Abortable, follow, unfollow } from '@kiruna/priority/follow-signal'
-import type { Link } from '@kiruna/priority/linked-list'
 
 /** Whose reads, writes or accepts wait. */
 export interface Owner {
@@ -24,9 +23,8 @@ export class Waiting<T> implements Abortable {
   readonly #asker: Asker | undefined
   readonly #resolve: (value: T) => void
   readonly #reject: (reason: unknown) => void
-  #signal: AbortSignal | undefined = undefined
-  #following: Link<Abortable> | undefined = undefined
-  #forgetPriority: (() => void) | undefined = undefined
+  /** Its caller's signal and priority no longer matter to it. undefined: none of the two can change. */
+  #unfollow: (() => void) | undefined = undefined
   #state: 'waiting' | 'value' | 'error' | 'told' = 'waiting'
   #outcome: unknown = undefined
 
@@ -69,7 +67,7 @@ export class Waiting<T> implements Abortable {
   /** Its owner has another caller. */
   callerChanged(): void {
     if (this.#asker !== undefined || this.#state !== 'waiting') return
-    this.#unfollow()
+    this.#unfollow?.()
     const { signal } = this.asker
     if (signal?.aborted) this.abort(signal.reason)
     else this.#follow()
@@ -118,23 +116,20 @@ export class Waiting<T> implements Abortable {
     if (this.#state !== 'waiting') return
     this.#state = state
     this.#outcome = outcome
-    this.#unfollow()
+    this.#unfollow?.()
     this.#owner.handOver(this as Waiting<never>)
   }
 
   #follow(): void {
-    const { asker } = this
-    if (asker.signal !== undefined) {
-      this.#signal = asker.signal
-      this.#following = follow(asker.signal, this)
+    const { signal } = this.asker
+    const following = signal && follow(signal, this)
+    const forgetPriority = this.asker.onPriorityChange?.(() => this.#owner.reranked(this as Waiting<never>))
+    if (following === undefined && forgetPriority === undefined) return
+    this.#unfollow = () => {
+      if (following !== undefined) unfollow(signal!, following)
+      forgetPriority?.()
+      this.#unfollow = undefined
     }
-    this.#forgetPriority = asker.onPriorityChange?.(() => this.#owner.reranked(this as Waiting<never>))
-  }
-
-  #unfollow(): void {
-    if (this.#following !== undefined) unfollow(this.#signal!, this.#following)
-    this.#forgetPriority?.()
-    this.#following = this.#signal = this.#forgetPriority = undefined
   }
 }
 
