@@ -4,7 +4,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { map } from '@kiruna/core/mmap'
 import { makeCold, makeFile } from './cold-file.ts'
 import type { Bench } from './main.ts'
-import { alternate, median } from './rivals.ts'
+import { inTurn, median } from './rivals.ts'
 import type { Table } from './table.ts'
 import { throttleDisk } from './throttled-disk.ts'
 import { Turns } from './turns.ts'
@@ -44,25 +44,14 @@ async function withFile<T>(lengthBytes: number, work: (path: string) => Promise<
 }
 
 async function scans(question: string, path: string): Promise<Table> {
-  const rivals: Record<string, (path: string) => Promise<Turns>> = {
-    [machine]: read,
-    directly,
-    kiruna: behindPrefault,
-  }
-  const measured = new Map<string, Turns[]>()
-  const round = (name: string, scan: (path: string) => Promise<Turns>) => async () => {
+  const cold = (scan: (path: string) => Promise<Turns>) => () => {
     makeCold(path)
-    const turns = await scan(path)
-    measured.set(name, [...(measured.get(name) ?? []), turns])
-    return turns.totalMs
+    return scan(path)
   }
-  const names = Object.keys(rivals)
-  await alternate(Object.fromEntries(names.map(name => [name, round(name, rivals[name]!)])), rounds)
+  const rivals = { [machine]: cold(read), directly: cold(directly), kiruna: cold(behindPrefault) }
+  const measured = await inTurn(rivals, rounds)
   const medians = Object.fromEntries(
-    [...measured].map(([name, [, ...all]]) => [
-      name,
-      measures.map(({ of }) => median(all.map(of))), // the first round does not count
-    ]),
+    Object.entries(measured).map(([name, all]) => [name, measures.map(({ of }) => median(all.map(of)))]),
   )
   const { [machine]: own, directly: direct, kiruna } = medians
   const [over1Ms, longestMs, totalMs] = measures.map((_, i) => ({ kiruna: kiruna![i]!, direct: direct![i]! }))

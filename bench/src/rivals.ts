@@ -7,24 +7,35 @@ import { promisify } from 'node:util'
 export type Round = () => Promise<number>
 
 /**
- * Runs rivals in alternation, so that a noisy machine is equally unkind to all, after one round each that does not
- * count. No collection is forced in between: it shrinks the young generation, and the next round would measure how that
- * grows again.
- * @returns the median of each rival's rounds
+ * Runs rivals in alternation, so that a noisy machine is equally unkind to all. No collection is forced in between: it
+ * shrinks the young generation, and the next round would measure how that grows again.
+ * @param uncounted so many rounds of each come first and do not count; 0 where each round is a process of its own
+ * @returns what each has measured, round by round
  */
+export async function inTurn<Name extends string, Measures>(
+  rivals: Record<Name, () => Promise<Measures>>,
+  rounds: number,
+  uncounted = 1,
+): Promise<Record<Name, Measures[]>> {
+  const names = Object.keys(rivals) as Name[]
+  const measured = Object.fromEntries(names.map(name => [name, [] as Measures[]])) as Record<Name, Measures[]>
+  for (let round = -uncounted; round < rounds; round++) {
+    for (const name of names) {
+      const measures = await rivals[name]()
+      if (round >= 0) measured[name].push(measures)
+    }
+  }
+  return measured
+}
+
+/** The median of each rival's rounds. */
 export async function alternate<Name extends string>(
   rivals: Record<Name, Round>,
   rounds: number,
 ): Promise<Record<Name, number>> {
-  const names = Object.keys(rivals) as Name[]
-  const measured = Object.fromEntries(names.map(name => [name, [] as number[]])) as Record<Name, number[]>
-  for (let round = 0; round <= rounds; round++) {
-    for (const name of names) {
-      const value = await rivals[name]()
-      if (round > 0) measured[name].push(value)
-    }
-  }
-  return Object.fromEntries(names.map(name => [name, median(measured[name])])) as Record<Name, number>
+  const measured = await inTurn(rivals, rounds)
+  const medians = Object.entries<number[]>(measured).map(([name, values]) => [name, median(values)])
+  return Object.fromEntries(medians) as Record<Name, number>
 }
 
 export function median(values: readonly number[]): number {

@@ -56,7 +56,7 @@ function verdict({ what, is, bound }: Target): string {
     'atLeast' in bound
       ? ['at least', bound.atLeast, is >= bound.atLeast]
       : ['at most', bound.atMost, is <= bound.atMost]
-  return `${what} ${words} ${limit}: ${reached ? 'reached' : 'MISSED'}, ${shown(is)}`
+  return `${what} ${words} ${Number(limit.toPrecision(3))}: ${reached ? 'reached' : 'MISSED'}, ${shown(is)}`
 }
 
 /** Three digits that count. */

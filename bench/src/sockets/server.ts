@@ -10,18 +10,35 @@ const rivals: Record<string, () => Promise<Ports>> = {
   kiruna: () =>
     kiruna(async connection => {
       const memory = Buffer.allocUnsafeSlow(64 * 1024)
-      for (
-        let count = await connection.readInto(memory);
-        count > 0;
-        count = await connection.readInto(memory)
-      )
-        taken += count
+      try {
+        for (let count = 1; count > 0; taken += count) count = await connection.readInto(memory)
+      } catch {} // the client has gone
+      await connection.close()
     }),
   /** Kiruna, and each piece of a download in memory of its own. */
   loop: () =>
     kiruna(async connection => {
-      for await (const bytes of connection) taken += bytes.length
+      try {
+        for await (const bytes of connection) taken += bytes.length
+      } catch {}
+      await connection.close()
     }),
+  /** No sockets: what the loops that wait for them take by themselves. At SIGUSR2 there are 10,000 more. */
+  async loops() {
+    const waiting: object[] = []
+    const next = () => new Promise<IteratorResult<undefined>>(resolve => waiting.push(resolve))
+    const iterable = { [Symbol.asyncIterator]: () => ({ next }) }
+    const loop = async () => {
+      for await (const _ of iterable);
+    }
+    const start = (count: number) => {
+      for (let i = 0; i < count; i++) void loop()
+    }
+    start(1000)
+    process.on('SIGUSR2', () => start(10_000))
+    setInterval(() => {}, 1_000_000) // a loop that waits does not keep the process alive
+    return [0, 0]
+  },
   async node() {
     const serve = async (onData: (socket: Socket, bytes: Buffer) => void) => {
       const server = createServer({ noDelay: true }, socket => {
@@ -51,16 +68,15 @@ async function kiruna(takeAll: (connection: Connection) => Promise<void>): Promi
   async function serve(priority: Priority, use: (connection: Connection) => Promise<void>) {
     const listener = await listen({ port: 0, host: '127.0.0.1' }, priority)
     void (async () => {
-      for await (const connection of listener) {
-        void use(connection)
-          .catch(() => {}) // the client has gone
-          .then(() => connection.close())
-      }
+      for await (const connection of listener) void use(connection)
     })()
     return listener.address.family === 'Unix' ? 0 : listener.address.port
   }
   const echo = await serve(echoPriority, async connection => {
-    for await (const bytes of connection) await connection.write(bytes)
+    try {
+      for await (const bytes of connection) await connection.write(bytes)
+    } catch {}
+    await connection.close()
   })
   return [echo, await serve('background', takeAll)]
 }

@@ -1,6 +1,6 @@
 import { setTimeout } from 'node:timers/promises'
 import type { Bench } from '../main.ts'
-import { median } from '../rivals.ts'
+import { inTurn, median } from '../rivals.ts'
 import type { Table, Target } from '../table.ts'
 import { build, Program, type Server, serverPath, servers } from './processes.ts'
 
@@ -48,7 +48,7 @@ async function echo(connections: number, bytes: number): Promise<Table> {
     ...servers('user-visible'),
     { ...servers('user-blocking').at(-1)!, name: 'kiruna, user-blocking' },
   ]
-  const measured = await alternate(rivals, async ({ command }) => {
+  const measured = await measure(rivals, async ({ command }) => {
     const server = new Program(command)
     const [port] = (await server.line()).split(' ')
     const result = await measureEcho(server, port!, connections, bytes)
@@ -94,7 +94,7 @@ async function realtime(): Promise<Table> {
     ...servers('realtime'),
     { name: 'kiruna, for await', command: [process.execPath, serverPath, 'loop', 'realtime'] },
   ]
-  const measured = await alternate(rivals, async ({ command }) => {
+  const measured = await measure(rivals, async ({ command }) => {
     const server = new Program(command)
     const [port, downloadPort] = (await server.line()).split(' ')
     const alone = await measureEcho(server, port!, 1, 64)
@@ -141,10 +141,15 @@ async function realtime(): Promise<Table> {
   }
 }
 
+const loopsName = 'the loops, no sockets'
+
 /** Connections that wait for their peers: what each keeps of the process's memory. */
 async function idle(): Promise<Table> {
-  const rivals = servers('background')
-  const measured = await alternate(rivals, async ({ command }) => {
+  const rivals: Server[] = [
+    ...servers('background'),
+    { name: loopsName, command: [process.execPath, serverPath, 'loops', 'background'] },
+  ]
+  const measured = await measure(rivals, async ({ name, command }) => {
     const server = new Program([
       'sh',
       '-c',
@@ -153,15 +158,22 @@ async function idle(): Promise<Table> {
       ...command,
     ])
     const [port] = (await server.line()).split(' ')
-    const few = new Program([programs!.load, 'idle', port!, '1000']) // what it needs is there after these
-    await few.line()
+    const clients: Program[] = []
+    const connect = async (count: number) => {
+      const client = new Program([programs!.load, 'idle', port!, `${count}`])
+      clients.push(client)
+      await client.line()
+    }
+    if (name !== loopsName) await connect(1000) // what it needs is there after these
     await setTimeout(500)
     const before = server.residentKiB
-    const client = new Program([programs!.load, 'idle', port!, `${idleConnections}`])
-    await client.line()
+    if (name === loopsName) {
+      server.signal('SIGUSR2')
+      await server.line()
+    } else await connect(idleConnections)
     await setTimeout(700)
     const kibibytes = (server.residentKiB - before) / idleConnections
-    await Promise.all([client.end(), few.end(), server.end()])
+    await Promise.all([server, ...clients].map(one => one.end()))
     return { kibibytes }
   })
   const of = (name: string) => medianOf(measured, name, 'kibibytes')
@@ -175,22 +187,20 @@ async function idle(): Promise<Table> {
   }
 }
 
-/** One round of each after the other, so that a noisy machine is equally unkind to all. */
-async function alternate<Measures>(
+/** What each has measured, by its name. Each round is a process of its own. */
+function measure<Measures>(
   rivals: Server[],
   run: (server: Server) => Promise<Measures>,
-): Promise<Map<string, Measures[]>> {
-  const measured = new Map<string, Measures[]>(rivals.map(({ name }) => [name, []]))
-  for (let round = 0; round < rounds; round++)
-    for (const server of rivals) measured.get(server.name)!.push(await run(server))
-  return measured
+): Promise<Record<string, Measures[]>> {
+  return inTurn(Object.fromEntries(rivals.map(server => [server.name, () => run(server)])), rounds, 0)
 }
 
+/** NaN of a rival that is not here. */
 function medianOf<Measures>(
-  measured: Map<string, Measures[]>,
+  measured: Record<string, Measures[]>,
   name: string,
   measure: keyof Measures,
 ): number {
-  const values = measured.get(name)
+  const values = measured[name]
   return values === undefined ? Number.NaN : median(values.map(one => one[measure] as number))
 }
