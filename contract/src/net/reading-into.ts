@@ -72,6 +72,26 @@ export const readingInto: NetContract[] = [
     },
   },
   {
+    name: 'readInto: a caller that reads on while it is being told gets what comes next',
+    async run(net, test) {
+      const { client, server, close } = await pair(net, test)
+      await client.write('abcdef')
+      assert.equal(await into(server, 1), 'a') // the rest has been received as well
+      const memory = Buffer.alloc(2)
+      let next: Promise<string> | undefined
+      const caller = {
+        priority: 'user-visible' as const,
+        deliver(job: () => void) {
+          next ??= into(server, 3)
+          job()
+        },
+      }
+      assert.equal(await server.readInto(memory, caller), 2)
+      assert.equal(String(memory) + (await next), 'bcdef')
+      await close()
+    },
+  },
+  {
     name: 'readInto: whenever it is aborted, no byte is lost, none comes twice, and its memory is left alone from then on',
     async run(net) {
       const { connection, socket, close } = await withNode(net)

@@ -36,13 +36,13 @@ export class ReadInto extends Read<Buffer> {
   }
 
   override take(came: Buffer): Buffer | undefined {
-    if (this.isDetached) {
-      this.fail(detached())
-      return came
-    }
     this.#filledBytes = came.copy(this.bytes)
-    this.succeed(came)
     return this.#filledBytes < came.length ? came.subarray(this.#filledBytes) : undefined
+  }
+
+  override succeed(came: Buffer | null): void {
+    if (came !== null && this.isDetached) this.fail(detached())
+    else super.succeed(came)
   }
 
   /** From now on until `filled` the kernel may write into its memory: it is settled only then. */

@@ -6,9 +6,8 @@ import { type Owner, Waiting } from './waiting.ts'
 export class Read<T> extends Waiting<T | null> {
   link: Link<Read<T>> | undefined = undefined
 
-  /** Succeeds with it. Returns what it leaves to the next. */
-  take(came: T): T | undefined {
-    this.succeed(came)
+  /** Takes of it what it can: `succeed` follows. Returns what it leaves to the next. */
+  take(_came: T): T | undefined {
     return undefined
   }
 }
@@ -65,7 +64,7 @@ export abstract class Reads<T = Buffer> implements Owner {
   protected enter(read: Read<T>): void {
     if (!read.begin()) return
     const left = this.#left
-    if (left !== undefined) this.#left = read.take(left)
+    if (left !== undefined) this.#give(left, read)
     else if (this.#over !== undefined) this.#tell(read)
     else {
       read.link = this.#waiting.add(read)
@@ -106,7 +105,7 @@ export abstract class Reads<T = Buffer> implements Owner {
   /** @param bytes not empty, and now the reader's own */
   protected received(bytes: T): void {
     this.#isReceiving = false
-    this.#giveOut(bytes)
+    this.#left = bytes
     this.#goOn()
   }
 
@@ -114,22 +113,28 @@ export abstract class Reads<T = Buffer> implements Owner {
   protected receivedBy(read: Read<T>, left: T | undefined): void {
     this.#isReceiving = false
     this.#waiting.remove(read.link!)
-    this.#giveOut(left)
+    this.#left = left
     this.#goOn()
   }
 
-  #giveOut(came: T | undefined): void {
-    let left = came
-    for (let link = this.#mostUrgent(); left !== undefined && link !== undefined; link = this.#mostUrgent()) {
-      this.#waiting.remove(link)
-      left = link.item.take(left)
-    }
-    this.#left = left
-  }
-
+  /** What is left goes to those that wait, and then the OS is asked for more. */
   #goOn(): void {
+    for (
+      let link = this.#mostUrgent();
+      this.#left !== undefined && link !== undefined;
+      link = this.#mostUrgent()
+    ) {
+      this.#waiting.remove(link)
+      this.#give(this.#left, link.item)
+    }
     this.#receiveNext()
     this.idle()
+  }
+
+  /** What it leaves is the next one's before it is told: an asker's own `deliver` may read on at once. */
+  #give(came: T, read: Read<T>): void {
+    this.#left = read.take(came)
+    read.succeed(came)
   }
 
   protected receivedEnd(): void {
