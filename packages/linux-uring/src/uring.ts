@@ -60,8 +60,9 @@ export class Ring extends SocketCalls {
   protected staged = new Uint32Array(sqEntries * sqeWords)
   #stagedFirst = 0
   #stagedCount = 0
-  /** Somebody urgent waits for what is staged. */
+  /** Somebody urgent waits for what is staged; and it is not a socket, but in memory as a rule. */
   #stagedUrgent = false
+  #stagedUrgentFile = false
   /** Stages what waits for its turn until the moment before a flush. Asked for by `flushWithTurn`. */
   beforeFlush: () => void = () => {}
   readonly #completions: (Completion | undefined)[] = []
@@ -195,7 +196,7 @@ export class Ring extends SocketCalls {
    * ask for more: then it waits for the last of them, but not beyond this turn.
    */
   flushSoon(rank: Rank): void {
-    if (rank <= 1) this.#stagedUrgent = true
+    if (rank <= 1) this.#stagedUrgent = this.#stagedUrgentFile = true
     this.#arm(rank > 1 || this.#undelivered[rank] === 0)
   }
 
@@ -204,6 +205,7 @@ export class Ring extends SocketCalls {
    * So what is not urgent goes down at the end of a tick once in a turn, and then together.
    */
   flushWithTurn(rank: Rank): void {
+    if (rank <= 1) this.#stagedUrgent = true
     this.#arm(this.#undelivered[rank] === 0 && (rank <= 1 || this.#turnStartMs === 0))
   }
 
@@ -229,7 +231,7 @@ export class Ring extends SocketCalls {
     this.#tickArmed = false
     // Cached reads complete within enter, so that ticks could follow one another for ever. Core bounds what the urgent
     // do, but not how the lane lets one after the other in.
-    if (this.#turnIsOver() && !(this.#stagedUrgent && shared.deliver !== undefined)) this.#armTurn()
+    if (this.#turnIsOver() && !(this.#stagedUrgentFile && shared.deliver !== undefined)) this.#armTurn()
     else this.#flush()
   }
 
@@ -276,7 +278,11 @@ export class Ring extends SocketCalls {
       const taken = this.native.enter(count)
       if (taken > 0) {
         this.#stagedCount -= taken
-        this.#stagedFirst = this.#stagedCount > 0 ? this.#stagedFirst + taken : 0
+        this.#stagedFirst += taken
+        if (this.#stagedCount === 0) {
+          this.#stagedFirst = 0
+          this.#stagedUrgent = this.#stagedUrgentFile = false
+        }
       } else if (taken < 0 && taken !== EINTR && taken !== EAGAIN && taken !== EBUSY) {
         this.#flushing = false
         throw systemError(taken, 'io_uring_enter')
@@ -296,7 +302,6 @@ export class Ring extends SocketCalls {
       }
     }
     this.#flushing = false
-    if (this.#stagedCount === 0) this.#stagedUrgent = false
     this.#keepAlive()
   }
 
