@@ -10,7 +10,7 @@ import { noTypeScript, passes } from './node-test.test-support.ts'
 const { missing } = implementations.find(({ name }) => name === '@kiruna/net-socket/uring')!
 const oldKernel = fileURLToPath(new URL('../../packages/linux-uring/src/old-kernel.c', import.meta.url))
 
-test('sockets need nothing of a ring that Linux 6.0 has not', { timeout: 120_000 }, context => {
+test('sockets need no operation of a ring that Linux 6.0 has not', { timeout: 120_000 }, context => {
   const reason = missing ?? noTypeScript
   if (reason !== undefined) {
     console.warn(`skipped: ${reason}`)

@@ -91,7 +91,8 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
 
   /**
    * The same into memory of yours, from its beginning: for what comes as a stream, for each `read` makes garbage of what
-   * it returns. The memory is not yours until it settles. Resolves with how many bytes have come; 0: the peer has ended.
+   * it returns. The memory is not yours until it settles: transferred meanwhile, what comes may be lost. Resolves with how
+   * many bytes have come; 0: the peer has ended.
    * @param buffer any view, of shared memory too
    * @throws as `read` does; ERR_INVALID_ARG_TYPE; ERR_INVALID_ARG_VALUE: empty, or resizable; ERR_INVALID_STATE: detached
    * @see recv(2)
@@ -166,7 +167,7 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
 
   /**
    * The same connection as a node:stream, for http, tls, and whatever else takes a net.Socket. From then on it is the
-   * stream's: `read`, `write` and `end` are ERR_LOCKED. It reads and writes on behalf of `caller`, as ever.
+   * stream's: `read`, `readInto`, `write` and `end` are ERR_LOCKED. It reads and writes on behalf of `caller`, as ever.
    * @throws ERR_LOCKED: it is one already; TypeError, RangeError
    */
   toDuplex(options: DuplexOptions = {}): ConnectionDuplex {
@@ -198,7 +199,7 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
   async #close(): Promise<void> {
     const reason = coded(Error, 'ERR_SOCKET_CLOSED', 'Socket is closed')
     const isReceiving = this.isReceiving
-    this.readsEnd({ reason })
+    this.readsClose(reason)
     if (isReceiving) this.cancelReceive(true)
     this.writesEnd(reason)
     if (this.isReceiving || !this.isWriteIdle) await new Promise<void>(resolve => (this.#onIdle = resolve))

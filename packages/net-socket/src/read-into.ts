@@ -3,6 +3,8 @@ import { detached } from '@kiruna/priority/arguments'
 import { Read } from './reads.ts'
 import type { Owner } from './waiting.ts'
 
+const nothing = Buffer.alloc(0)
+
 /** As of every read: others have their turn in between. */
 const mostBytes = 64 * 1024
 
@@ -57,7 +59,7 @@ export class ReadInto extends Read<Buffer> {
    */
   filled(lengthBytes: number): Buffer | undefined {
     this.#isTheKernels = false
-    const came = this.bytes.subarray(0, lengthBytes)
+    const came = this.isDetached ? nothing : this.bytes.subarray(0, lengthBytes)
     if (this.#failure === undefined) {
       this.#filledBytes = lengthBytes
       if (lengthBytes > 0) this.succeed(came)

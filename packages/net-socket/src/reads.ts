@@ -28,6 +28,7 @@ export abstract class Reads<T = Buffer> implements Owner {
   #left: T | undefined = undefined
   /** Nothing more comes: the end, or what every read from now on fails with. */
   #over: { reason?: unknown } | undefined = undefined
+  #isClosed = false
 
   /**
    * Asks the OS for the next bytes, once: `received`, `receivedEnd` or `receiveFailed` follow, and only then another.
@@ -119,6 +120,7 @@ export abstract class Reads<T = Buffer> implements Owner {
 
   /** What is left goes to those that wait, and then the OS is asked for more. */
   #goOn(): void {
+    if (this.#isClosed) this.#left = undefined
     for (
       let link = this.#mostUrgent();
       this.#left !== undefined && link !== undefined;
@@ -152,6 +154,13 @@ export abstract class Reads<T = Buffer> implements Owner {
   protected receiveCancelled(): void {
     this.#isReceiving = false
     this.#goOn()
+  }
+
+  /** The same, and what has come is nobody's. */
+  protected readsClose(reason: unknown): void {
+    this.#isClosed = true
+    this.#left = undefined
+    this.readsEnd({ reason })
   }
 
   /** Every read from now on is told so. */

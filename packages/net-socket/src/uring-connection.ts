@@ -102,6 +102,7 @@ export class UringConnection extends Connection {
       receiving.step = 'wait'
       receiving.memory = memory
       receiving.waitingRank = rank
+      receiving.askedBytes = memory.bytes.length
       const address = (memory.address ||= this.#ring.addressOf(memory.bytes))
       this.#ring.recv(this.#fd, address, memory.bytes.length, 0, true, receiving, rank)
     }
@@ -114,6 +115,7 @@ export class UringConnection extends Connection {
     receiving.step = 'take'
     const { bytes } = memory
     const address = (memory.address ||= this.#ring.addressOf(bytes))
+    receiving.askedBytes = bytes.length
     this.#ring.recv(this.#fd, address, bytes.length, MSG_DONTWAIT, false, receiving, this.readRank)
     return bytes.length
   }
@@ -122,7 +124,7 @@ export class UringConnection extends Connection {
   receiveCompleted(receiving: Receiving, result: number, flags: number): void {
     if (receiving.step === 'poll') this.#polledIn(receiving)
     else {
-      if (receiving.step === 'take') this.#lane.done(receiving.memory!.bytes.length)
+      if (receiving.step === 'take') this.#lane.done(receiving.askedBytes)
       else waited(receiving.waitingRank)
       this.#took(receiving, result, flags)
     }
@@ -140,7 +142,7 @@ export class UringConnection extends Connection {
     receiving.memory = undefined
     receiving.isCancelled = false
     if (result > 0) {
-      const isFull = result === memory.bytes.length
+      const isFull = result === receiving.askedBytes
       receiving.hasMore = isFull || (flags & IORING_CQE_F_SOCK_NONEMPTY) !== 0
       // A little now and then asks for little, what comes as a stream for much.
       if (isFull) receiving.bytes = largeBytes
@@ -310,6 +312,8 @@ class Receiving implements Completion, Transfer {
   hasMore = false
   isCancelled = false
   memory: Memory | ReadInto | undefined = undefined
+  /** As much as it had room for. It may have been transferred meanwhile. */
+  askedBytes = 0
   waitingRank: Rank = 3
   readonly #connection: UringConnection
 
