@@ -99,6 +99,33 @@ describe.each(['', 'libuv'])('net, KIRUNA_IO=%s', io => {
     expect(Number(filled)).toBeLessThanOrEqual(4)
   })
 
+  test('the event loop has its turn while a hundred connections read on and on, also once one has closed', async () => {
+    const [reads] = await lines(`
+      const [connections, peers] = [[], []]
+      for (let i = 0; i < 100; i++) {
+        connections.push(await connect({ port: listener.address.port, host: '127.0.0.1' }, 'background'))
+        peers.push((await listener[Symbol.asyncIterator]().next()).value)
+        await peers[i].write(Buffer.alloc(100_000, 1))
+      }
+      const atOnce = { priority: 'user-visible', deliver: job => job() }
+      let [reads, stops] = [0, false]
+      const reading = connections.map(async connection => {
+        const memory = Buffer.alloc(16)
+        while (!stops && reads++ < 300_000) await connection.readInto(memory, atOnce)
+      })
+      const turn = () => new Promise(resolve => setImmediate(resolve))
+      await turn()
+      void client.close()
+      const before = reads
+      for (let i = 0; i < 3; i++) await turn()
+      console.log(reads - before)
+      stops = true
+      await Promise.all(reading)
+      await Promise.all([...connections, ...peers].map(one => one.close()))
+      await finish()`)
+    expect(Number(reads)).toBeLessThan(50_000)
+  })
+
   test('a cancelled task’s read rejects with its reason, and the connection is still there', async () => {
     const out = await lines(`
       const task = spawn('background', async scope => {

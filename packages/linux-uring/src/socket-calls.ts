@@ -25,7 +25,7 @@ export abstract class SocketCalls extends SystemCalls {
     this.native = native
   }
 
-  /** As `flushSoon`; but once the turn has had its time, what is urgent waits for the next as well. */
+  /** As `flushSoon`; but a turn that has had its time ends for what is urgent too, and what is not gathers for the next. */
   abstract flushWithTurn(rank: Rank): void
 
   /**

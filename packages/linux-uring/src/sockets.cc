@@ -1,5 +1,5 @@
-// Calls of sockets that never wait, made at once: the ring has setsockopt from Linux 6.7 on, bind and listen from 6.11,
-// getsockname from 6.19.
+// Calls of sockets that wait for no peer, made at once as the ring makes them: it has setsockopt from Linux 6.7 on, bind
+// and listen from 6.11, getsockname from 6.19.
 #include <sys/socket.h>
 
 #include "ring.h"

@@ -47,7 +47,6 @@ export class Ring extends SocketCalls {
   readonly #submissions: Uint32Array
   readonly #rings: Int32Array
   readonly #owned: Uint32Array
-  readonly #opcodes: ReadonlySet<number>
   // Indices into #rings.
   readonly #sqHead: number
   readonly #sqTail: number
@@ -60,8 +59,9 @@ export class Ring extends SocketCalls {
   protected staged = new Uint32Array(sqEntries * sqeWords)
   #stagedFirst = 0
   #stagedCount = 0
-  /** Somebody urgent waits for what is staged; and it is not a socket, but in memory as a rule. */
+  /** Somebody urgent waits for what is staged. */
   #stagedUrgent = false
+  /** And since the last flush somebody has asked for what is in memory as a rule: no socket's transfer. */
   #stagedUrgentFile = false
   /** Stages what waits for its turn until the moment before a flush. Asked for by `flushWithTurn`. */
   beforeFlush: () => void = () => {}
@@ -93,7 +93,6 @@ export class Ring extends SocketCalls {
     this.#submissions = parts.submissions
     this.#rings = parts.rings
     this.#owned = parts.owned
-    this.#opcodes = new Set(parts.opcodes)
     this.#sqHead = parts.sqHead / 4
     this.#sqTail = parts.sqTail / 4
     this.#sqFlags = parts.sqFlags / 4
@@ -101,11 +100,6 @@ export class Ring extends SocketCalls {
     this.#cqHead = parts.cqHead / 4
     this.#cqTail = parts.cqTail / 4
     this.#cqes = parts.cqes / 4
-  }
-
-  /** The kernel knows this IORING_OP_…: for those that a ring can do without. */
-  supports(opcode: number): boolean {
-    return this.#opcodes.has(opcode)
   }
 
   /**
@@ -202,7 +196,7 @@ export class Ring extends SocketCalls {
 
   /**
    * For what a peer answers: answers gather in the next turn, and one by one each costs both sides their system calls.
-   * So what is not urgent goes down at the end of a tick once in a turn, and then together.
+   * So what is not urgent goes down at the end of this tick only if it is the first of its turn.
    */
   flushWithTurn(rank: Rank): void {
     if (rank <= 1) this.#stagedUrgent = true
@@ -266,7 +260,7 @@ export class Ring extends SocketCalls {
   /** Hands what is staged to the kernel, and takes what it completes at once. */
   #flush(): void {
     this.#flushing = true
-    this.#settledUrgent = false
+    this.#settledUrgent = this.#stagedUrgentFile = false
     this.inlineBytes = 0
     this.beforeFlush()
     while (this.#stagedCount > 0) {
@@ -281,7 +275,7 @@ export class Ring extends SocketCalls {
         this.#stagedFirst += taken
         if (this.#stagedCount === 0) {
           this.#stagedFirst = 0
-          this.#stagedUrgent = this.#stagedUrgentFile = false
+          this.#stagedUrgent = false
         }
       } else if (taken < 0 && taken !== EINTR && taken !== EAGAIN && taken !== EBUSY) {
         this.#flushing = false
