@@ -293,12 +293,3 @@ describe('ERR_KIRUNA_UNAVAILABLE says why', () => {
     ])
   })
 })
-
-test('an operation that the ring can do without is asked for by its opcode', async () => {
-  const program = `const { ring } = await import(seekUrl.replace('seek.js', 'uring.js'))
-    console.log([22, 23, 55, 250].map(opcode => ring().supports(opcode)).join())`
-  const here = await run(program)
-  expect(here.stdout).toMatch(/^true,true,(true|false),false\n$/)
-  const without = await run(program, { env: { LD_PRELOAD: preload, NO_OPCODE: '23' } })
-  expect(without.stdout).toBe(here.stdout.replace('true,true', 'true,false'))
-})

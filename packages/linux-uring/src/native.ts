@@ -40,8 +40,6 @@ export interface NativeRing {
   cqHead: number
   cqTail: number
   cqes: number
-  /** The IORING_OP_… that the kernel knows. */
-  opcodes: number[]
 }
 
 export interface NativeFailure {

@@ -86,7 +86,7 @@ Failure show(Ring* ring, napi_value memory, const char* memory_data, napi_value 
 }
 
 // What is needed beside io_uring_setup: a seccomp filter may forbid the rest, or the kernel be too old for it.
-Failure check(Ring* ring, napi_value* opcodes) {
+Failure check(Ring* ring) {
   io_uring_sync_cancel_reg cancel = {};
   cancel.addr = kDrained;  // there is none
   cancel.fd = -1;
@@ -107,10 +107,6 @@ Failure check(Ring* ring, napi_value* opcodes) {
                   {IORING_OP_STATX, "IORING_OP_STATX"},   {IORING_OP_READ, "IORING_OP_READ"}};
   for (const auto& [opcode, name] : required)
     if (opcode >= probe->ops_len || !(probe->ops[opcode].flags & IO_URING_OP_SUPPORTED)) return {-ENOSYS, name};
-  napi_create_array(ring->env, opcodes);
-  for (uint32_t i = 0, count = 0; i < probe->ops_len; i++)
-    if (probe->ops[i].flags & IO_URING_OP_SUPPORTED)
-      napi_set_element(ring->env, *opcodes, count++, number(ring->env, probe->ops[i].op));
   return {0, nullptr};
 }
 
@@ -129,7 +125,7 @@ void let_go(Ring* ring) {
 // setup(memory: ArrayBuffer, onReady: () => void, isMainThread: boolean, mapped: boolean): NativeRing | NativeFailure
 // See io_uring_setup(2).
 napi_value Setup(napi_env env, napi_callback_info info) {
-  napi_value args[4], opcodes, result;
+  napi_value args[4], result;
   size_t argc = 4;
   napi_get_cb_info(env, info, &argc, args, nullptr, nullptr);
   napi_create_object(env, &result);
@@ -145,7 +141,7 @@ napi_value Setup(napi_env env, napi_callback_info info) {
   napi_get_value_bool(env, args[3], &ring->is_mapped);
   Failure failure = {-EBUSY, "setup"};  // another copy of the package has it
   if (ring_of(env) == nullptr) failure = ring->is_mapped ? set_up_mapped(ring) : set_up_in_pages(ring);
-  if (failure.error == 0) failure = check(ring, &opcodes);
+  if (failure.error == 0) failure = check(ring);
   if (failure.error == 0) failure = show(ring, args[0], static_cast<char*>(memory), result);
   if (failure.error == 0) {
     uv_loop_t* loop = nullptr;
@@ -182,7 +178,6 @@ napi_value Setup(napi_env env, napi_callback_info info) {
                  {"sqArray", p.sq_off.array}, {"cqHead", p.cq_off.head}, {"cqTail", p.cq_off.tail},
                  {"cqes", p.cq_off.cqes}};
   for (const auto& [name, offset] : offsets) napi_set_named_property(env, result, name, number(env, offset));
-  napi_set_named_property(env, result, "opcodes", opcodes);
   return result;
 }
 
