@@ -67,7 +67,10 @@ export const aborting: StreamContract[] = [
       controller.abort('enough')
       assert.equal(await next, 'enough')
       await turns(5)
-      assert.equal(readNow(), 'bytes')
+      // On Windows a thread looks at the pipe: what it has taken by then is the next reader's of the stream.
+      const isTaken = process.platform === 'win32'
+      const left = isTaken ? await text(stream.read(readFd, 'background')) : readNow()
+      assert.equal(left, 'bytes')
       close()
     },
   },
