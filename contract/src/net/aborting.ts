@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict'
 import { createServer } from 'node:net'
+import type { Asker } from '@kiruna/priority'
 import { MiB, pattern } from '../files.ts'
 import { rejection, turns } from '../outcomes.ts'
 import type { NetContract } from './contract.ts'
 import { pair, readAll, readBytes, withNode } from './pairs.ts'
 
-const abortable = () => {
+/** A caller, and what aborts it. */
+export function abortable(): { controller: AbortController; caller: Asker } {
   const controller = new AbortController()
-  return { controller, caller: { priority: 'user-visible' as const, signal: controller.signal } }
+  return { controller, caller: { priority: 'user-visible', signal: controller.signal } }
 }
 
 export const aborting: NetContract[] = [

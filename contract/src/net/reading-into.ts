@@ -1,13 +1,9 @@
 import assert from 'node:assert/strict'
 import { KiB, MiB, pattern } from '../files.ts'
 import { assertRejectsWith, rejection, turns } from '../outcomes.ts'
+import { abortable } from './aborting.ts'
 import type { Connection, NetContract } from './contract.ts'
 import { pair, readAll, readBytes, withNode } from './pairs.ts'
-
-const abortable = () => {
-  const controller = new AbortController()
-  return { controller, caller: { priority: 'user-visible' as const, signal: controller.signal } }
-}
 
 const transfer = (bytes: Uint8Array<ArrayBuffer>) =>
   void structuredClone(bytes.buffer, { transfer: [bytes.buffer] })
