@@ -5,11 +5,11 @@ import { release, tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { passes } from '../../../contract/src/node-test.test-support.ts'
 
 const source = dirname(fileURLToPath(import.meta.url))
 const packageFolder = dirname(source)
 const seekUrl = new URL('../dist/seek.js', import.meta.url).href
-const contract = fileURLToPath(new URL('../../../contract/src/seek.node-test.ts', import.meta.url))
 const folder = fs.mkdtempSync(join(tmpdir(), 'kiruna-kernels-'))
 /** By LD_PRELOAD: answers as an older kernel. */
 const oldKernel = join(folder, 'old-kernel.so')
@@ -100,20 +100,8 @@ async function unavailable(options: Options, from = seekUrl): Promise<string> {
 }
 
 /** The whole contract, under `node --test`. */
-async function expectContract(env: Record<string, string>): Promise<void> {
-  const pattern = '--test-name-pattern=@kiruna/linux-uring'
-  const { code, stdout, stderr } = await node(['--test', '--test-reporter=spec', pattern, contract], {
-    env,
-  })
-  const count = (what: string) => Number(new RegExp(`^ℹ ${what} (\\d+)$`, 'm').exec(stdout)?.[1])
-  const failing = stdout.slice(stdout.indexOf('failing tests:')) + stderr
-  expect({ fail: count('fail'), cancelled: count('cancelled'), code }, failing).toEqual({
-    fail: 0,
-    cancelled: 0,
-    code: 0,
-  })
-  expect(count('pass'), stdout).toBeGreaterThan(50)
-}
+const expectContract = (env: Record<string, string>) =>
+  passes('seek.node-test.ts', '@kiruna/linux-uring', env)
 
 /** As an older kernel would answer: `601` is Linux 6.1. */
 const kernel = (version: number) => ({ LD_PRELOAD: preload, KERNEL: String(version) })
