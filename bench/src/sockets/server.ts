@@ -1,4 +1,4 @@
-// A server of one rival, in a process of its own: server.ts <kiruna | loop | node | bun> <priority of what comes back>
+// A server of one rival, in a process of its own: server.ts <one of `rivals`> <priority of what comes back>
 // Prints two ports: at the first everything comes back; at the second everything is taken and forgotten, as a download in
 // the background is. A rival without priorities has the same two. At SIGUSR2 it prints how much has been taken.
 import { createServer, type Socket } from 'node:net'

@@ -76,7 +76,7 @@ export abstract class Reads<T = Buffer> implements Owner {
 
   /** How urgent the most urgent of those that wait is. */
   protected get readRank(): Rank {
-    return this.#mostUrgent()?.item.rank ?? 3
+    return this.nextRead?.rank ?? 3
   }
 
   /** Who gets what comes now. */
