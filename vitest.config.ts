@@ -3,12 +3,12 @@ import { createRequire } from 'node:module'
 import { configDefaults, defineConfig } from 'vitest/config'
 
 const skipped = [whyNoUring(), whyNoDispatch(), whyNoMmap()].filter(one => one !== undefined)
-for (const { folder, reason } of skipped) console.warn(`skipped: ${folder}: ${reason}`)
+for (const { folders, reason } of skipped) console.warn(`skipped: ${folders}: ${reason}`)
 
 export default defineConfig({
   test: {
-    include: ['packages/*/src/**/*.test.ts', 'contract/**/*.test.ts', 'examples/**/*.test.ts'],
-    exclude: [...configDefaults.exclude, ...skipped.map(({ folder }) => `${folder}/**`)],
+    include: ['{packages,examples}/*/test/**/*.test.ts', 'contract/src/**/*.test.ts'],
+    exclude: [...configDefaults.exclude, ...skipped.map(({ folders }) => `${folders}/**`)],
     // Processes, not threads: tests change the working directory, raise signals and load native addons.
     pool: 'forks',
     // It does not see when a package exports another file.
@@ -21,28 +21,20 @@ export default defineConfig({
 })
 
 interface Skipped {
-  folder: string
+  folders: string
   reason: string
 }
 
-/** Where io_uring cannot be had, linux-uring's own tests cannot run. In CI it has to be had: there they fail. */
+/** Where io_uring cannot be had, the tests of Linux's own packages cannot run. In CI it has to be had: there they fail. */
 function whyNoUring(): Skipped | undefined {
-  const folder = 'packages/linux-uring'
-  return whyNot(
-    folder,
-    require => (require('@kiruna/linux-uring/uring') as { ring(): unknown }).ring(),
-    process.platform === 'linux',
-  )
+  const check = (require: NodeJS.Require) => (require('@kiruna/linux-seek') as Checked).check()
+  return whyNot('packages/linux-*', check, process.platform === 'linux')
 }
 
 /** And so with Grand Central Dispatch. `npm run test:dispatch` has it on Linux. */
 function whyNoDispatch(): Skipped | undefined {
-  const folder = 'packages/darwin-dispatch'
-  return whyNot(
-    folder,
-    require => (require('@kiruna/darwin-dispatch/dispatch') as { dispatcher(): unknown }).dispatcher(),
-    process.platform === 'darwin',
-  )
+  const check = (require: NodeJS.Require) => (require('@kiruna/darwin-seek') as Checked).check()
+  return whyNot('packages/darwin-*', check, process.platform === 'darwin')
 }
 
 /** Nor fs-mmap's without its addon. */
@@ -57,18 +49,22 @@ function whyNoMmap(): Skipped | undefined {
   return whyNot(folder, look, isLinux)
 }
 
+interface Checked {
+  check(): void
+}
+
 function whyNot(
-  folder: string,
+  folders: string,
   load: (require: NodeJS.Require) => void,
   mustBeThereInCI: boolean,
 ): Skipped | undefined {
   if (process.env.CI && mustBeThereInCI) return undefined
   try {
-    load(createRequire(new URL(`${folder}/`, import.meta.url)))
+    load(createRequire(new URL('contract/', import.meta.url)))
     return undefined
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
-    return code === 'ERR_KIRUNA_UNAVAILABLE' ? { folder, reason: message } : undefined
+    return code === 'ERR_KIRUNA_UNAVAILABLE' ? { folders, reason: message } : undefined
   }
 }
 

@@ -5,11 +5,10 @@ import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'n
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 
-// A package may be for more systems than its addon.
-const { name, addonOs, os = addonOs } = JSON.parse(readFileSync('package.json', 'utf8'))
+const { name, addonOs } = JSON.parse(readFileSync('package.json', 'utf8'))
 const compiler = process.env.CXX ?? 'g++'
 
-if ((os === undefined || os.includes(process.platform)) && !isFresh()) {
+if (addonOs.includes(process.platform) && !isFresh()) {
   const missing = missingTools()
   if (missing.length > 0) {
     console.log(

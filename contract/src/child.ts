@@ -12,9 +12,9 @@ interface Exit {
  * Runs a module's text in a Node.js of its own, where `seek`, `fs` and `folder` are at hand.
  * @param limit a command of sh to run before, such as `ulimit -n 64`
  */
-export function inChild({ folder, seekUrl }: Test, text: string, limit?: string): Promise<Exit> {
+export function inChild({ folder, url }: Test, text: string, limit?: string): Promise<Exit> {
   const source = `import * as fs from 'node:fs'
-    import * as seek from ${JSON.stringify(seekUrl)}
+    import * as seek from ${JSON.stringify(url)}
     const folder = ${JSON.stringify(folder)}
     ${text}`
   const { NODE_OPTIONS: _, ...env } = process.env

@@ -7,5 +7,5 @@ test('the contract runs under node --test as well', { timeout: 120_000 }, contex
     return context.skip(noTypeScript)
   }
   // One implementation will do: what is looked at is the runner.
-  passes('seek.node-test.ts', 'node-libuv')
+  passes('seek.node-test.ts', '@kiruna/node-seek')
 })

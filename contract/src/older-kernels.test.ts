@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { test } from 'vitest'
-import { implementations } from './net/implementations.ts'
+import { sockets } from './implementations.ts'
 import { noTypeScript, passes } from './node-test.test-support.ts'
 
-const { missing } = implementations.find(({ name }) => name === '@kiruna/net-socket/uring')!
-const oldKernel = fileURLToPath(new URL('../../packages/linux-uring/src/old-kernel.c', import.meta.url))
+const { missing } = sockets.find(({ name }) => name === '@kiruna/linux-socket')!
+const oldKernel = fileURLToPath(new URL('../../packages/linux-seek/test/old-kernel.c', import.meta.url))
 
 test('sockets need no operation of a ring that Linux 6.0 has not', { timeout: 120_000 }, context => {
   const reason = missing ?? noTypeScript
@@ -21,7 +21,7 @@ test('sockets need no operation of a ring that Linux 6.0 has not', { timeout: 12
     const library = join(folder, 'old-kernel.so')
     execFileSync('cc', ['-shared', '-fPIC', '-O1', '-o', library, oldKernel])
     const preload = [process.env.LD_PRELOAD, library].filter(Boolean).join(':') // `npm run test:asan` has one too
-    passes('net.node-test.ts', '@kiruna/net-socket/uring', { LD_PRELOAD: preload, KERNEL: '600' })
+    passes('net.node-test.ts', '@kiruna/linux-socket', { LD_PRELOAD: preload, KERNEL: '600' })
   } finally {
     rmSync(folder, { recursive: true })
   }

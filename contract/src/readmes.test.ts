@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 
 const packages = fileURLToPath(new URL('../../packages', import.meta.url))
 /** A paragraph that links to a source, and the code behind it. */
-const excerpt = /\]\((src\/[\w.-]+)\)(?:(?!\n\n).)*\n\n```(?:ts|cpp)\n(.*?)```/gs
+const excerpt = /\]\((src\/[\w./-]+)\)(?:(?!\n\n).)*\n\n```(?:ts|cpp)\n(.*?)```/gs
 
 const withoutIndent = (code: string) => code.replace(/^ +/gm, '').trim()
 

@@ -2,7 +2,7 @@
   "targets": [
     {
       "target_name": "mmap",
-      "sources": ["src/addon.cc", "src/environment.cc", "src/posix.cc", "src/thread.cc", "src/sigbus.cc"],
+      "sources": ["src/addon.cc", "src/environment.cc", "src/thread.cc", "src/posix/posix.cc", "src/posix/sigbus.cc"],
       "defines": ["NAPI_VERSION=8", "_FILE_OFFSET_BITS=64"],
       "cflags_cc": ["-std=c++20", "-Wall", "-Wextra", "-fvisibility=hidden"],
       # Node unloads an addon with its last worker. The signal handler has to stay.

@@ -1,6 +1,5 @@
 import { closeSync, openSync, read, readSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { dirname } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import type { Priority } from '@kiruna/core'
 import { seek } from '@kiruna/core/io'
@@ -83,9 +82,9 @@ interface Measured {
 /** How long the calls of io_uring_enter(2) that hand something over hold this thread. */
 function timeEnters() {
   const durations: number[] = []
-  const { resolve } = createRequire(import.meta.resolve('@kiruna/core/io'))
-  const folder = dirname(resolve('@kiruna/linux-uring/package.json'))
-  const native = createRequire(`${folder}/`)('node-gyp-build')(folder)
+  const seek = createRequire(import.meta.resolve('@kiruna/core/io')).resolve('@kiruna/linux-seek')
+  const ring = createRequire(seek).resolve('@kiruna/linux-uring/ring')
+  const native = createRequire(ring)('../build/Release/uring.node')
   const { enter } = native
   native.enter = (count: number) => {
     const startMs = performance.now()

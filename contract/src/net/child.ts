@@ -25,11 +25,11 @@ interface Options {
 }
 
 /** Runs a module's text in a Node.js of its own, where `net`, `fs`, `spawn`, `sleep` and `folder` are at hand. */
-export function inChild({ folder, netUrl }: NetTest, text: string, options: Options = {}): Promise<Exit> {
+export function inChild({ folder, url }: NetTest, text: string, options: Options = {}): Promise<Exit> {
   const source = `import * as fs from 'node:fs'
     import { spawn } from 'node:child_process'
     import { setTimeout as sleep } from 'node:timers/promises'
-    import * as net from ${JSON.stringify(netUrl)}
+    import * as net from ${JSON.stringify(url)}
     const folder = ${JSON.stringify(folder)}
     ${text}`
   const { NODE_OPTIONS: _, ...env } = process.env

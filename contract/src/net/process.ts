@@ -63,7 +63,7 @@ export const processes: NetContract[] = [
                  const net = await import(workerData)
                  ${pending.replaceAll('`', '\\`')}
                  parentPort.postMessage('ready')
-               })\`, { eval: true, workerData: ${JSON.stringify(test.netUrl)} })
+               })\`, { eval: true, workerData: ${JSON.stringify(test.url)} })
            await new Promise(resolve => worker.once('message', resolve))
            await worker.terminate()
          }

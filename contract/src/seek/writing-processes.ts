@@ -207,7 +207,7 @@ export const writingProcesses: Contract[] = [
         const before = readFileSync(path)
         const worker = new Worker(
           `const { workerData, parentPort } = require('node:worker_threads')
-          import(workerData.seekUrl).then(async seek => {
+          import(workerData.url).then(async seek => {
             const { path, round } = workerData
             const file = await seek.open(path + '.other', 'background', { flags: 'w' })
             for (let seed = 0; ; seed++) {
@@ -222,7 +222,7 @@ export const writingProcesses: Contract[] = [
               await Promise.all(writes)
             }
           })`,
-          { eval: true, workerData: { seekUrl: test.seekUrl, path, round } },
+          { eval: true, workerData: { url: test.url, path, round } },
         )
         // In the last round the second message comes: by then one has been written, however slow the machine is.
         let messages = round === 11 ? 2 : 1

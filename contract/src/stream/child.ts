@@ -22,14 +22,10 @@ interface Options {
 }
 
 /** Runs a module's text in a Node.js of its own, where `stream`, `fs`, `sleep` and `folder` are at hand. */
-export function inChild(
-  { folder, streamUrl }: StreamTest,
-  text: string,
-  options: Options = {},
-): Promise<Exit> {
+export function inChild({ folder, url }: StreamTest, text: string, options: Options = {}): Promise<Exit> {
   const source = `import * as fs from 'node:fs'
     import { setTimeout as sleep } from 'node:timers/promises'
-    import * as stream from ${JSON.stringify(streamUrl)}
+    import * as stream from ${JSON.stringify(url)}
     const folder = ${JSON.stringify(folder)}
     ${text}`
   const { NODE_OPTIONS: _, ...env } = process.env

@@ -180,7 +180,7 @@ export const processes: StreamContract[] = [
                stream.write(folder + '/lonely 2', 'background').write('x').catch(() => {})
                stream.write(full, 'background').write(Buffer.alloc(1e6)).catch(() => {})
                setTimeout(() => parentPort.postMessage('ready'), 50)
-             })\`, { eval: true, workerData: { url: ${JSON.stringify(test.streamUrl)}, folder, fd, full } })
+             })\`, { eval: true, workerData: { url: ${JSON.stringify(test.url)}, folder, fd, full } })
            await new Promise(resolve => worker.once('message', resolve))
            await worker.terminate()
          }
@@ -220,7 +220,7 @@ export const processes: StreamContract[] = [
              await stream.all(folder + '/file', 'background')
              setTimeout(() => parentPort.postMessage('ready'), 50)
              setInterval(() => {}, 1000)
-           })\`, { eval: true, workerData: { url: ${JSON.stringify(test.streamUrl)}, folder, fd } })
+           })\`, { eval: true, workerData: { url: ${JSON.stringify(test.url)}, folder, fd } })
          await new Promise(resolve => worker.once('message', resolve))
          const files = Array.from({ length: 50 }, () => fs.openSync(folder + '/file'))
          await worker.terminate()

@@ -1,4 +1,4 @@
 import './default-scheduler.ts' // a bare priority goes on at that priority
 
 /** The mmap personality: a mapped file. */
-export * from '@kiruna/fs-mmap/mmap'
+export * from '@kiruna/fs-mmap'

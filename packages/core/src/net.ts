@@ -1,4 +1,17 @@
+import type { Net } from '@kiruna/net-socket'
 import './default-scheduler.ts' // a bare priority goes on at that priority
+import { type Implementation, implementationOf, type Personality, select } from './select.ts'
 
-/** The socket personality: TCP, Unix-domain and UDP. */
-export * from '@kiruna/net-socket'
+export type * from '@kiruna/net-socket'
+export type { Implementation, Personality }
+
+/** TCP, Unix-domain and UDP sockets, by the OS's preferred API. */
+export const { connect, listen, bind }: Net = select('socket')
+
+/**
+ * Which implementation a personality has in this process, and why not the better one.
+ * @param personality 'seek', 'stream' or 'socket'
+ */
+export function implementation(personality: Personality = 'socket'): Implementation {
+  return implementationOf(personality)
+}

@@ -1,8 +1,9 @@
 import { constants } from 'node:os'
 import { isMainThread } from 'node:worker_threads'
 import { type Rank, rankOf } from '@kiruna/priority'
+import { unavailable } from '@kiruna/priority/addon'
 import { systemError } from '@kiruna/priority/error'
-import { loadNative, type Native, unavailable } from './native.ts'
+import { loadNative, type Native } from './native.ts'
 import type { DispatchOperation } from './operation.ts'
 
 const { errno } = constants

@@ -1,6 +1,5 @@
 import { createRequire } from 'node:module'
-import { fileURLToPath } from 'node:url'
-import { coded } from '@kiruna/priority/error'
+import { loadAddon } from '@kiruna/priority/addon'
 
 /** Of an fd: as channels.cc has it. A duplicate is closed with the operation that is given it. */
 export const whose = { ours: 0, borrowed: 1, duplicate: 2 } as const
@@ -62,20 +61,6 @@ let native: Native | undefined
 
 /** @throws Error ERR_KIRUNA_UNAVAILABLE with the reason */
 export function loadNative(): Native {
-  if (native !== undefined) return native
-  // The tests run on Linux too, where that names swift-corelibs-libdispatch: scripts/dispatch.mjs.
-  if (process.platform !== 'darwin' && !process.env.KIRUNA_LIBDISPATCH) {
-    throw unavailable(`Grand Central Dispatch is macOS's, this is ${process.platform}`)
-  }
-  const require = createRequire(import.meta.url)
-  try {
-    native = require('node-gyp-build')(fileURLToPath(new URL('..', import.meta.url))) as Native
-    return native
-  } catch (error) {
-    throw unavailable(`the addon could not be loaded (${(error as Error).message.split('\n')[0]})`)
-  }
-}
-
-export function unavailable(reason: string): Error {
-  return coded(Error, 'ERR_KIRUNA_UNAVAILABLE', reason)
+  native ??= loadAddon<Native>(createRequire(import.meta.url), 'dispatch', 'uv_async')
+  return native
 }

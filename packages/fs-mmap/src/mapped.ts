@@ -1,6 +1,7 @@
+import { unavailable } from '@kiruna/priority/addon'
 import { coded, errnoOf, systemError } from '@kiruna/priority/error'
 import { InUse } from '@kiruna/priority/in-use'
-import { type Handle, unavailable } from './native.ts'
+import type { Handle } from './native.ts'
 import { kUnmap, native, request } from './thread.ts'
 
 /** One ArrayBuffer of a gigabyte would cost a collection of the whole heap: V8 counts it as a gigabyte of garbage to be. */

@@ -1,7 +1,7 @@
 import { createRequire } from 'node:module'
-import { fileURLToPath } from 'node:url'
 import { isMainThread } from 'node:worker_threads'
-import { coded, systemError } from '@kiruna/priority/error'
+import { loadAddon, unavailable } from '@kiruna/priority/addon'
+import { systemError } from '@kiruna/priority/error'
 
 /** A mapping, held as long as this is. */
 export type Handle = object & { readonly __handle: unique symbol }
@@ -39,24 +39,8 @@ export interface Native {
  * @throws Error ERR_KIRUNA_UNAVAILABLE with the reason
  */
 export function loadNative(onReady: () => void): Native {
-  if (!['linux', 'darwin', 'win32'].includes(process.platform)) {
-    throw unavailable(`there are mapped files on Linux, macOS and Windows only, this is ${process.platform}`)
-  }
-  // Neither has all of libuv's functions: a missing one would end the process.
-  if (process.versions.bun !== undefined) throw unavailable('Bun has no uv_async')
-  if (process.versions.deno !== undefined) throw unavailable('Deno has no uv_async')
-  const require = createRequire(import.meta.url)
-  let native: Native
-  try {
-    native = require('node-gyp-build')(fileURLToPath(new URL('..', import.meta.url)))
-  } catch (error) {
-    throw unavailable(`the addon is not built for this machine (${(error as Error).message.split('\n')[0]})`)
-  }
+  const native = loadAddon<Native>(createRequire(import.meta.url), 'mmap', 'uv_async')
   const result = native.setup(onReady, isMainThread)
   if (result !== 0) throw unavailable(systemError(result, 'uv_async_init').message)
   return native
-}
-
-export function unavailable(reason: string): Error {
-  return coded(Error, 'ERR_KIRUNA_UNAVAILABLE', reason)
 }

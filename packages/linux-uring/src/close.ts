@@ -1,6 +1,6 @@
 import { systemError } from '@kiruna/priority/error'
-import { type Completion, EINTR } from './system-calls.ts'
-import { ring } from './uring.ts'
+import { ring } from './ring.ts'
+import { type Completion, EINTR } from './sqe.ts'
 
 /** Nobody is in its way: it takes nothing from the disk, so it passes by the lane. @see close(2) */
 export class Close implements Completion {

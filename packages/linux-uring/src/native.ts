@@ -1,6 +1,5 @@
 import { createRequire } from 'node:module'
-import { fileURLToPath } from 'node:url'
-import { coded } from '@kiruna/priority/error'
+import { loadAddon } from '@kiruna/priority/addon'
 
 /** What uring.cc exports. */
 export interface Native {
@@ -52,20 +51,6 @@ let native: Native | undefined
 
 /** @throws Error ERR_KIRUNA_UNAVAILABLE with the reason */
 export function loadNative(): Native {
-  if (native !== undefined) return native
-  if (process.platform !== 'linux') throw unavailable(`io_uring is Linux's, this is ${process.platform}`)
-  // Bun panics in uv_poll, and under Deno it never wakes: not even load the addon there.
-  if (process.versions.bun !== undefined) throw unavailable('Bun has no uv_poll')
-  if (process.versions.deno !== undefined) throw unavailable('Deno has no uv_poll')
-  const require = createRequire(import.meta.url)
-  try {
-    native = require('node-gyp-build')(fileURLToPath(new URL('..', import.meta.url))) as Native
-    return native
-  } catch (error) {
-    throw unavailable(`the addon could not be loaded (${(error as Error).message.split('\n')[0]})`)
-  }
-}
-
-export function unavailable(reason: string): Error {
-  return coded(Error, 'ERR_KIRUNA_UNAVAILABLE', reason)
+  native ??= loadAddon<Native>(createRequire(import.meta.url), 'uring', 'uv_poll')
+  return native
 }

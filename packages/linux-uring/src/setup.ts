@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { release } from 'node:os'
 import { isMainThread } from 'node:worker_threads'
+import { unavailable } from '@kiruna/priority/addon'
 import { systemError } from '@kiruna/priority/error'
-import { type Native, type NativeFailure, type NativeRing, unavailable } from './native.ts'
+import type { Native, NativeFailure, NativeRing } from './native.ts'
 
 const EPERM = -1
 const EINVAL = -22

@@ -5,7 +5,7 @@ import { checkBoolean, type SocketAddress } from './address.ts'
 import { type ConnectionDuplex, type DuplexOptions, duplexOver } from './duplex.ts'
 import { ReadInto } from './read-into.ts'
 import type { Waiting } from './waiting.ts'
-import { Writes } from './writes.ts'
+import { Writes } from './writing-half.ts'
 
 /** As Linux and libuv have it, where one asks for keep-alive and nothing else. */
 const keepAliveDelayMs = 7_200_000

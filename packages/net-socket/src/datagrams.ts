@@ -1,7 +1,7 @@
 import { lookup } from 'node:dns'
 import { isIP } from 'node:net'
 import { type Asker, askerOf, type Caller, priorities, rankOf } from '@kiruna/priority'
-import { Reads } from './reads.ts'
+import { Reads } from './reading-half.ts'
 import {
   checkDatagram,
   checkDestination,

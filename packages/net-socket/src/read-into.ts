@@ -1,6 +1,6 @@
 import type { Asker } from '@kiruna/priority'
 import { detached } from '@kiruna/priority/arguments'
-import { Read } from './reads.ts'
+import { Read } from './reading-half.ts'
 import type { Owner } from './waiting.ts'
 
 const nothing = Buffer.alloc(0)

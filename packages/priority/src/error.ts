@@ -68,6 +68,9 @@ export function outOfRange(name: string, range: string, received: unknown): Rang
   )
 }
 
+/** fs.readFile's own limit. */
+export const largestFileBytes = 2 ** 31 - 1
+
 /** A RangeError with code ERR_FS_FILE_TOO_LARGE, as fs.readFile gives it. */
 export function fileTooLarge(path: string | Buffer, maxBytes: number): RangeError {
   return coded(RangeError, 'ERR_FS_FILE_TOO_LARGE', `File '${path}' is larger than ${maxBytes} bytes`)

@@ -1,7 +1,7 @@
 import { createRequire } from 'node:module'
-import { fileURLToPath } from 'node:url'
 import { isMainThread } from 'node:worker_threads'
-import { coded, systemError } from '@kiruna/priority/error'
+import { loadAddon, unavailable } from '@kiruna/priority/addon'
+import { systemError } from '@kiruna/priority/error'
 
 /**
  * What addon.cc exports. Each operation has a slot, by which its result comes with `take`: bytes, a file's number, or a
@@ -91,24 +91,8 @@ export type Address = [family: number, address: string, port: number]
  * @throws Error ERR_KIRUNA_UNAVAILABLE with the reason
  */
 export function loadNative(onReady: () => void): Native {
-  if (process.platform !== 'win32') {
-    throw unavailable(`completion ports are Windows's, this is ${process.platform}`)
-  }
-  // Neither has all of libuv's functions: a missing one would end the process.
-  if (process.versions.bun !== undefined) throw unavailable('Bun has no uv_async')
-  if (process.versions.deno !== undefined) throw unavailable('Deno has no uv_async')
-  const require = createRequire(import.meta.url)
-  let native: Native
-  try {
-    native = require('node-gyp-build')(fileURLToPath(new URL('..', import.meta.url))) as Native
-  } catch (error) {
-    throw unavailable(`the addon could not be loaded (${(error as Error).message.split('\n')[0]})`)
-  }
+  const native = loadAddon<Native>(createRequire(import.meta.url), 'iocp', 'uv_async')
   const result = native.setup(onReady, isMainThread)
   if (result !== 0) throw unavailable(systemError(result, 'CreateIoCompletionPort').message)
   return native
-}
-
-export function unavailable(reason: string): Error {
-  return coded(Error, 'ERR_KIRUNA_UNAVAILABLE', reason)
 }

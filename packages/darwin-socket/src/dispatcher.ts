@@ -1,0 +1,164 @@
+import { constants } from 'node:os'
+import { isMainThread } from 'node:worker_threads'
+import type { Waiting } from '@kiruna/net-socket/waiting'
+import type { Rank } from '@kiruna/priority'
+import { unavailable } from '@kiruna/priority/addon'
+import { systemError } from '@kiruna/priority/error'
+import type { DispatchSocket } from './half.ts'
+import { closedDirection, loadNative, type Native } from './native.ts'
+
+export const EAGAIN = -constants.errno.EAGAIN
+
+/** So many results are taken at once. */
+const mostTaken = 256
+/** So many reads are tried at most before what is less urgent is settled. */
+const mostHurried = 32
+
+/** Has something to send at the end of the tick. */
+export interface Sender {
+  readonly sendRank: Rank
+  send(): void
+}
+
+/**
+ * What this thread has of Grand Central Dispatch, for its sockets:
+ *
+ *     read() ─► a source of its socket ─► recv, on a thread of GCD's ─► uv_async ─► complete() ─► settled, most urgent first
+ *
+ * @see dispatch(3)
+ */
+export class Dispatcher {
+  readonly native: Native
+  readonly #sockets: (DispatchSocket | undefined)[] = []
+  readonly #taken = new Int32Array(2 * mostTaken)
+  #holds = 0
+  #isBatch = false
+  /** Those that got their outcome in this batch, by rank. */
+  readonly #batch: Waiting<never>[][] = [[], [], [], []]
+  readonly #senders = new Set<Sender>()
+  /** Those with a read under way, by its rank. */
+  readonly #waiting = [0, 1, 2, 3].map(() => new Set<DispatchSocket>())
+
+  constructor(native: Native) {
+    const error = native.setup(this.#ready, isMainThread)
+    if (error !== 0) throw unavailable(systemError(error, 'setup').message)
+    this.native = native
+  }
+
+  add(socket: DispatchSocket): void {
+    this.#sockets[socket.id] = socket
+  }
+
+  /** One more, or one less, that keeps the process alive. */
+  hold(change: 1 | -1): void {
+    this.#holds += change
+    if (this.#holds === 1 && change === 1) this.native.ref()
+    else if (this.#holds === 0) this.native.unref()
+  }
+
+  /** @internal a socket's: its read is under way */
+  waits(socket: DispatchSocket): void {
+    this.#waiting[socket.read.rank]!.add(socket)
+  }
+
+  /** @internal */
+  waitsNoMore(socket: DispatchSocket): void {
+    this.#waiting[socket.read.rank]!.delete(socket)
+  }
+
+  /** To send at the end of this tick: what one turn writes goes together, and what is urgent before the rest. */
+  sendSoon(sender: Sender): void {
+    this.#senders.add(sender)
+    if (this.#senders.size === 1) process.nextTick(this.#flush)
+  }
+
+  /** Returns false if it does not wait for the end of the tick. */
+  dontSend(sender: Sender): boolean {
+    return this.#senders.delete(sender)
+  }
+
+  /** It has its outcome: it is delivered with its batch, the most urgent first. */
+  handOver(one: Waiting<never>): void {
+    if (this.#isBatch) this.#batch[one.rank]!.push(one)
+    else one.deliver()
+  }
+
+  readonly #flush = (): void => {
+    this.#isBatch = true
+    const senders = [...this.#senders].sort((a, b) => a.sendRank - b.sendRank)
+    this.#senders.clear()
+    for (const sender of senders) {
+      try {
+        sender.send()
+      } catch (error) {
+        process.nextTick(rethrow, error)
+      }
+    }
+    this.#deliver()
+  }
+
+  readonly #ready = (): void => {
+    this.#isBatch = true
+    this.#takeAll()
+    this.#hurry()
+    this.#takeAll()
+    this.#deliver()
+  }
+
+  #takeAll(): void {
+    let count: number
+    do {
+      count = this.native.take(this.#taken)
+      for (let at = 0; at < 2 * count; at += 2) this.#complete(this.#taken[at]!, this.#taken[at + 1]!)
+    } while (count === mostTaken)
+  }
+
+  /** Threads do not tell in the order of urgency. What is urgent and has come meanwhile is to be in this batch too. */
+  #hurry(): void {
+    const least = this.#batch.findLastIndex(({ length }) => length > 0)
+    let left = mostHurried
+    for (let rank = 0; rank < least; rank++) {
+      for (const socket of this.#waiting[rank]!) {
+        if (left-- === 0) return
+        socket.hurry()
+      }
+    }
+  }
+
+  #complete(key: number, result: number): void {
+    const id = key >> 2
+    const direction = key & 3
+    const socket = this.#sockets[id]!
+    if (direction === closedDirection) {
+      this.#sockets[id] = undefined
+      this.native.forget(id)
+    }
+    try {
+      socket.complete(direction, result)
+    } catch (error) {
+      process.nextTick(rethrow, error) // an asker's own code: it must not cost the others their completion
+    }
+  }
+
+  #deliver(): void {
+    this.#isBatch = false
+    for (let rank: Rank = 0; rank < 4; rank++) {
+      for (const one of this.#batch[rank]!.splice(0)) one.deliver()
+    }
+  }
+}
+
+let threadDispatcher: Dispatcher | undefined
+
+/**
+ * What this thread has of GCD, set up at the first call.
+ * @throws Error ERR_KIRUNA_UNAVAILABLE with the reason: not macOS, no addon. The next call tries again
+ */
+export function dispatcher(): Dispatcher {
+  threadDispatcher ??= new Dispatcher(loadNative())
+  return threadDispatcher
+}
+
+function rethrow(error: unknown): never {
+  throw error
+}

@@ -1,0 +1,220 @@
+import type { SocketAddress } from '@kiruna/net-socket/address'
+import { socketError } from '@kiruna/net-socket/socket-error'
+import type { Rank } from '@kiruna/priority'
+import { dispatcher } from './dispatcher.ts'
+import { type Begun, type How, type Native, option, readDirection, writeDirection } from './native.ts'
+
+/** Takes the result of a call: as the system call returns it, or a negative errno. */
+export type Complete = (result: number) => void
+
+/** One direction of a socket: the call that is under way, and what it needs until it is done. */
+class Half {
+  complete: Complete | undefined = undefined
+  rank: Rank = 3
+  /** Held, so that the kernel finds it where it was. */
+  memory: Uint8Array | Uint8Array[] | undefined = undefined
+  #isRef = true
+  #holds = false
+
+  /** Nothing, where it has its result already. */
+  begin(begun: Begun, rank: Rank, complete: Complete, memory?: Uint8Array | Uint8Array[]): void {
+    if (begun !== undefined) return
+    this.rank = rank
+    this.complete = complete
+    this.memory = memory
+    this.#keepAlive()
+  }
+
+  end(): Complete {
+    const { complete } = this
+    this.complete = this.memory = undefined
+    this.#keepAlive()
+    return complete!
+  }
+
+  /** What is under way keeps the process alive, or not. */
+  setRef(isRef: boolean): void {
+    this.#isRef = isRef
+    this.#keepAlive()
+  }
+
+  #keepAlive(): void {
+    const holds = this.#isRef && this.complete !== undefined
+    if (holds === this.#holds) return
+    this.#holds = holds
+    dispatcher().hold(holds ? 1 : -1)
+  }
+}
+
+/**
+ * A socket of GCD's. A call that has its result at once gives it back; otherwise `complete` has it, and only then may
+ * another follow in that direction.
+ */
+export class DispatchSocket {
+  readonly id: number
+  readonly read = new Half()
+  readonly write = new Half()
+  readonly #native: Native = dispatcher().native
+  #closed: (() => void) | undefined = undefined
+
+  /** @param id of the addon's */
+  constructor(id: number) {
+    this.id = id
+    dispatcher().add(this)
+  }
+
+  /** @throws EMFILE, EAFNOSUPPORT … (`err.code`). @see socket(2) */
+  static open(at: SocketAddress, isDatagram: boolean, syscall: string): DispatchSocket {
+    const id = dispatcher().native.socket(at.family, isDatagram)
+    if (id < 0) throw socketError(id, syscall, at)
+    return new DispatchSocket(id)
+  }
+
+  /** Until there is something to read. */
+  wait(rank: Rank, complete: Complete): void {
+    this.#beginRead(this.#native.wait(this.id, rank), rank, complete)
+  }
+
+  /** @see recv(2) */
+  receive(rank: Rank, memory: Uint8Array, how: How, complete: Complete): void {
+    this.#beginRead(this.#native.receive(this.id, rank, memory, how), rank, complete, memory)
+  }
+
+  /** One datagram. @see recvmsg(2) */
+  receiveFrom(rank: Rank, memory: Uint8Array, complete: Complete): void {
+    this.#beginRead(this.#native.receiveFrom(this.id, rank, memory), rank, complete, memory)
+  }
+
+  /** @returns the result; undefined: it follows. @see sendmsg(2) */
+  send(rank: Rank, buffers: Uint8Array[], how: How, complete: Complete): Begun {
+    const begun = this.#native.send(this.id, rank, buffers, how)
+    this.write.begin(begun, rank, complete, buffers)
+    return begun
+  }
+
+  /** @returns as `send` does. @see sendmsg(2) */
+  sendTo(rank: Rank, bytes: Uint8Array, to: InternetAddress, complete: Complete): Begun {
+    const begun = this.#native.sendTo(this.id, rank, bytes, to.family, to.address, to.port)
+    this.write.begin(begun, rank, complete, bytes)
+    return begun
+  }
+
+  /** @returns as `send` does. @see connect(2) */
+  connect(rank: Rank, to: SocketAddress, complete: Complete): Begun {
+    const begun = this.#native.connect(this.id, rank, to.family, ...partsOf(to))
+    this.write.begin(begun, rank, complete)
+    return begun
+  }
+
+  /** @see accept(2) */
+  accept(rank: Rank, complete: (result: number, accepted: DispatchSocket[]) => void): void {
+    const take = (result: number) => {
+      const ids = result > 0 ? this.#native.accepted(this.id) : []
+      complete(
+        result,
+        ids.map(id => new DispatchSocket(id)),
+      )
+    }
+    this.#beginRead(this.#native.accept(this.id, rank), rank, take)
+  }
+
+  /** Returns whether nothing follows any more. If not, the result is on its way. */
+  cancelRead(): boolean {
+    const isCancelled = this.#cancel(this.read, readDirection)
+    if (isCancelled) dispatcher().waitsNoMore(this)
+    return isCancelled
+  }
+
+  cancelWrite(): boolean {
+    return this.#cancel(this.write, writeDirection)
+  }
+
+  /** Of what is under way. */
+  setReadRank(rank: Rank): void {
+    if (this.read.complete === undefined || this.read.rank === rank) return
+    dispatcher().waitsNoMore(this)
+    this.read.rank = rank
+    dispatcher().waits(this)
+    this.#native.setRank(this.id, readDirection, rank)
+  }
+
+  /** The same. */
+  setWriteRank(rank: Rank): void {
+    if (this.write.complete === undefined || this.write.rank === rank) return
+    this.write.rank = rank
+    this.#native.setRank(this.id, writeDirection, rank)
+  }
+
+  /** A read that waits is tried at once, and completes with the next that are taken. */
+  hurry(): void {
+    this.#native.hurry(this.id)
+  }
+
+  /** @throws EADDRINUSE, EACCES … (`err.code`). @see bind(2) */
+  bind(at: SocketAddress, syscall: string): void {
+    const result = this.#native.bind(this.id, at.family, ...partsOf(at))
+    if (result < 0) throw socketError(result, syscall, at)
+  }
+
+  /** @throws EADDRINUSE … (`err.code`). @see listen(2) */
+  listen(backlog: number, at: SocketAddress): void {
+    const result = this.#native.listen(this.id, backlog)
+    if (result < 0) throw socketError(result, 'listen', at)
+  }
+
+  /** @returns 0, or a negative errno. @see shutdown(2) */
+  shutdown(): number {
+    return this.#native.shutdown(this.id)
+  }
+
+  /** @returns undefined: it is not connected any more. @see getsockname(2) */
+  name(ofPeer: boolean): SocketAddress | undefined {
+    return this.#native.name(this.id, ofPeer)
+  }
+
+  /** Of the datagram that was received last. */
+  sender(): InternetAddress {
+    return this.#native.sender(this.id) as InternetAddress
+  }
+
+  /** @returns 0, or a negative errno. @see setsockopt(2) */
+  set(name: keyof typeof option, value: number | boolean): number {
+    return this.#native.setsockopt(this.id, option[name], Number(value))
+  }
+
+  /** Nothing is under way any more. @see close(2) */
+  close(): Promise<void> {
+    dispatcher().hold(1)
+    this.#native.close(this.id)
+    return new Promise(resolve => (this.#closed = resolve))
+  }
+
+  /** @internal the dispatcher's */
+  complete(direction: number, result: number): void {
+    if (direction === readDirection) {
+      dispatcher().waitsNoMore(this)
+      this.read.end()(result)
+    } else if (direction === writeDirection) this.write.end()(result)
+    else {
+      dispatcher().hold(-1)
+      this.#closed!()
+    }
+  }
+
+  #beginRead(begun: Begun, rank: Rank, complete: Complete, memory?: Uint8Array): void {
+    this.read.begin(begun, rank, complete, memory)
+    dispatcher().waits(this)
+  }
+
+  #cancel(half: Half, direction: number): boolean {
+    if (half.complete === undefined || !this.#native.cancel(this.id, direction)) return false
+    half.end()
+    return true
+  }
+}
+
+export type InternetAddress = SocketAddress & { family: 'IPv4' | 'IPv6' }
+
+function partsOf(at: SocketAddress): [address: string, port: number] {
+  return at.family === 'Unix' ? [at.path, 0] : [at.address, at.port]
+}

@@ -1,0 +1,357 @@
+// The system calls. Those of the first half are made by the native threads, a step at a time; those of the second by
+// JavaScript's own.
+#include "../posix.h"
+
+#include "../sigbus.h"
+#include "../thread.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+namespace {
+
+// After so much a more urgent request gets its turn. Smaller steps cost throughput, larger ones latency.
+constexpr size_t kPrefaultStep = 2 << 20;
+constexpr size_t kUnmapStep = 8 << 20;
+constexpr size_t kLongestUnmapStep = 128 << 20;
+[[maybe_unused]] constexpr size_t kSyncStep = 1 << 20;
+
+// More than this is read with pread: it reads ahead from the disk, and faults no pages in.
+constexpr size_t kCopyBytes = 64 << 10;
+
+#ifdef __APPLE__
+constexpr int kPopulateRead = MADV_WILLNEED;  // which only begins it: each page has to be asked for as well
+constexpr bool kPopulates = false;
+// Out of the disk's own cache too, where the file system can. See fcntl(2).
+int sync_file(int fd) { return fcntl(fd, F_FULLFSYNC) == 0 ? 0 : fsync(fd); }
+#else
+constexpr int kPopulateRead = 22;  // Linux 5.14; sys/mman.h of older C libraries does not name it
+constexpr bool kPopulates = true;
+int sync_file(int fd) { return fsync(fd); }
+#endif
+
+template <typename T> T min(T a, T b) { return a < b ? a : b; }
+
+bool has_shrunk(const Mapping* mapping) {
+  struct stat status;
+  return fstat(mapping->fd, &status) == 0 && status.st_size < mapping->end();
+}
+
+// Why pages cannot be had: the disk failed, or the file has been truncated, be it only for a moment.
+int fault_reason(const Mapping* mapping, off_t from, off_t to) {
+  if (is_torn(mapping)) return kTorn;
+  for (char byte; from < to; from += page_bytes())
+    if (pread(mapping->fd, &byte, 1, from) < 0 && errno != EINTR) return -errno;
+  return kTorn;
+}
+
+// Maps `bytes` of the file from `offset` on. Returns a negative error number.
+int map_pages(Mapping* mapping) {
+  if (mapping->bytes == 0) return 0;
+  mapping->lead_bytes = mapping->offset % page_bytes();
+  mapping->mapped_bytes = mapping->lead_bytes + mapping->bytes;
+  // Private and writable also for reading only: a store into a view would otherwise end the process.
+  int flags = mapping->access == Access::kReadWrite ? MAP_SHARED : MAP_PRIVATE | MAP_NORESERVE;
+  void* base = mmap(nullptr, mapping->mapped_bytes, PROT_READ | PROT_WRITE, flags, mapping->fd,
+                    mapping->offset - mapping->lead_bytes);
+  if (base == MAP_FAILED) return -errno;
+  mapping->base = static_cast<char*>(base);
+  install_sigbus_handler();
+  mapping->guard = guard(mapping);
+  return 0;
+}
+
+int open_file(const char* path, Access access) {
+  // Not blocking: should a FIFO have taken the file's place meanwhile, it would wait for a writer.
+  int flags = (access == Access::kReadWrite ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+  int fd;
+  do fd = open(path, flags);
+  while (fd < 0 && errno == EINTR);
+  return fd;
+}
+
+// What the kernel makes up as it is read (/proc) says that it is empty. It cannot be mapped, an empty file can.
+int probe_empty(int fd) {
+  void* page = mmap(nullptr, page_bytes(), PROT_READ, MAP_PRIVATE, fd, 0);
+  if (page == MAP_FAILED) return -ENODEV;  // procfs says EIO
+  munmap(page, page_bytes());
+  return 0;
+}
+
+int map_file(Request* request, Mapping* mapping) {
+  struct stat status;
+  // Before it is opened: that would already do something to a FIFO's writer or to a device.
+  request->call = "stat";
+  if (stat(request->path, &status) != 0) return -errno;
+  request->call = "mmap";
+  request->found = status.st_mode & S_IFMT;
+  if (!S_ISREG(status.st_mode)) return -ENODEV;
+  request->call = "open";
+  mapping->fd = open_file(request->path, request->access);
+  if (mapping->fd < 0) return -errno;
+  request->call = "fstat";
+  if (fstat(mapping->fd, &status) != 0) return -errno;
+  request->call = "mmap";
+  request->found = status.st_mode & S_IFMT;
+  if (!S_ISREG(status.st_mode)) return -ENODEV;
+
+  if (status.st_size == 0) {
+    int error = probe_empty(mapping->fd);
+    if (error != 0) return error;
+  }
+  int64_t left = status.st_size - request->offset;
+  int64_t bytes = request->bytes == -1 ? left : request->bytes;
+  if (left < 0 || bytes > left) {
+    request->found = status.st_size;
+    return kBeyondEnd;
+  }
+  mapping->offset = request->offset;
+  mapping->bytes = static_cast<size_t>(bytes);
+  mapping->access = request->access;
+  return map_pages(mapping);
+}
+
+// See open(2), mmap(2).
+bool map(Request* request) {
+  Mapping* mapping = new Mapping();
+  request->result = map_file(request, mapping);
+  if (request->result == 0) {
+    request->made = mapping;
+  } else {
+    unmap_now(mapping);
+    delete mapping;
+  }
+  return true;
+}
+
+// Where the kernel has no call for it (macOS, Linux before 5.14): each page is asked for. The guard stands behind it.
+void touch(const char* begin, const char* end) {
+  for (const volatile char* page = begin; page < end; page += page_bytes()) (void)*page;
+}
+
+// Brings the pages of so much of the mapping into memory and into this process. See madvise(2), MADV_POPULATE_READ.
+int populate(Mapping* mapping, int64_t offset, size_t bytes) {
+  char* begin = mapping->base + ((mapping->lead_bytes + offset) & ~(page_bytes() - 1));
+  char* end = mapping->data() + offset + bytes;
+  int error;
+  do error = madvise(begin, end - begin, kPopulateRead) == 0 ? 0 : errno;
+  while (error == EINTR || error == EAGAIN);
+  if (!kPopulates) error = EINVAL;
+  if (error == EINVAL)
+    touch(begin, end);
+  else if (error != 0 && error != EFAULT)
+    return -error;
+  if (error != EFAULT && mapping->torn_at.load() == 0) return 0;
+  return fault_reason(mapping, mapping->offset + offset, mapping->offset + offset + bytes);
+}
+
+bool prefault(Request* request) {
+  size_t bytes = min<size_t>(request->bytes - request->done_bytes, kPrefaultStep);
+  request->result = populate(request->mapping, request->offset + request->done_bytes, bytes);
+  request->done_bytes += bytes;
+  return request->result != 0 || request->done_bytes == static_cast<size_t>(request->bytes);
+}
+
+bool read(Request* request) {
+  Mapping* mapping = request->mapping;
+  size_t bytes = min<size_t>(request->bytes - request->done_bytes, kPrefaultStep);
+  int64_t offset = request->offset + request->done_bytes;
+  int error = mapping->access == Access::kCopyOnWrite ? populate(mapping, offset, bytes) : 0;
+  request->result = error != 0 ? error : read_now(mapping, offset, bytes, request->into + request->done_bytes);
+  request->done_bytes += bytes;
+  return request->result != 0 || request->done_bytes == static_cast<size_t>(request->bytes);
+}
+
+// Zeros in place of the file, a step at a time: unmapping a warm gigabyte in one call would hold up every page fault of
+// the process for 25 ms. What is left is an empty reservation, so that a view that somebody has kept reads zeros.
+bool unmap(Request* request) {
+  Mapping* mapping = request->mapping;
+  // Where there are no pages it costs next to nothing: a terabyte should not take a minute.
+  if (request->step_bytes == 0 || request->step_us > 200)
+    request->step_bytes = kUnmapStep;
+  else if (request->step_us < 50)
+    request->step_bytes = min(request->step_bytes * 2, kLongestUnmapStep);
+  size_t bytes = min(mapping->mapped_bytes - request->done_bytes, request->step_bytes);
+  if (bytes > 0)
+    mmap(mapping->base + request->done_bytes, bytes, PROT_READ | PROT_WRITE,
+         MAP_FIXED | MAP_ANONYMOUS | MAP_PRIVATE | MAP_NORESERVE, -1, 0);  // no memory: then it goes in one call
+  request->done_bytes += bytes;
+  if (request->done_bytes < mapping->mapped_bytes) return false;
+  if (mapping->guard != nullptr) unguard(mapping->guard);
+  mapping->guard = nullptr;
+  request->result = close(mapping->fd) == 0 || errno == EINTR ? 0 : -errno;  // EINTR: Linux has closed it
+  mapping->fd = -1;
+  return true;
+}
+
+// Why a store has not reached the file: it was truncated, or the disk has failed, or there was no room for the page.
+int lost_reason(const Mapping* mapping, uintptr_t torn_at) {
+  off_t at = mapping->offset + static_cast<off_t>(torn_at - reinterpret_cast<uintptr_t>(mapping->data()));
+  char byte;
+  if (mapping->was_short.load() || has_shrunk(mapping)) return kTorn;
+  return pread(mapping->fd, &byte, 1, at) < 0 ? -errno : -ENOSPC;
+}
+
+// See sync_file_range(2), msync(2).
+bool sync(Request* request) {
+  Mapping* mapping = request->mapping;
+  request->result = 0;
+#ifdef __linux__
+  // Little by little to the device, so that what is more urgent finds no full queue there. msync then has only what
+  // makes it last: the metadata, and the device's own cache.
+  if (request->done_bytes < mapping->mapped_bytes) {
+    off_t from = mapping->offset - mapping->lead_bytes + request->done_bytes;
+    size_t bytes = min(mapping->mapped_bytes - request->done_bytes, kSyncStep);
+    unsigned flags = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+    request->done_bytes += bytes;
+    if (sync_file_range(mapping->fd, from, bytes, flags) == 0) return false;
+    if (errno != ESPIPE && errno != ENOSYS && errno != EINVAL) {
+      request->result = -errno;
+      return true;
+    }
+    request->done_bytes = mapping->mapped_bytes;  // not here: then all at once
+  }
+#endif
+  int result = mapping->base == nullptr ? 0 : msync(mapping->base, mapping->mapped_bytes, MS_SYNC);
+  if (result == 0 && (!kPopulates || mapping->base == nullptr)) result = sync_file(mapping->fd);
+  if (result != 0) request->result = -errno;
+  // Only now: a store that found the disk full was perhaps made while this went on.
+  uintptr_t torn_at = mapping->torn_at.load();
+  if (torn_at != 0)
+    request->result = lost_reason(mapping, torn_at);
+  else if (has_shrunk(mapping))
+    request->result = kTorn;
+  return true;
+}
+
+// Makes the file longer, with room on the disk where the file system can say that it has it.
+int extend(int fd, [[maybe_unused]] off_t from, off_t to) {
+#ifdef __linux__
+  int result;
+  do result = fallocate(fd, 0, from, to - from);
+  while (result != 0 && errno == EINTR);
+  if (result == 0) return 0;
+  if (errno != EOPNOTSUPP && errno != ENOSYS) {
+    int error = errno;
+    if (ftruncate(fd, from) != 0) return -errno;  // it may have got part of the way
+    return -error;
+  }
+#endif
+  return ftruncate(fd, to) == 0 ? 0 : -errno;
+}
+
+int resize_file(Request* request, Mapping* made) {
+  const Mapping* mapping = request->mapping;
+  struct stat status;
+  if (fstat(mapping->fd, &status) != 0) return -errno;
+  if (status.st_size != mapping->end()) return status.st_size < mapping->end() ? kTorn : kNotAtEnd;
+  made->fd = fcntl(mapping->fd, F_DUPFD_CLOEXEC, 0);
+  if (made->fd < 0) return -errno;
+  made->offset = mapping->offset;
+  made->bytes = static_cast<size_t>(request->bytes);
+  made->access = mapping->access;
+  int error = map_pages(made);
+  if (error != 0) return error;
+  if (made->end() > status.st_size) return extend(made->fd, status.st_size, made->end());
+  return ftruncate(made->fd, made->end()) == 0 ? 0 : -errno;
+}
+
+// Another mapping of the same file, of the new length: views of the old one stay what they are. See fallocate(2).
+bool resize(Request* request) {
+  Mapping* made = new Mapping();
+  request->result = resize_file(request, made);
+  if (request->result == 0) {
+    request->made = made;
+  } else {
+    unmap_now(made);
+    delete made;
+  }
+  return true;
+}
+
+// Copies from the pages, with the guard behind it. A file that now ends within the last of them gives zeros there, and no
+// fault: but where its last byte still is one, it did not end before it. Asking for the size would cost as much as all
+// the rest.
+int copy(const Mapping* mapping, int64_t offset, size_t bytes, char* into) {
+  const char* from = mapping->data() + offset;
+  memcpy(into, from, bytes);
+  std::atomic_thread_fence(std::memory_order_acquire);
+  char last = *static_cast<const volatile char*>(from + bytes - 1);
+  if (mapping->torn_at.load() != 0) return kTorn;
+  return last == 0 && has_shrunk(mapping) ? kTorn : 0;
+}
+
+}  // namespace
+
+bool step(Request* request) {
+  switch (request->kind) {
+  case Kind::kMap:
+    return map(request);
+  case Kind::kPrefault:
+    return prefault(request);
+  case Kind::kRead:
+    return read(request);
+  case Kind::kUnmap:
+    return unmap(request);
+  case Kind::kSync:
+    return sync(request);
+  case Kind::kResize:
+    return resize(request);
+  }
+  return true;
+}
+
+int read_now(Mapping* mapping, int64_t offset, size_t bytes, char* into) {
+  if (mapping->torn_at.load(std::memory_order_relaxed) != 0) return kTorn;
+  // A system call costs as much as copying two pages. From copy-on-write pages it would not give what was stored there.
+  if (mapping->access == Access::kCopyOnWrite || bytes <= kCopyBytes) return copy(mapping, offset, bytes, into);
+  for (size_t done = 0; done < bytes;) {
+    ssize_t count = pread(mapping->fd, into + done, bytes - done, mapping->offset + offset + done);
+    if (count == 0) return kTorn;
+    if (count > 0)
+      done += count;
+    else if (errno != EINTR)
+      return -errno;
+  }
+  return 0;
+}
+
+int read_cached([[maybe_unused]] Mapping* mapping, [[maybe_unused]] int64_t offset, [[maybe_unused]] size_t bytes,
+                [[maybe_unused]] char* into) {
+#ifdef RWF_NOWAIT
+  if (mapping->access != Access::kCopyOnWrite && mapping->torn_at.load(std::memory_order_relaxed) == 0) {
+    iovec part = {into, bytes};
+    if (preadv2(mapping->fd, &part, 1, mapping->offset + offset, RWF_NOWAIT) == static_cast<ssize_t>(bytes)) return 0;
+  }
+#endif
+  return -EAGAIN;
+}
+
+int write_now(Mapping* mapping, int64_t offset, size_t bytes, const char* from) {
+  // Writing behind the end would make the file longer again, with a hole in between.
+  if (is_torn(mapping)) return kTorn;
+  for (size_t done = 0; done < bytes;) {
+    ssize_t count = pwrite(mapping->fd, from + done, bytes - done, mapping->offset + offset + done);
+    if (count >= 0)
+      done += count;
+    else if (errno != EINTR)
+      return -errno;
+  }
+  return 0;
+}
+
+bool is_torn(const Mapping* mapping) { return mapping->torn_at.load() != 0 || has_shrunk(mapping); }
+
+void unmap_now(Mapping* mapping) {
+  if (mapping->guard != nullptr) unguard(mapping->guard);
+  mapping->guard = nullptr;
+  if (mapping->base != nullptr) munmap(mapping->base, mapping->mapped_bytes);
+  mapping->base = nullptr;
+  if (mapping->fd >= 0) close(mapping->fd);
+  mapping->fd = -1;
+}

@@ -1,0 +1,84 @@
+import { type Asker, askerOf, type Caller, limit } from '@kiruna/priority'
+import { checkInteger } from '@kiruna/priority/arguments'
+import { outOfRange } from '@kiruna/priority/error'
+
+export interface ChunksOptions {
+  /** Where to begin; 0. */
+  position?: number
+  /** How much to read; to the end of the file. */
+  lengthBytes?: number
+  /** The length of a chunk; 256 KiB. Only the last may be shorter. */
+  chunkBytes?: number
+  /** Each chunk begins with so many bytes of the one before, for what may lie across the border; 0. */
+  overlapBytes?: number
+}
+
+export interface Chunk {
+  /** Where in the file `bytes` begins. */
+  position: number
+  bytes: Buffer
+}
+
+type Read = (buffer: Buffer, position: number, caller: Caller) => Promise<number>
+
+const readAhead = 2
+
+/**
+ * A file in order, read ahead: while one chunk is worked on, the next are on their way.
+ * Leaving the loop cancels them.
+ * @throws TypeError, RangeError: bad options, at once
+ */
+export function chunks(
+  read: Read,
+  caller: Caller,
+  options: ChunksOptions = {},
+): AsyncGenerator<Chunk, void, void> {
+  const {
+    position = 0,
+    lengthBytes = Number.MAX_SAFE_INTEGER,
+    chunkBytes = 256 * 1024,
+    overlapBytes = 0,
+  } = options
+  checkInteger(position, 'position')
+  checkInteger(lengthBytes, 'lengthBytes')
+  checkInteger(chunkBytes, 'chunkBytes', 1)
+  checkInteger(overlapBytes, 'overlapBytes')
+  if (overlapBytes >= chunkBytes) throw outOfRange('overlapBytes', 'less than chunkBytes', overlapBytes)
+  return inOrder(read, askerOf(caller), position, lengthBytes, chunkBytes, overlapBytes)
+}
+
+async function* inOrder(
+  read: Read,
+  asker: Asker,
+  position: number,
+  lengthBytes: number,
+  chunkBytes: number,
+  overlapBytes: number,
+): AsyncGenerator<Chunk, void, void> {
+  const left = new AbortController()
+  const ours = limit(asker, { signal: left.signal })
+  const ahead: Promise<Chunk>[] = []
+  let begun = 0
+  const begin = () => {
+    const bytes = Buffer.allocUnsafeSlow(Math.min(chunkBytes, lengthBytes - begun))
+    const at = position + begun
+    const chunk = read(bytes, at, ours).then(count => ({ position: at, bytes: bytes.subarray(0, count) }))
+    chunk.catch(ignored) // it is awaited in its turn, or nobody wants it any more
+    ahead.push(chunk)
+    begun = bytes.length < chunkBytes ? lengthBytes : begun + chunkBytes - overlapBytes
+  }
+  try {
+    for (let first = true; ; first = false) {
+      while (ahead.length < readAhead && begun < lengthBytes) begin()
+      const chunk = await ahead.shift()
+      // At the end of the file a chunk may have nothing beyond what the one before had.
+      if (chunk === undefined || chunk.bytes.length <= (first ? 0 : overlapBytes)) return
+      yield chunk
+      if (chunk.bytes.length < chunkBytes) return
+    }
+  } finally {
+    left.abort()
+  }
+}
+
+const ignored = () => {}

@@ -1,0 +1,124 @@
+import type { Dirent, Stats } from 'node:fs'
+import type { Caller } from '@kiruna/priority'
+import type { PathLike } from '@kiruna/priority/arguments'
+import type { Chunk, ChunksOptions } from './chunks.ts'
+import type { ReadManyOptions, ReadResult } from './read-many.ts'
+import type { WriteAllOptions, WriteData } from './write-all.ts'
+
+export type { Chunk, ChunksOptions, PathLike, ReadManyOptions, ReadResult, WriteAllOptions, WriteData }
+
+export interface OpenOptions {
+  /** As in node:fs, 'r' by default; or a number such as `O_RDONLY | O_DIRECT`. */
+  flags?: string | number
+  /** Of a new file, less the umask; 0o666. */
+  mode?: number
+}
+
+/**
+ * The seek personality: files at offsets. Every package of the column has these functions, and promises the same.
+ * A bad argument is a TypeError or a RangeError with an `ERR_…` code; what the OS refuses is an error as node:fs has it,
+ * with `code`, `errno`, `syscall` and `path`; an abort is the signal's reason.
+ */
+export interface Seek {
+  /**
+   * Opens a file, close-on-exec.
+   * @throws ENOENT, EACCES, EISDIR, EMFILE … (`err.code`)
+   * @see open(2)
+   */
+  open(path: PathLike, caller: Caller, options?: OpenOptions): Promise<File>
+
+  /**
+   * A whole file, of a size unknown beforehand: /proc too.
+   * @throws ENOENT, EACCES, EISDIR … (`err.code`); ERR_FS_FILE_TOO_LARGE beyond 2 GiB
+   * @see open(2), pread(2)
+   */
+  readAll(path: PathLike, caller: Caller): Promise<Buffer>
+
+  /**
+   * Many files, in the order in which they complete. A file that cannot be read is a result with its `error`.
+   * About `bufferedBytes` at most wait to be taken; leaving the loop cancels what is under way.
+   * @throws TypeError, RangeError: bad arguments, at once
+   */
+  readMany(
+    paths: Iterable<PathLike> | AsyncIterable<PathLike>,
+    caller: Caller,
+    options?: ReadManyOptions,
+  ): AsyncIterableIterator<ReadResult, undefined, undefined>
+
+  /**
+   * The status of a file; a symbolic link is followed.
+   * @returns node:fs's own Stats
+   * @see stat(2)
+   */
+  stat(path: PathLike, caller: Caller): Promise<Stats>
+
+  /** The entries of a folder. @see readdir(3) */
+  readdir(path: PathLike, caller: Caller): Promise<Dirent[]>
+
+  /**
+   * Makes `data` a file's whole content: however it ends, by an error, an abort or the power, the file holds the old
+   * content or the new, whole. It is written beside the file, in `.kiruna-…`, brought to the disk and renamed over it. A
+   * symbolic link is followed, the file's mode is kept, and its owner where permitted. What is not a regular file is
+   * written in place.
+   * @param options `atomic: false`: emptied and written in place. `durable: false`: resolves before the new content would
+   *   survive a loss of power. `mode` of a new file, 0o666
+   * @throws EACCES, EISDIR, ENOENT, ENOSPC … (`err.code`), with the file as it was; ERR_INVALID_ARG_TYPE for a chunk that
+   *   is no Uint8Array
+   * @see open(2), pwrite(2), fsync(2), rename(2)
+   */
+  writeAll(path: PathLike, data: WriteData, caller: Caller, options?: WriteAllOptions): Promise<void>
+}
+
+/** An open file, read and written at offsets: any number of operations at once. */
+export interface File extends AsyncDisposable {
+  /** The file descriptor. It stays this file's: close the file, not the descriptor. */
+  readonly fd: number
+
+  /**
+   * Fills `buffer` from `position` on.
+   * @param position in bytes
+   * @returns how many bytes were read: fewer than the buffer holds only at the end of the file
+   * @throws EBADF, EIO, EISDIR, EINVAL … (`err.code`). An abort rejects when the OS is done with the buffer, whose
+   *   content is then undefined
+   * @see pread(2)
+   */
+  read(buffer: NodeJS.ArrayBufferView, position: number, caller: Caller): Promise<number>
+
+  /**
+   * Writes all of `buffer`, from `position` on; a file opened to append (`'a'`) has it at its end.
+   * @param position in bytes
+   * @throws EBADF, EFBIG, EIO, ENOSPC … (`err.code`): some of it may have been written. An abort rejects when the OS is
+   *   done with the buffer, or resolves if all of it had been written by then
+   * @see pwrite(2)
+   */
+  write(buffer: NodeJS.ArrayBufferView, position: number, caller: Caller): Promise<void>
+
+  /**
+   * The file in order, read ahead.
+   * @throws TypeError, RangeError: bad options, at once
+   */
+  chunks(caller: Caller, options?: ChunksOptions): AsyncGenerator<Chunk, void, void>
+
+  /** @see fstat(2) */
+  stat(caller: Caller): Promise<Stats>
+
+  /**
+   * Resolves when what has been written, and the file's size and times, are on the disk.
+   * @throws EIO, ENOSPC, EINVAL: a kind of file that knows no such thing (`err.code`)
+   * @see fsync(2)
+   */
+  sync(caller: Caller): Promise<void>
+
+  /**
+   * Makes the file `lengthBytes` long: what is beyond is lost, what is new reads as zeros.
+   * @throws EFBIG, EINVAL: not opened for writing (`err.code`)
+   * @see ftruncate(2)
+   */
+  truncate(lengthBytes: number, caller: Caller): Promise<void>
+
+  /**
+   * Refuses new operations at once, waits for those under way, and closes. Idempotent.
+   * @see close(2)
+   */
+  close(): Promise<void>
+}

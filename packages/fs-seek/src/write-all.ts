@@ -1,0 +1,333 @@
+import { randomBytes } from 'node:crypto'
+import { constants, type Stats } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { types } from 'node:util'
+import { type Asker, askerOf, type Caller, deliver, rankOf } from '@kiruna/priority'
+import { checkBuffer, checkInteger, checkPath, detached, type PathLike } from '@kiruna/priority/arguments'
+import { errnoOf, invalidType, systemError } from '@kiruna/priority/error'
+import { Source } from './write-source.ts'
+import { about, folderOf, isSystemError, isWindows, locate, type Target } from './write-target.ts'
+
+export interface WriteAllOptions {
+  /** The file holds the old content or the new, whole, whatever happens; true. */
+  atomic?: boolean
+  /** Resolves when the new content would survive a loss of power; true. */
+  durable?: boolean
+  /** Of a new file, less the umask; 0o666. */
+  mode?: number
+}
+
+export type WriteData = string | Uint8Array | AsyncIterable<Uint8Array>
+
+interface OpenFile {
+  close(): Promise<void>
+}
+
+/**
+ * An implementation's system calls. All but `lstat` and `stat` go before what has not begun (`goesOn` in the lane), or a
+ * thousand temporary files would be open before one is done.
+ */
+export interface WriteCalls<File extends OpenFile> {
+  open(path: Buffer, flags: number, mode: number, asker: Asker): Promise<File>
+  /** O_CREAT, O_TRUNC: once begun, it has the outcome that the OS gives it, whatever the signal says by then. */
+  create(path: Buffer, flags: number, mode: number, asker: Asker): Promise<File>
+  lstat(path: Buffer, asker: Asker): Promise<Stats>
+  stat(path: Buffer, asker: Asker): Promise<Stats>
+  fstat(file: File, asker: Asker): Promise<Stats>
+  readlink(path: Buffer, asker: Asker): Promise<Buffer>
+  /** @param position −1: where the descriptor stands */
+  write(file: File, bytes: Uint8Array, position: number, asker: Asker): Promise<void>
+  fsync(file: File, asker: Asker): Promise<void>
+  /** What was written there goes to the disk, and has arrived; no more than that. */
+  writeBack(file: File, position: number, lengthBytes: number, asker: Asker): Promise<void>
+  /** @param uid −1: stays as it is */
+  fchown(file: File, uid: number, gid: number, asker: Asker): Promise<void>
+  fchmod(file: File, mode: number, asker: Asker): Promise<void>
+  rename(from: Buffer, to: Buffer, asker: Asker): Promise<void>
+  unlink(path: Buffer, asker: Asker): Promise<void>
+}
+
+/**
+ * Makes `data` the whole content of a file: seek.writeAll over an implementation's calls.
+ *
+ *     .kiruna-… created ─► owner, mode ─► written ─► fsync ─► close ─► renamed over the file ─► fsync of the folder
+ *
+ * What ends it before the rename, an error or an abort, removes the temporary file; only a process that ends meanwhile,
+ * or a loss of power, leaves it behind. From the rename on, nothing is cancelled: the new content is there.
+ */
+export function writeAll<File extends OpenFile>(
+  calls: WriteCalls<File>,
+  path: PathLike,
+  data: WriteData,
+  caller: Caller,
+  options: WriteAllOptions = {},
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const { atomic = true, durable = true, mode = 0o666 } = options
+    const name = checkPath(path)
+    if (typeof atomic !== 'boolean') throw invalidType('options.atomic', 'a boolean', atomic)
+    if (typeof durable !== 'boolean') throw invalidType('options.durable', 'a boolean', durable)
+    checkInteger(mode, 'mode', 0, 2 ** 32 - 1)
+    checkData(data)
+    const asker = askerOf(caller)
+    const settle = (job: () => void) => {
+      try {
+        deliver(asker, job)
+      } catch (error) {
+        process.nextTick(rethrow, error) // an asker's own deliver has thrown: nobody loses their outcome for it
+        job()
+      }
+    }
+    if (asker.signal?.aborted) return settle(() => reject(asker.signal!.reason))
+    const source = new Source(data, asker)
+    new WriteAll(calls, name, source, asker, durable, mode).run(atomic).then(
+      () => settle(resolve),
+      error => settle(() => reject(error)),
+    )
+  })
+}
+
+function checkData(data: WriteData): void {
+  if (typeof data === 'string') return
+  if (types.isUint8Array(data)) checkBuffer(data)
+  else if (typeof (data as AsyncIterable<Uint8Array> | undefined)?.[Symbol.asyncIterator] !== 'function') {
+    throw invalidType('data', 'a string, a Uint8Array or an AsyncIterable of Uint8Arrays', data)
+  }
+}
+
+/** The caller within an operation of many steps: these follow each other at once, only the outcome waits its turn. */
+class StepAsker implements Asker {
+  readonly signal: AbortSignal | undefined
+  readonly #asker: Asker
+
+  constructor(asker: Asker, signal: AbortSignal | undefined) {
+    this.#asker = asker
+    this.signal = signal
+  }
+
+  get priority() {
+    return this.#asker.priority
+  }
+
+  deliver(job: () => void): void {
+    job()
+  }
+
+  onPriorityChange(listener: () => void): () => void {
+    return this.#asker.onPriorityChange?.(listener) ?? nothing
+  }
+}
+
+const { O_WRONLY, O_CREAT, O_EXCL, O_TRUNC, O_RDONLY } = constants
+const EISDIR = errnoOf('EISDIR')
+const newFile = O_WRONLY | O_CREAT | O_EXCL
+// Windows has none of these.
+const { O_DIRECTORY = 0, O_NOFOLLOW = 0, O_NOCTTY = 0 } = constants as Partial<typeof constants>
+
+/** Between two tries of a rename; a second in all. */
+const longestPauseMs = 512
+
+/** As much as the lane, shallow, has in flight together. */
+const writeBackBytes = 1024 * 1024
+
+class WriteAll<File extends OpenFile> {
+  readonly #calls: WriteCalls<File>
+  readonly #path: string | Buffer
+  readonly #source: Source
+  readonly #durable: boolean
+  readonly #mode: number
+  /** Under the caller's signal. */
+  readonly #asker: Asker
+  /** For what an abort must not keep from happening. */
+  readonly #uncancelled: Asker
+
+  constructor(
+    calls: WriteCalls<File>,
+    path: string | Buffer,
+    source: Source,
+    asker: Asker,
+    durable: boolean,
+    mode: number,
+  ) {
+    this.#calls = calls
+    this.#path = path
+    this.#source = source
+    this.#durable = durable
+    this.#mode = mode
+    this.#asker = new StepAsker(asker, asker.signal)
+    this.#uncancelled = new StepAsker(asker, undefined)
+  }
+
+  async run(atomic: boolean): Promise<void> {
+    try {
+      const target = await locate(this.#calls, this.#path, this.#asker)
+      if (atomic && target.isReplaceable) await this.#replace(target)
+      else await this.#overwrite(target)
+    } finally {
+      await this.#source.close()
+    }
+  }
+
+  async #replace({ path, status }: Target): Promise<void> {
+    const [calls, asker, uncancelled] = [this.#calls, this.#asker, this.#uncancelled]
+    const parent = folderOf(path)
+    // Opened first: a folder that cannot be opened could not be brought to the disk when it is too late.
+    const folder = this.#durable ? await this.#openFolder(parent) : undefined
+    try {
+      if (status !== undefined) {
+        // Who may not write to the file may not replace it either: the kernel would only look at the folder.
+        const old = await this.#call(calls.open(path, O_WRONLY | O_NOFOLLOW | O_NOCTTY, 0, asker))
+        await old.close()
+      }
+      const temporary = Buffer.concat([
+        parent,
+        Buffer.from(`.kiruna-${randomBytes(12).toString('base64url')}`),
+      ])
+      const file = await this.#call(calls.create(temporary, newFile, this.#modeAtBirth(status), asker))
+      try {
+        await this.#closing(file, async () => {
+          asker.signal?.throwIfAborted()
+          if (status !== undefined) await this.#keepOwnerAndMode(file, status)
+          await this.#write(file, 0, true)
+          // Also where it need not be durable: a rename may reach the disk before the content does.
+          await this.#call(calls.fsync(file, asker))
+        })
+        await this.#rename(temporary, path)
+      } catch (error) {
+        await calls.unlink(temporary, uncancelled).catch(nothing)
+        throw error
+      }
+      if (folder !== undefined) await this.#syncFolder(folder)
+    } finally {
+      await folder?.close()
+    }
+  }
+
+  /** On Windows a virus scanner, an indexer or another writeAll has the file open for a moment: it is tried again. */
+  async #rename(from: Buffer, to: Buffer): Promise<void> {
+    for (let pauseMs = 1; ; pauseMs *= 2) {
+      try {
+        return await this.#call(this.#calls.rename(from, to, this.#asker))
+      } catch (error) {
+        const isBusy = isWindows && isSystemError(error) && ['EPERM', 'EACCES', 'EBUSY'].includes(error.code)
+        if (!isBusy || pauseMs > longestPauseMs) throw error
+      }
+      await sleep(pauseMs)
+    }
+  }
+
+  async #overwrite({ path, status }: Target): Promise<void> {
+    // Windows opens it as what can be written.
+    if (status?.isDirectory()) throw systemError(EISDIR, 'open', this.#path)
+    const hasPositions = status === undefined || status.isFile()
+    // A pipe's other end may never come: an abort does not wait for it.
+    const opening = hasPositions
+      ? this.#calls.create(path, O_WRONLY | O_NOCTTY | O_CREAT | O_TRUNC, this.#mode, this.#asker)
+      : this.#calls.open(path, O_WRONLY | O_NOCTTY, 0, this.#asker)
+    const file = await this.#call(opening)
+    await this.#closing(file, async () => {
+      await this.#write(file, hasPositions ? 0 : -1, hasPositions && this.#durable)
+      if (this.#durable) await this.#fsyncIfPossible(file, this.#asker)
+    })
+    if (!this.#durable || status !== undefined) return
+    const folder = await this.#openFolder(folderOf(path))
+    if (folder !== undefined) await this.#closing(folder, () => this.#syncFolder(folder))
+  }
+
+  /** Does the work and closes the file; what went wrong with the work comes before what does with the close. */
+  async #closing(file: File, work: () => Promise<void>): Promise<void> {
+    try {
+      await work()
+    } catch (error) {
+      await file.close().catch(nothing)
+      throw error
+    }
+    await this.#call(file.close())
+  }
+
+  /**
+   * @param position −1: in order, where there are no positions
+   * @param isSynced at the end. Below user-blocking it then goes to the disk as it is written, a little at a time: an
+   *   fsync of all of it passes by the lane, and would hold up whoever is urgent.
+   */
+  async #write(file: File, position: number, isSynced: boolean): Promise<void> {
+    let [at, writtenBack] = [position, 0]
+    for (let bytes = await this.#source.next(); bytes !== undefined; bytes = await this.#source.next()) {
+      const { length } = bytes
+      for (let done = 0; done < length; ) {
+        if (bytes.length !== length) throw detached() // transferred between two parts
+        const isGradual = isSynced && rankOf(this.#asker.priority) >= 2
+        const part = isGradual ? bytes.subarray(done, done + writeBackBytes) : bytes.subarray(done)
+        await this.#call(this.#calls.write(file, part, at, this.#asker))
+        done += part.length
+        if (at !== -1) at += part.length
+        if (!isGradual || at - writtenBack < writeBackBytes) continue
+        await this.#call(this.#calls.writeBack(file, writtenBack, at - writtenBack, this.#asker))
+        writtenBack = at
+      }
+    }
+  }
+
+  /** Nobody reads the new content who could not read the old, not even before it has its owner. */
+  #modeAtBirth(status: Stats | undefined): number {
+    if (status === undefined) return this.#mode
+    const isOurs = status.uid === process.geteuid?.() && status.gid === process.getegid?.()
+    return status.mode & (isOurs ? 0o777 : 0o700)
+  }
+
+  /** Mostly there is nothing to do. Done before the writing, which takes set-user-ID away as it does in place. */
+  async #keepOwnerAndMode(file: File, wanted: Stats): Promise<void> {
+    if (isWindows) return
+    const made = await this.#call(this.#calls.fstat(file, this.#asker))
+    let [uid, gid, mode] = [made.uid, made.gid, wanted.mode & 0o7777]
+    if (uid !== wanted.uid && (await this.#chown(file, wanted.uid, wanted.gid))) {
+      uid = wanted.uid
+      gid = wanted.gid
+    }
+    if (gid !== wanted.gid && (await this.#chown(file, -1, wanted.gid))) gid = wanted.gid
+    // To another owner or group, its rights would be given away: a group has those of everybody else then.
+    if (uid !== wanted.uid) mode &= ~0o4000
+    if (gid !== wanted.gid) mode &= ~0o2070 | ((mode & 0o7) << 3)
+    if (mode !== (made.mode & 0o7777) || uid !== made.uid || gid !== made.gid) {
+      await this.#call(this.#calls.fchmod(file, mode, this.#asker))
+    }
+  }
+
+  /** Returns false where it is not permitted, or where files have no owners. */
+  async #chown(file: File, uid: number, gid: number): Promise<boolean> {
+    try {
+      await this.#calls.fchown(file, uid, gid, this.#asker)
+      return true
+    } catch {
+      this.#asker.signal?.throwIfAborted()
+      return false
+    }
+  }
+
+  async #openFolder(path: Buffer): Promise<File | undefined> {
+    if (isWindows) return undefined // it cannot be opened there, nor need it be
+    return this.#call(this.#calls.open(path, O_RDONLY | O_DIRECTORY, 0, this.#asker))
+  }
+
+  #syncFolder(folder: File): Promise<void> {
+    return this.#fsyncIfPossible(folder, this.#uncancelled)
+  }
+
+  /** fsync(2): EINVAL is a pipe, a terminal, or the folder of a file system that knows no such thing. */
+  async #fsyncIfPossible(file: File, asker: Asker): Promise<void> {
+    await this.#call(this.#calls.fsync(file, asker)).catch(error => {
+      if (!isSystemError(error) || error.code !== 'EINVAL') throw error
+    })
+  }
+
+  /** The system's errors are about the path that was asked for: that of a temporary file says nothing. */
+  #call<T>(call: Promise<T>): Promise<T> {
+    return about(this.#path, this.#asker.signal, call)
+  }
+}
+
+function rethrow(error: unknown): never {
+  throw error
+}
+
+const nothing = () => {}

@@ -1,0 +1,70 @@
+import { type Asker, limit } from '@kiruna/priority'
+import { fileTooLarge, largestFileBytes } from '@kiruna/priority/error'
+
+/** A source that has been opened. */
+export interface Reading {
+  /** One read: an empty Buffer is the end. */
+  read(asker: Asker): Promise<Buffer>
+  close(): void
+}
+
+/**
+ * The bytes of a source, each `next` a read. A `return` while a read is pending ends it: that `next` is the end, and
+ * bytes which it took all the same are the next reader's.
+ * @param open runs at the first `next`
+ */
+export function pieces(
+  open: (asker: Asker) => Promise<Reading>,
+  asker: Asker,
+): AsyncIterableIterator<Buffer, undefined, undefined> {
+  const left = new AbortController()
+  const iterator = inOrder(open, limit(asker, { signal: left.signal }), left.signal)
+  return {
+    next: () => iterator.next(),
+    return() {
+      left.abort()
+      return iterator.return(undefined)
+    },
+    [Symbol.asyncIterator]() {
+      return this
+    },
+  }
+}
+
+async function* inOrder(
+  open: (asker: Asker) => Promise<Reading>,
+  asker: Asker,
+  left: AbortSignal,
+): AsyncGenerator<Buffer, undefined, undefined> {
+  let reading: Reading | undefined
+  try {
+    reading = await open(asker)
+    for (;;) {
+      const bytes = await reading.read(asker)
+      if (bytes.length === 0) return
+      yield bytes
+    }
+  } catch (error) {
+    if (!left.aborted || error !== left.reason) throw error
+  } finally {
+    reading?.close()
+  }
+}
+
+/**
+ * All of a source.
+ * @throws RangeError ERR_FS_FILE_TOO_LARGE
+ */
+export async function concatenate(
+  source: string | Buffer | number,
+  chunks: AsyncIterable<Buffer>,
+): Promise<Buffer> {
+  const all: Buffer[] = []
+  let lengthBytes = 0
+  for await (const bytes of chunks) {
+    lengthBytes += bytes.length
+    if (lengthBytes > largestFileBytes) throw fileTooLarge(String(source), largestFileBytes)
+    all.push(bytes)
+  }
+  return Buffer.concat(all, lengthBytes)
+}

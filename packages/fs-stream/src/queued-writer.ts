@@ -1,0 +1,132 @@
+import { type Asker, deliver } from '@kiruna/priority'
+import { checkBuffer } from '@kiruna/priority/arguments'
+import { coded, invalidType } from '@kiruna/priority/error'
+import { type Abortable, follow, unfollow } from '@kiruna/priority/follow-signal'
+import type { Link } from '@kiruna/priority/linked-list'
+
+/** What `stream.write` returns. */
+export interface Writer extends AsyncDisposable {
+  /**
+   * Writes all of the bytes; those of several calls in the order of the calls. A string is written as UTF-8.
+   * The bytes are yours again when it resolves.
+   * @throws EPIPE, ENOSPC, EIO … (`err.code`), and the same for every write that follows; the signal's reason;
+   *   ERR_STREAM_WRITE_AFTER_END; ERR_INVALID_ARG_TYPE
+   */
+  write(bytes: string | Uint8Array): Promise<void>
+  /**
+   * When all has been written: closes what `stream.write` opened. Idempotent.
+   * @throws what a write has failed with
+   */
+  end(): Promise<void>
+}
+
+/** A sink that has been opened. */
+export interface Writing {
+  write(bytes: Uint8Array, asker: Asker): Promise<void>
+  close(): Promise<void>
+}
+
+interface Entry {
+  /** undefined: the end. */
+  bytes: Uint8Array | undefined
+  resolve(): void
+  reject(reason: unknown): void
+}
+
+/** Writes one after the other. The sink is opened by the first of them, or by the end. */
+export class QueuedWriter implements Writer {
+  readonly #open: (asker: Asker) => Promise<Writing>
+  readonly #asker: Asker
+  readonly #waiting: Entry[] = []
+  #running = false
+  #following: Link<Abortable> | undefined = undefined
+  #sink: Writing | undefined = undefined
+  #failure: { reason: unknown } | undefined = undefined
+  /** A write has been rejected with it. */
+  #isFailureTold = false
+  #ended: Promise<void> | undefined = undefined
+
+  constructor(open: (asker: Asker) => Promise<Writing>, asker: Asker) {
+    this.#open = open
+    this.#asker = asker
+  }
+
+  write(bytes: string | Uint8Array): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const memory = typeof bytes === 'string' ? Buffer.from(bytes) : bytes
+      if (!(memory instanceof Uint8Array)) throw invalidType('bytes', 'a string or a Uint8Array', bytes)
+      checkBuffer(memory)
+      if (this.#ended !== undefined) throw coded(Error, 'ERR_STREAM_WRITE_AFTER_END', 'write after end')
+      this.#enter({ bytes: memory, resolve, reject })
+    })
+  }
+
+  end(): Promise<void> {
+    this.#ended ??= new Promise((resolve, reject) => this.#enter({ bytes: undefined, resolve, reject }))
+    return this.#ended
+  }
+
+  /** As `end`, but what a write has been rejected with is not thrown a second time. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      await this.end()
+    } catch (reason) {
+      if (!this.#isFailureTold || reason !== this.#failure?.reason) throw reason
+    }
+  }
+
+  /** @internal what has not begun rejects at once; what has, by itself */
+  abort(reason: unknown): void {
+    this.#failure ??= { reason }
+    for (const entry of this.#waiting.splice(0)) {
+      deliver(this.#asker, () => this.#fail(entry))
+    }
+  }
+
+  #enter(entry: Entry): void {
+    const signal = this.#asker.signal
+    if (signal?.aborted) this.#failure ??= { reason: signal.reason }
+    this.#waiting.push(entry)
+    if (this.#running) return
+    if (signal !== undefined && !signal.aborted) this.#following = follow(signal, this)
+    void this.#run()
+  }
+
+  async #run(): Promise<void> {
+    this.#running = true
+    for (let entry = this.#waiting.shift(); entry !== undefined; entry = this.#waiting.shift()) {
+      try {
+        if (this.#failure !== undefined) throw this.#failure.reason
+        await this.#perform(entry)
+        entry.resolve()
+      } catch (reason) {
+        this.#failure ??= { reason }
+        await this.#close().catch(ignored)
+        this.#fail(entry)
+      }
+    }
+    if (this.#failure !== undefined) await this.#close().catch(ignored) // aborted when all was written
+    this.#running = false
+    if (this.#waiting.length > 0) void this.#run()
+    else if (this.#following !== undefined) unfollow(this.#asker.signal!, this.#following)
+  }
+
+  async #perform({ bytes }: Entry): Promise<void> {
+    this.#sink ??= await this.#open(this.#asker)
+    if (bytes === undefined) await this.#close()
+    else await this.#sink.write(bytes, this.#asker)
+  }
+
+  async #close(): Promise<void> {
+    const sink = this.#sink
+    this.#sink = undefined
+    await sink?.close()
+  }
+
+  #fail({ bytes, reject }: Entry): void {
+    if (bytes !== undefined) this.#isFailureTold = true
+    reject(this.#failure!.reason)
+  }
+}
+
+const ignored = () => {}

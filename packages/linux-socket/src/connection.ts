@@ -1,0 +1,367 @@
+import { constants } from 'node:os'
+import { type Completion, type Ring, ring } from '@kiruna/linux-uring/ring'
+import { EAGAIN, EINTR, IORING_CQE_F_SOCK_NONEMPTY } from '@kiruna/linux-uring/sqe'
+import type { SocketAddress } from '@kiruna/net-socket/address'
+import { Connection } from '@kiruna/net-socket/connection'
+import { ReadInto } from '@kiruna/net-socket/read-into'
+import {
+  cut,
+  giveBack,
+  largeBytes,
+  type Memory,
+  smallBytes,
+  takeMemory,
+  takeMemoryToWait,
+  waited,
+} from '@kiruna/net-socket/receive-memory'
+import { socketError } from '@kiruna/net-socket/socket-error'
+import type { Waiting } from '@kiruna/net-socket/waiting'
+import type { Asker, Rank } from '@kiruna/priority'
+import type { Link } from '@kiruna/priority/linked-list'
+import { Gather } from './msghdr.ts'
+import { SocketLane, type Transfer } from './ready-lane.ts'
+import { namesOf } from './sockaddr.ts'
+
+// linux/socket.h, netinet/tcp.h, poll(2)
+const MSG_DONTWAIT = 0x40
+const MSG_NOSIGNAL = 0x4000
+const IPPROTO_TCP = 6
+const TCP_NODELAY = 1
+const TCP_KEEPIDLE = 4
+const SOL_SOCKET = 1
+const SO_KEEPALIVE = 9
+const SHUT_WR = 1
+const POLLIN = 1
+const POLLOUT = 4
+const ECANCELED = -constants.errno.ECANCELED
+const ENOTCONN = -constants.errno.ENOTCONN
+
+/** The most that one send takes: as with reads, others have their turn in between. */
+const sendBytes = 64 * 1024
+
+let lane: SocketLane | undefined
+
+/**
+ * A connection on the ring. What waits for its peer waits in a RECV with a little memory, or, where many do already, in a
+ * POLL_ADD; what is ready goes through the lane, and is done within the enter that it goes down with:
+ *
+ *     receive ─► RECV ─► received                        one ahead of the reader; while there is more:
+ *                lane ─► RECV, MSG_DONTWAIT ─► received
+ *     sendSoon ─► lane ─► SEND, SENDMSG ─► sent          from a POLL_ADD once the kernel took less than it was given
+ *
+ * @see io_uring_prep_recv(3), io_uring_prep_sendmsg(3)
+ */
+export class UringConnection extends Connection {
+  readonly #ring: Ring = ring()
+  readonly #lane: SocketLane = (lane ??= new SocketLane(this.#ring))
+  readonly #fd: number
+  readonly #isTcp: boolean
+  readonly #receiving = new Receiving(this)
+  #sending: Sending | undefined = undefined
+  #local: SocketAddress | undefined = undefined
+  #remote: SocketAddress | undefined = undefined
+  #isClosed = false
+  #isRef = true
+
+  /** @param fd of a connected stream socket, its own from now on */
+  constructor(fd: number, isTcp: boolean, caller: Asker) {
+    super(caller)
+    this.#fd = fd
+    this.#isTcp = isTcp
+  }
+
+  get localAddress(): SocketAddress | undefined {
+    if (!this.#isClosed) this.#local ??= namesOf(this.#fd, false)
+    return this.#local
+  }
+
+  get remoteAddress(): SocketAddress | undefined {
+    if (!this.#isClosed) this.#remote ??= namesOf(this.#fd, true)
+    return this.#remote
+  }
+
+  protected receive(): void {
+    const receiving = this.#receiving
+    this.#ring.setRef(receiving, this.#isRef && this.hasReaders)
+    if (receiving.hasMore) this.#toLane(receiving)
+    else this.#wait(receiving)
+  }
+
+  #toLane(receiving: Receiving): void {
+    receiving.step = 'lane'
+    this.#lane.enter(receiving)
+  }
+
+  #wait(receiving: Receiving): void {
+    const rank = this.readRank
+    const memory = takeMemoryToWait(rank)
+    if (memory === undefined) {
+      receiving.step = 'poll'
+      this.#ring.poll(this.#fd, POLLIN, receiving, rank)
+    } else {
+      receiving.step = 'wait'
+      receiving.memory = memory
+      receiving.waitingRank = rank
+      receiving.askedBytes = memory.bytes.length
+      const address = (memory.address ||= this.#ring.addressOf(memory.bytes))
+      this.#ring.recv(this.#fd, address, memory.bytes.length, 0, true, receiving, rank)
+    }
+  }
+
+  /** @internal the lane lets it go */
+  receiveNow(receiving: Receiving): number {
+    const memory = (receiving.memory = this.memoryOfReader ?? takeMemory(receiving.bytes))
+    if (memory instanceof ReadInto) memory.fill()
+    receiving.step = 'take'
+    const { bytes } = memory
+    const address = (memory.address ||= this.#ring.addressOf(bytes))
+    receiving.askedBytes = bytes.length
+    this.#ring.recv(this.#fd, address, bytes.length, MSG_DONTWAIT, false, receiving, this.readRank)
+    return bytes.length
+  }
+
+  /** @internal */
+  receiveCompleted(receiving: Receiving, result: number, flags: number): void {
+    if (receiving.step === 'poll') this.#polledIn(receiving)
+    else {
+      if (receiving.step === 'take') this.#lane.done(receiving.askedBytes)
+      else waited(receiving.waitingRank)
+      this.#took(receiving, result, flags)
+    }
+  }
+
+  #polledIn(receiving: Receiving): void {
+    if (receiving.isCancelled) {
+      receiving.isCancelled = false
+      this.receiveCancelled()
+    } else this.#toLane(receiving)
+  }
+
+  #took(receiving: Receiving, result: number, flags: number): void {
+    const memory = receiving.memory!
+    receiving.memory = undefined
+    receiving.isCancelled = false
+    if (result > 0) {
+      const isFull = result === receiving.askedBytes
+      receiving.hasMore = isFull || (flags & IORING_CQE_F_SOCK_NONEMPTY) !== 0
+      // A little now and then asks for little, what comes as a stream for much.
+      if (isFull) receiving.bytes = largeBytes
+      else if (result <= smallBytes) receiving.bytes = smallBytes
+      if (memory instanceof ReadInto) this.receivedBy(memory, memory.filled(result))
+      else this.received(cut(memory, result))
+      return
+    }
+    if (memory instanceof ReadInto) memory.filled(0)
+    else giveBack(memory)
+    receiving.hasMore = false
+    if (result === 0) this.receivedEnd()
+    else if (result === EAGAIN || result === EINTR || result === ECANCELED) this.receiveCancelled()
+    else this.receiveFailed(socketError(result, 'read'))
+  }
+
+  protected cancelReceive(isClosing: boolean): void {
+    const receiving = this.#receiving
+    if (receiving.step === 'lane') {
+      this.#lane.leave(receiving)
+      this.receiveCancelled()
+    } else if (receiving.step === 'poll' || (receiving.step === 'wait' && isClosing)) {
+      receiving.isCancelled = true
+      this.#ring.cancel(receiving)
+    } else this.#ring.setRef(receiving, false) // what it takes is for the next reader
+  }
+
+  protected readRankChanged(): void {
+    this.#ring.setRef(this.#receiving, this.#isRef)
+    this.#lane.rankChanged(this.#receiving)
+  }
+
+  /** @internal the lane's, after the reader has had its turn: its next receive goes down with what it has asked for */
+  receiveAheadNow(): void {
+    if (!this.#receiving.hasMore) this.receiveAhead()
+  }
+
+  protected sendSoon(): void {
+    if (this.#sending === undefined) {
+      this.#sending = new Sending(this)
+      this.#ring.setRef(this.#sending, this.#isRef)
+    }
+    const sending = this.#sending
+    if (!sending.isFull) {
+      this.#lane.enter(sending)
+      return
+    }
+    sending.isPolling = true
+    this.#ring.poll(this.#fd, POLLOUT, sending, this.writeRank)
+  }
+
+  /** @internal */
+  get receiveRank(): Rank {
+    return this.readRank
+  }
+
+  /** @internal */
+  get sendRank(): Rank {
+    return this.writeRank
+  }
+
+  /** @internal */
+  send(sending: Sending): number {
+    const buffers = this.takeToSend(sendBytes)
+    const flags = MSG_DONTWAIT | MSG_NOSIGNAL
+    const [first] = buffers
+    if (first === undefined) return 0
+    const rank = this.writeRank
+    if (buffers.length === 1) {
+      sending.buffers = buffers
+      sending.askedBytes = first.byteLength
+      this.#ring.send(this.#fd, this.#ring.addressOf(first), first.byteLength, flags, sending, rank)
+    } else {
+      const gather = Gather.of(buffers)
+      sending.buffers = gather
+      sending.askedBytes = gather.lengthBytes
+      this.#ring.sendmsg(this.#fd, gather.address, flags, sending, rank)
+    }
+    return sending.askedBytes
+  }
+
+  /** @internal */
+  polledOut(sending: Sending): void {
+    sending.isPolling = sending.isFull = false
+    if (sending.isCancelled) {
+      sending.isCancelled = false
+      this.sendCancelled()
+    } else this.#lane.enter(sending)
+  }
+
+  /** @internal */
+  sendDone(sending: Sending, result: number): void {
+    this.#lane.done(sending.askedBytes)
+    if (sending.buffers instanceof Gather) sending.buffers.release()
+    sending.buffers = undefined
+    sending.isFull = result === EAGAIN || (result >= 0 && result < sending.askedBytes)
+    if (result >= 0) this.sent(result)
+    else if (result === EAGAIN || result === EINTR) this.sent(0)
+    else this.sendFailed(socketError(result, 'write'))
+  }
+
+  protected cancelSend(): void {
+    const sending = this.#sending!
+    if (sending.isPolling) {
+      sending.isCancelled = true
+      this.#ring.cancel(sending)
+    } else if (this.#lane.leave(sending)) this.sendCancelled()
+  }
+
+  protected writeRankChanged(): void {
+    this.#lane.rankChanged(this.#sending!)
+  }
+
+  protected shutdown(): void {
+    const complete = (result: number) =>
+      // The peer has gone already: it needs not be told.
+      this.shutDown(result < 0 && result !== ENOTCONN ? socketError(result, 'shutdown') : undefined)
+    this.#ring.shutdown(this.#fd, SHUT_WR, { slot: -1, complete }, 1)
+  }
+
+  protected closeSocket(): Promise<void> {
+    this.#isClosed = true
+    return new Promise(resolve => this.#ring.close(this.#fd, { slot: -1, complete: () => resolve() }))
+  }
+
+  protected setNoDelay(on: boolean): void {
+    if (this.#isTcp) this.#setOption(IPPROTO_TCP, TCP_NODELAY, Number(on))
+  }
+
+  protected setKeepAlive(on: boolean, delayMs: number): void {
+    if (!this.#isTcp) return
+    this.#setOption(SOL_SOCKET, SO_KEEPALIVE, Number(on))
+    const seconds = Math.floor(delayMs / 1000)
+    if (on && seconds > 0) this.#setOption(IPPROTO_TCP, TCP_KEEPIDLE, seconds)
+  }
+
+  /** Nobody is told if it fails, as in node:net. */
+  #setOption(level: number, name: number, value: number): void {
+    if (!this.#isClosed) this.#ring.setsockopt(this.#fd, level, name, value)
+  }
+
+  protected setRef(isRef: boolean): void {
+    this.#isRef = isRef
+    this.#ring.setRef(this.#receiving, isRef && this.hasReaders)
+    if (this.#sending !== undefined) this.#ring.setRef(this.#sending, isRef)
+  }
+
+  handOver(one: Waiting<never>): void {
+    this.#ring.handOver(one)
+  }
+
+  delivered(one: Waiting<never>): void {
+    if (one.deliveredRank !== -1) this.#ring.delivered(one.deliveredRank)
+    if (!this.isReceiving && !this.#receiving.hasMore && this.isRead(one)) this.#lane.ahead(this)
+  }
+}
+
+/** The reading half, as the ring and the lane see it. */
+class Receiving implements Completion, Transfer {
+  slot = -1
+  isUnref = false
+  place: Link<Transfer> | undefined = undefined
+  bytes = smallBytes
+  /** Where it is: waiting with memory or in a poll, waiting for its turn, or having it. */
+  step: 'wait' | 'poll' | 'lane' | 'take' = 'wait'
+  /** There was more than the last receive took. */
+  hasMore = false
+  isCancelled = false
+  memory: Memory | ReadInto | undefined = undefined
+  /** As much as it had room for. It may have been transferred meanwhile. */
+  askedBytes = 0
+  waitingRank: Rank = 3
+  readonly #connection: UringConnection
+
+  constructor(connection: UringConnection) {
+    this.#connection = connection
+  }
+
+  get rank(): Rank {
+    return this.#connection.receiveRank
+  }
+
+  start(): number {
+    return this.#connection.receiveNow(this)
+  }
+
+  complete(result: number, flags: number): void {
+    this.#connection.receiveCompleted(this, result, flags)
+  }
+}
+
+/** The writing half. */
+class Sending implements Completion, Transfer {
+  slot = -1
+  isUnref = false
+  place: Link<Transfer> | undefined = undefined
+  askedBytes = 0
+  /** The kernel's buffer is. */
+  isFull = false
+  isPolling = false
+  isCancelled = false
+  /** Held until the kernel is done with them. */
+  buffers: Uint8Array[] | Gather | undefined = undefined
+  readonly #connection: UringConnection
+
+  constructor(connection: UringConnection) {
+    this.#connection = connection
+  }
+
+  get rank(): Rank {
+    return this.#connection.sendRank
+  }
+
+  start(): number {
+    return this.#connection.send(this)
+  }
+
+  complete(result: number): void {
+    if (this.isPolling) this.#connection.polledOut(this)
+    else this.#connection.sendDone(this, result)
+  }
+}

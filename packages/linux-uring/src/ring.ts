@@ -1,0 +1,389 @@
+import { type Rank, rankOf, shared } from '@kiruna/priority'
+import { systemError } from '@kiruna/priority/error'
+import { fuseDevices } from './fuse.ts'
+import { loadNative, type Native } from './native.ts'
+import { setUp } from './setup.ts'
+import { SocketCalls } from './socket-sqe.ts'
+import { type AnyOperation, type Completion, EAGAIN, EINTR, IORING_CQE_F_MORE, inlineBytes } from './sqe.ts'
+
+export type { Completion }
+
+/** What has its outcome, and waits for its caller's turn. */
+export type Deliverable = Pick<AnyOperation, 'asker' | 'deliveredRank' | 'deliver'>
+
+const IORING_OP_ASYNC_CANCEL = 14 // linux/io_uring.h
+const IORING_SQ_CQ_OVERFLOW = 2
+const EBUSY = -16
+
+// As uring.cc has them.
+const sqEntries = 64
+const cqEntries = 128
+const sqeWords = 16
+const cqeWords = 4
+
+/** Completions within enter, and what follows on them, may go on so long before the event loop has its turn. */
+const turnMs = 0.25
+
+/** Marks the completions that nobody waits for. */
+const noSlot = 0xffff_ffff
+const generations = 0x3fff_ffff
+
+/**
+ * The ring of this thread. Operations fill a submission each and are staged; at the end of the tick one system call
+ * hands them over and completions are taken from the same memory:
+ *
+ *     read() ─► staged ─► submission queue ─► enter ─► completion queue ─► complete() ─► settled, most urgent first
+ *
+ * @see io_uring(7)
+ */
+export class Ring extends SocketCalls {
+  readonly #submissions: Uint32Array
+  readonly #rings: Int32Array
+  readonly #owned: Uint32Array
+  // Indices into #rings.
+  readonly #sqHead: number
+  readonly #sqTail: number
+  readonly #sqFlags: number
+  readonly #sqArray: number
+  readonly #cqHead: number
+  readonly #cqTail: number
+  readonly #cqes: number
+
+  protected staged = new Uint32Array(sqEntries * sqeWords)
+  #stagedFirst = 0
+  #stagedCount = 0
+  /** Somebody urgent waits for what is staged. */
+  #stagedUrgent = false
+  /** And since the last flush somebody has asked for what is in memory as a rule: no socket's transfer. */
+  #stagedUrgentFile = false
+  /** Stages what waits for its turn until the moment before a flush. Asked for by `flushWithTurn`. */
+  beforeFlush: () => void = () => {}
+  readonly #completions: (Completion | undefined)[] = []
+  /** The upper word of user_data, by slot. Its generation keeps a late cancel from hitting the slot's next user. */
+  readonly #userHigh: number[] = []
+  readonly #freeSlots: number[] = []
+  #inFlight = 0
+  #keepsAlive = false
+
+  /** A flush is due at the end of this tick, or of this turn of the event loop. */
+  #tickArmed = false
+  #turnArmed = false
+  /** When this turn of the event loop first flushed; 0 before. */
+  #turnStartMs = 0
+  #flushing = false
+
+  #reaping = false
+  /** Something urgent has been settled, and its continuation waits until this thread is free. */
+  #settledUrgent = false
+  /** Those that got their outcome in the batch being reaped, by rank: handed over when the whole batch is taken. */
+  readonly #batch: Deliverable[][] = [[], [], [], []]
+  /** Handed over and not yet delivered, by rank. */
+  readonly #undelivered = [0, 0, 0, 0]
+
+  constructor(native: Native) {
+    super(native)
+    const parts = setUp(native, this.#ready)
+    this.#submissions = parts.submissions
+    this.#rings = parts.rings
+    this.#owned = parts.owned
+    this.#sqHead = parts.sqHead / 4
+    this.#sqTail = parts.sqTail / 4
+    this.#sqFlags = parts.sqFlags / 4
+    this.#sqArray = parts.sqArray / 4
+    this.#cqHead = parts.cqHead / 4
+    this.#cqTail = parts.cqTail / 4
+    this.#cqes = parts.cqes / 4
+  }
+
+  /**
+   * Asks the kernel to end what this completion waits for. Its completion comes in any case, perhaps with success.
+   * @see io_uring_prep_cancel(3)
+   */
+  cancel(completion: Completion): void {
+    const slot = completion.slot
+    if (slot === -1) return
+    const sqe = this.stage(IORING_OP_ASYNC_CANCEL, -1, undefined)
+    this.staged[sqe + 4] = slot
+    this.staged[sqe + 5] = this.#userHigh[slot]!
+    this.flushSoon(0)
+  }
+
+  /** What this completion waits for keeps the process alive, as it does at first, or not. */
+  setRef(completion: Completion, isRef: boolean): void {
+    if (isRef === (completion.isUnref !== true)) return
+    completion.isUnref = !isRef
+    if (completion.slot === -1) return
+    this.#inFlight += isRef ? 1 : -1
+    this.#keepAlive()
+  }
+
+  /** Where the kernel finds the buffer: valid as long as the buffer is held. */
+  addressOf(buffer: NodeJS.ArrayBufferView): number {
+    const memory = buffer.buffer
+    let address = addresses.get(memory)
+    if (address === undefined) {
+      address = this.native.address(new Uint8Array(memory))
+      addresses.set(memory, address)
+    }
+    return address + buffer.byteOffset
+  }
+
+  /** Says of an fd that is new to this thread whether it is `onFuse`. */
+  noteFuse(fd: number): void {
+    const devices = fuseDevices()
+    if (devices.size > 0 && devices.has(this.native.device(fd))) this.onFuse.add(fd)
+    else this.onFuse.delete(fd)
+  }
+
+  /** An operation has its outcome: it is delivered with its batch, the most urgent first. */
+  handOver(operation: Deliverable): void {
+    if (this.#reaping) this.#batch[rankOf(operation.asker.priority)]!.push(operation)
+    else operation.deliver()
+  }
+
+  /** One that was handed over with its batch has been delivered. */
+  delivered(rank: Rank): void {
+    // What the continuations of a batch ask for goes down together, after the last of them has run.
+    if (--this.#undelivered[rank]! === 0 && (this.#stagedCount > 0 || this.#turnArmed))
+      resolved.then(this.#armTick)
+  }
+
+  protected stage(opcodeAndFlags: number, fd: number, completion: Completion | undefined, high = 0): number {
+    if ((this.#stagedFirst + this.#stagedCount) * sqeWords === this.staged.length) this.#makeRoom()
+    const words = this.staged
+    const sqe = (this.#stagedFirst + this.#stagedCount++) * sqeWords
+    let slot = noSlot
+    if (completion !== undefined) {
+      slot = this.#freeSlots.pop() ?? this.#completions.length
+      high = (((this.#userHigh[slot] ?? 0) + 1) & generations) | high
+      this.#completions[slot] = completion
+      this.#userHigh[slot] = high
+      completion.slot = slot
+      if (completion.isUnref !== true) this.#inFlight++
+    }
+    words[sqe] = opcodeAndFlags
+    words[sqe + 1] = fd
+    for (let word = sqe + 2; word < sqe + 8; word++) words[word] = 0 // a call of fill costs more
+    words[sqe + 8] = slot
+    words[sqe + 9] = high
+    for (let word = sqe + 10; word < sqe + sqeWords; word++) words[word] = 0
+    return sqe
+  }
+
+  #makeRoom(): void {
+    const { length } = this.staged
+    const staged = this.staged.subarray(this.#stagedFirst * sqeWords)
+    if (staged.length > length / 2) this.staged = new Uint32Array(length * 2)
+    this.staged.set(staged)
+    this.#stagedFirst = 0
+  }
+
+  /**
+   * Flushes at the end of this tick. While completions as urgent are still being delivered, their continuations may
+   * ask for more: then it waits for the last of them, but not beyond this turn.
+   */
+  flushSoon(rank: Rank): void {
+    if (rank <= 1) this.#stagedUrgent = this.#stagedUrgentFile = true
+    this.#arm(rank > 1 || this.#undelivered[rank] === 0)
+  }
+
+  /**
+   * For what a peer answers: answers gather in the next turn, and one by one each costs both sides their system calls.
+   * So what is not urgent goes down at the end of this tick only if it is the first of its turn.
+   */
+  flushWithTurn(rank: Rank): void {
+    if (rank <= 1) this.#stagedUrgent = true
+    this.#arm(this.#undelivered[rank] === 0 && (rank <= 1 || this.#turnStartMs === 0))
+  }
+
+  #arm(isForTick: boolean): void {
+    if (this.#tickArmed || this.#flushing) return
+    if (isForTick) this.#armTick()
+    else this.#armTurn()
+  }
+
+  readonly #armTick = (): void => {
+    if (this.#tickArmed) return
+    this.#tickArmed = true
+    process.nextTick(this.#flushInTick)
+  }
+
+  #armTurn(): void {
+    if (this.#turnArmed) return
+    this.#turnArmed = true
+    setImmediate(this.#flushInTurn)
+  }
+
+  readonly #flushInTick = (): void => {
+    this.#tickArmed = false
+    // Cached reads complete within enter, so that ticks could follow one another for ever. Core bounds what the urgent
+    // do, but not how the lane lets one after the other in.
+    if (this.#turnIsOver() && !(this.#stagedUrgentFile && shared.deliver !== undefined)) this.#armTurn()
+    else this.#flush()
+  }
+
+  readonly #flushInTurn = (): void => {
+    this.#turnArmed = false
+    this.#turnStartMs = 0
+    this.#flush()
+  }
+
+  #turnIsOver(): boolean {
+    const now = performance.now()
+    if (this.#turnStartMs > 0) return now - this.#turnStartMs > turnMs
+    this.#turnStartMs = now
+    setImmediate(this.#turnEnds).unref() // it runs after the next poll, and does not cut it short
+    return false
+  }
+
+  readonly #turnEnds = (): void => {
+    this.#turnStartMs = 0
+  }
+
+  /** The ring's fd is readable: there are completions. */
+  readonly #ready = (): void => {
+    this.#turnStartMs = 0
+    this.#flushing = true
+    // What did not fit the completion queue is brought in. All else is there: see IORING_SETUP_COOP_TASKRUN.
+    if ((Atomics.load(this.#rings, this.#sqFlags) & IORING_SQ_CQ_OVERFLOW) !== 0) this.native.enter(0)
+    this.#reap()
+    this.#flush()
+  }
+
+  /** Hands what is staged to the kernel, and takes what it completes at once. */
+  #flush(): void {
+    this.#flushing = true
+    this.#settledUrgent = this.#stagedUrgentFile = false
+    this.inlineBytes = 0
+    this.beforeFlush()
+    while (this.#stagedCount > 0) {
+      const count = this.#fill()
+      const rings = this.#rings
+      const head = rings[this.#sqHead]!
+      for (let i = 0; i < count; i++) rings[this.#sqArray + ((head + i) & (sqEntries - 1))] = i
+      Atomics.store(rings, this.#sqTail, (head + count) | 0)
+      const taken = this.native.enter(count)
+      if (taken > 0) {
+        this.#stagedCount -= taken
+        this.#stagedFirst += taken
+        if (this.#stagedCount === 0) {
+          this.#stagedFirst = 0
+          this.#stagedUrgent = false
+        }
+      } else if (taken < 0 && taken !== EINTR && taken !== EAGAIN && taken !== EBUSY) {
+        this.#flushing = false
+        throw systemError(taken, 'io_uring_enter')
+      }
+      this.#reap()
+      this.beforeFlush()
+      // The kernel is short of memory, or its completion queue was full and has just been emptied: next turn.
+      // So does what has followed on completions, when this turn has had its time; but what is urgent runs on first.
+      if ((taken < count && taken !== EINTR) || (this.#stagedCount > 0 && this.#turnIsOver())) {
+        this.#armTurn()
+        break
+      }
+      if (this.#settledUrgent && this.#stagedCount > 0) {
+        if (this.#stagedUrgent) resolved.then(this.#armTick)
+        else this.#armTurn()
+        break
+      }
+    }
+    this.#flushing = false
+    this.#keepAlive()
+  }
+
+  #keepAlive(): void {
+    if (this.#inFlight > 0 === this.#keepsAlive) return
+    this.#keepsAlive = !this.#keepsAlive
+    if (this.#keepsAlive) this.native.ref()
+    else this.native.unref()
+  }
+
+  /** Copies what is staged into the submission queue, as much as one call may do. Returns how many submissions. */
+  #fill(): number {
+    const most = Math.min(this.#stagedCount, sqEntries)
+    const { staged } = this
+    const queue = this.#submissions
+    let copiedBytes = 0
+    let count = 0
+    for (let sqe = this.#stagedFirst * sqeWords; count < most; count++, sqe += sqeWords) {
+      copiedBytes += this.copiedBytes(sqe)
+      if (copiedBytes > inlineBytes && count > 0) break
+      const at = count * sqeWords
+      for (let word = 0; word < sqeWords; word++) queue[at + word] = staged[sqe + word]!
+    }
+    return count
+  }
+
+  /** Takes the whole batch of completions, then hands over what has its outcome. */
+  #reap(): void {
+    const rings = this.#rings
+    let head = rings[this.#cqHead]!
+    let tail = Atomics.load(rings, this.#cqTail)
+    if (head === tail) return
+    this.#reaping = true
+    while (head !== tail) {
+      const cqe = this.#cqes + (head & (cqEntries - 1)) * cqeWords
+      const slot = rings[cqe]!
+      const high = rings[cqe + 1]!
+      const result = rings[cqe + 2]!
+      const flags = rings[cqe + 3]!
+      head = (head + 1) | 0
+      if (slot >>> 0 !== noSlot) {
+        const completion = this.#completions[slot]!
+        if ((flags & IORING_CQE_F_MORE) === 0) {
+          this.#completions[slot] = undefined
+          this.#freeSlots.push(slot)
+          completion.slot = -1
+          if (completion.isUnref !== true) this.#inFlight--
+        }
+        if (high < 0 && result >= 0) {
+          if (result < this.#owned.length * 32) this.#owned[result >>> 5]! |= 1 << (result & 31)
+          this.noteFuse(result)
+        }
+        try {
+          completion.complete(result, flags)
+        } catch (error) {
+          process.nextTick(rethrow, error) // an asker's own code: it must not cost the others their completion
+        }
+      }
+      if (head === tail) {
+        Atomics.store(rings, this.#cqHead, head)
+        tail = Atomics.load(rings, this.#cqTail)
+      }
+    }
+    this.#reaping = false
+    for (let rank: Rank = 0; rank < 4; rank++) this.#deliver(rank as Rank)
+  }
+
+  #deliver(rank: Rank): void {
+    const operations = this.#batch[rank]!
+    if (operations.length === 0) return
+    if (rank <= 1) this.#settledUrgent = true
+    this.#batch[rank] = []
+    this.#undelivered[rank]! += operations.length
+    for (const operation of operations) {
+      operation.deliveredRank = rank
+      operation.deliver()
+    }
+  }
+}
+
+const resolved = Promise.resolve()
+/** An ArrayBuffer stays where it is, so its address is asked for once. */
+const addresses = new WeakMap<ArrayBufferLike, number>()
+let threadRing: Ring | undefined
+
+/**
+ * The ring of this thread, set up at the first call.
+ * @throws Error ERR_KIRUNA_UNAVAILABLE with the reason: not Linux, no addon, io_uring forbidden or missing, no fd left.
+ *   The next call tries again
+ */
+export function ring(): Ring {
+  threadRing ??= new Ring(loadNative())
+  return threadRing
+}
+
+function rethrow(error: unknown): never {
+  throw error
+}

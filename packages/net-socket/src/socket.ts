@@ -1,0 +1,51 @@
+import type { Caller } from '@kiruna/priority'
+import type { ConnectTarget, ListenTarget, SocketAddress } from './address.ts'
+import type { Connection } from './connection.ts'
+import type { ConnectionDuplex, DuplexOptions } from './duplex.ts'
+import type { Listener, ListenOptions } from './listener.ts'
+import type { SocketError } from './socket-error.ts'
+import type { BindOptions, Datagram, Destination } from './udp.ts'
+import type { UdpSocket } from './udp-socket.ts'
+
+export type {
+  BindOptions,
+  Connection,
+  ConnectionDuplex,
+  ConnectTarget,
+  Datagram,
+  Destination,
+  DuplexOptions,
+  Listener,
+  ListenOptions,
+  ListenTarget,
+  SocketAddress,
+  SocketError,
+  UdpSocket,
+}
+
+/** The socket personality. Every package of the column has these functions, and promises the same. */
+export interface Net {
+  /**
+   * Connects a stream socket. A host's addresses are tried one after the other.
+   * @throws ECONNREFUSED, ENETUNREACH, ETIMEDOUT, ENOENT, ENOTFOUND … (`err.code`); the signal's reason; TypeError,
+   *   RangeError
+   * @see connect(2)
+   */
+  connect(target: ConnectTarget, caller: Caller): Promise<Connection>
+
+  /**
+   * Listens for connections.
+   * @param target port 0: one that is free, see `address`; no host: all addresses of this machine
+   * @param caller at whose priority connections start. Its signal stops accepting, and no connection
+   * @throws EADDRINUSE, EACCES, EADDRNOTAVAIL … (`err.code`); otherwise as `connect`
+   * @see bind(2), listen(2), accept(2)
+   */
+  listen(target: ListenTarget, caller: Caller, options?: ListenOptions): Promise<Listener>
+
+  /**
+   * A UDP socket at a port of this machine.
+   * @throws EADDRINUSE, EADDRNOTAVAIL, EACCES, ENOTFOUND … (`err.code`); otherwise as `connect`
+   * @see bind(2)
+   */
+  bind(target: BindOptions, caller: Caller): Promise<UdpSocket>
+}

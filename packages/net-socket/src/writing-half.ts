@@ -1,0 +1,259 @@
+import { askerOf, type Caller, type Rank } from '@kiruna/priority'
+import { checkBuffer, detached } from '@kiruna/priority/arguments'
+import { coded, invalidType } from '@kiruna/priority/error'
+import { type Link, LinkedList } from '@kiruna/priority/linked-list'
+import { Reads } from './reading-half.ts'
+import { Waiting } from './waiting.ts'
+
+/** The most buffers that one send takes. */
+export const mostBuffers = 64
+
+class Write extends Waiting<void> {
+  bytes: Uint8Array = nothing
+  lengthBytes = 0
+  /** So many of them the kernel has. */
+  sentBytes = 0
+  link: Link<Write> | undefined = undefined
+  /** The OS has it. */
+  isTaken = false
+  /** Its signal has aborted while the OS had it. */
+  abortedWith: { reason: unknown } | undefined = undefined
+}
+
+interface Ending {
+  promise: Promise<void>
+  resolve(): void
+  reject(reason: unknown): void
+}
+
+/**
+ * A connection's writing half, beside the other. Writes go in the order of the calls, whatever their priority, and those
+ * that wait when a send begins go together:
+ *
+ *     write() ─► queue ─► sendSoon ─► takeToSend ─► (the OS) ─► sent ─► settled, and the rest again from sendSoon
+ */
+export abstract class Writes extends Reads {
+  readonly #queue = new LinkedList<Write>()
+  #queuedBytes = 0
+  /** `sendSoon` has been called, and what follows on it has not. */
+  #isSending = false
+  /** One that the OS has is to be dropped when that is done with it. */
+  #hasAborted = false
+  #failure: { reason: unknown } | undefined = undefined
+  #ending: Ending | undefined = undefined
+  #shutdownState: 'open' | 'under way' | 'done' = 'open'
+
+  /**
+   * There is something to send. The implementation calls `takeToSend` when it is this connection's turn, at the end of
+   * this tick at the earliest, so that what one turn writes goes together.
+   */
+  protected abstract sendSoon(): void
+  /** Somebody does not wait any more: `sendCancelled` follows, or `sent` with less, or whatever was quicker. */
+  protected abstract cancelSend(): void
+  /** All has been sent: tells the peer. `shutDown` follows. @see shutdown(2) */
+  protected abstract shutdown(): void
+  /** Something more urgent waits. */
+  protected abstract writeRankChanged(): void
+
+  /** Bytes that were given to `write`, and that the OS has not taken yet. */
+  get queuedBytes(): number {
+    return this.#queuedBytes
+  }
+
+  protected enterWrite(bytes: string | Uint8Array, caller: Caller | undefined): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const memory = typeof bytes === 'string' ? Buffer.from(bytes) : bytes
+      if (!(memory instanceof Uint8Array)) throw invalidType('bytes', 'a string or a Uint8Array', bytes)
+      checkBuffer(memory)
+      const asker = caller === undefined ? undefined : askerOf(caller)
+      if (this.#failure !== undefined) throw this.#failure.reason
+      if (this.#ending !== undefined) throw coded(Error, 'ERR_STREAM_WRITE_AFTER_END', 'write after end')
+      const write = new Write(this, asker, resolve, reject)
+      if (!write.begin()) return
+      write.bytes = memory
+      write.lengthBytes = memory.byteLength
+      write.link = this.#queue.add(write)
+      this.#queuedBytes += write.lengthBytes
+      if (!this.#isSending) this.#sendNext()
+      else if (write.rank < this.#queue.first!.item.rank) this.writeRankChanged()
+    })
+  }
+
+  protected enterEnd(): Promise<void> {
+    if (this.#ending === undefined) {
+      this.#ending = ending()
+      if (this.#failure !== undefined) this.#ending.reject(this.#failure.reason)
+      else if (!this.#isSending) this.#sendNext()
+    }
+    return this.#ending.promise
+  }
+
+  /** How urgent the most urgent of the next send is: the ones in front of it are in its way. */
+  protected get writeRank(): Rank {
+    let best: Rank = 3
+    let link = this.#queue.first
+    for (let count = 0; link !== undefined && best > 0 && count < mostBuffers; link = link.next, count++) {
+      if (link.item.rank < best) best = link.item.rank
+    }
+    return best
+  }
+
+  /** Nothing of it is the OS's. */
+  protected get isWriteIdle(): boolean {
+    return !this.#isSending && this.#shutdownState !== 'under way'
+  }
+
+  /**
+   * What is to be sent now, at most so much, in order. `sent` or `sendFailed` has to follow; where it is empty, nobody
+   * waits any more, and nothing has.
+   */
+  protected takeToSend(mostBytes: number): Uint8Array[] {
+    const buffers: Uint8Array[] = []
+    let room = mostBytes
+    for (let link = this.#queue.first; link !== undefined && room > 0 && buffers.length < mostBuffers; ) {
+      const write = link.item
+      link = link.next
+      const { bytes, lengthBytes, sentBytes } = write
+      // It was checked when it was given, but may have been transferred while it waited.
+      if (bytes.byteLength !== lengthBytes) {
+        this.#drop(write, detached())
+        if (this.#failure !== undefined) break
+        continue
+      }
+      write.isTaken = true
+      const taken = Math.min(lengthBytes - sentBytes, room)
+      if (taken === 0) continue
+      buffers.push(taken === lengthBytes ? bytes : bytes.subarray(sentBytes, sentBytes + taken))
+      room -= taken
+    }
+    if (buffers.length === 0) this.sent(0)
+    return buffers
+  }
+
+  /** The OS has taken so many of the bytes of `takeToSend`. */
+  protected sent(lengthBytes: number): void {
+    this.#queuedBytes -= lengthBytes
+    let link = this.#queue.first
+    while (link?.item.isTaken) {
+      const write = link.item
+      const taken = Math.min(lengthBytes, write.lengthBytes - write.sentBytes)
+      lengthBytes -= taken
+      write.sentBytes += taken
+      if (write.sentBytes < write.lengthBytes) break
+      this.#queue.remove(link)
+      write.succeed()
+      link = this.#queue.first
+    }
+    for (; link?.item.isTaken; link = link.next) link.item.isTaken = false
+    this.sendCancelled()
+  }
+
+  /** The OS has nothing of it any more. */
+  protected sendCancelled(): void {
+    this.#isSending = false
+    if (this.#hasAborted) this.#dropAborted()
+    if (this.#failure === undefined) this.#sendNext()
+    else this.#failAll(this.#failure.reason)
+    this.idle()
+  }
+
+  /** @param reason what every write from now on fails with */
+  protected sendFailed(reason: unknown): void {
+    this.#isSending = false
+    for (const write of this.#queue) write.isTaken = false
+    this.#failAll(reason)
+    this.idle()
+  }
+
+  /** @param reason undefined: the peer knows */
+  protected shutDown(reason?: unknown): void {
+    this.#shutdownState = 'done'
+    if (reason === undefined) this.#ending!.resolve()
+    else this.#ending!.reject(reason)
+    this.idle()
+  }
+
+  /** Every write fails that the OS does not have, and every one from now on. */
+  protected writesEnd(reason: unknown): void {
+    this.#failAll(reason)
+    if (this.#isSending) this.cancelSend()
+  }
+
+  protected writesCallerChanged(): void {
+    for (const write of [...this.#queue]) write.callerChanged()
+    if (this.#isSending) this.writeRankChanged()
+  }
+
+  /** Returns false if it is no write. */
+  protected abortWrite(one: Waiting<never>, reason: unknown): boolean {
+    if (!(one instanceof Write)) return false
+    if (one.isTaken) {
+      one.abortedWith = { reason }
+      this.#hasAborted = true
+      this.cancelSend()
+      return true
+    }
+    this.#drop(one, reason)
+    if (this.#queue.first === undefined && this.#isSending) this.cancelSend()
+    return true
+  }
+
+  override reranked(one: Waiting<never>): void {
+    if (one instanceof Write) this.writeRankChanged()
+    else super.reranked(one)
+  }
+
+  #sendNext(): void {
+    if (this.#queue.first !== undefined) {
+      this.#isSending = true
+      this.sendSoon()
+    } else if (this.#ending !== undefined && this.#shutdownState === 'open') {
+      this.#shutdownState = 'under way'
+      this.shutdown()
+    }
+  }
+
+  #dropAborted(): void {
+    this.#hasAborted = false
+    for (const write of [...this.#queue]) {
+      if (write.abortedWith !== undefined) this.#drop(write, write.abortedWith.reason)
+    }
+  }
+
+  /** One that the OS does not have. What has gone out in part leaves nothing that could follow it. */
+  #drop(write: Write, reason: unknown): void {
+    if (write.sentBytes > 0) {
+      this.#failAll(reason)
+      return
+    }
+    this.#remove(write)
+    write.fail(reason)
+  }
+
+  #failAll(reason: unknown): void {
+    this.#failure ??= { reason }
+    for (const write of [...this.#queue]) {
+      if (write.isTaken) continue // it fails when the OS is done with it
+      this.#remove(write)
+      write.fail(write.abortedWith === undefined ? reason : write.abortedWith.reason)
+    }
+    if (this.#shutdownState === 'open') this.#ending?.reject(this.#failure.reason)
+  }
+
+  #remove(write: Write): void {
+    this.#queue.remove(write.link!)
+    this.#queuedBytes -= write.lengthBytes - write.sentBytes
+  }
+}
+
+function ending(): Ending {
+  let resolve!: () => void
+  let reject!: (reason: unknown) => void
+  const promise = new Promise<void>((onEnd, onError) => {
+    resolve = onEnd
+    reject = onError
+  })
+  return { promise, resolve, reject }
+}
+
+const nothing = new Uint8Array(0)
