@@ -365,11 +365,11 @@ export class RunLoop {
   #runBatch(): void {
     const queued = this.queues.reduce((sum, queue) => sum + queue.length, 0)
     let left = Math.min(Math.max(queued, 1), batchLimit)
-    let goesOn = true
+    let isContinuation = true
     const step = () => {
       left--
       try {
-        if (goesOn) goesOn = this.#step(0b1111)
+        if (isContinuation) isContinuation = this.#step(0b1111)
       } finally {
         if (left === 0) {
           this.bell.hear()

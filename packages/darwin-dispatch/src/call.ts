@@ -49,7 +49,7 @@ export class Call<T> extends DispatchOperation<T> {
     this.leave()
     if (this.retry(result, () => this.enter(0))) return
     if (result < 0) this.fail(systemError(result, this.#about.syscall, this.#about.path))
-    else if (this.#read === undefined) this.takeEffect(undefined as T)
+    else if (this.#read === undefined) this.commit(undefined as T)
     else this.succeed(this.#read(value!))
     this.end()
   }

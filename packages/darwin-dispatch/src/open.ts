@@ -100,6 +100,6 @@ export class Open<T> extends Opening<T> {
   }
 
   protected opened(fd: number): void {
-    this.takeEffect(this.#make(fd))
+    this.commit(this.#make(fd))
   }
 }

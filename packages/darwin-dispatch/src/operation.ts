@@ -1,8 +1,5 @@
 import { Operation } from '@kiruna/priority/operation'
-import { type Completion, dispatcher, EAGAIN, EINTR } from './dispatch.ts'
-
-/** The system is short of something: it is asked again after so long. */
-const pauseMs = 1
+import { type Completion, dispatcher } from './dispatch.ts'
 
 /** A disk operation of GCD's: it goes through the lane, and is settled with its batch. */
 export abstract class DispatchOperation<T> extends Operation<T> implements Completion {
@@ -10,14 +7,6 @@ export abstract class DispatchOperation<T> extends Operation<T> implements Compl
   protected readonly gcd = dispatcher()
 
   abstract complete(result: number, value: Buffer | undefined): void
-
-  /** The system was interrupted, or is short of something: calls `again`, and says whether it does. */
-  protected retry(result: number, again: () => void): boolean {
-    if (this.aborted || (result !== EINTR && result !== EAGAIN)) return false
-    if (result === EINTR) again()
-    else setTimeout(() => (this.aborted ? this.complete(EINTR, undefined) : again()), pauseMs)
-    return true
-  }
 
   protected stop(): void {
     this.gcd.cancel(this)

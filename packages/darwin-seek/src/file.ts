@@ -38,7 +38,7 @@ export class File {
       const [fd, path, inUse] = [this.fd, this.#path, this.#inUse]
       const read = new Read(fd, path, buffer, position, inUse, caller, resolve, reject)
       inUse.enter('read')
-      if (buffer.byteLength > 0 || read.asker.signal?.aborted) return read.begin(read.pieceBytes)
+      if (buffer.byteLength > 0 || read.asker.signal?.aborted) return read.begin(read.nextBytes)
       read.succeed(0)
       read.end()
     })
@@ -58,7 +58,7 @@ export class File {
       const [fd, path, inUse] = [this.fd, this.#path, this.#inUse]
       const write = new Write(fd, path, buffer, position, inUse, caller, resolve, reject)
       inUse.enter('write')
-      if (buffer.byteLength > 0 || write.asker.signal?.aborted) return write.begin(write.pieceBytes)
+      if (buffer.byteLength > 0 || write.asker.signal?.aborted) return write.begin(write.nextBytes)
       write.succeed(undefined)
       write.end()
     })

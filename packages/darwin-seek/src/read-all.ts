@@ -4,10 +4,10 @@ import { Close } from '@kiruna/darwin-dispatch/close'
 import { whose } from '@kiruna/darwin-dispatch/native'
 import { DispatchOperation } from '@kiruna/darwin-dispatch/operation'
 import { statsOf } from '@kiruna/darwin-dispatch/stat'
-import { Content } from '@kiruna/fs-seek/content'
+import { GrowingBuffer } from '@kiruna/fs-seek/growing-buffer'
 import { type Caller, rankOf } from '@kiruna/priority'
 import { systemError } from '@kiruna/priority/error'
-import { pieceBytes } from '@kiruna/priority/lane'
+import { maxPieceBytes } from '@kiruna/priority/lane'
 
 /**
  * open, read, close. A read that comes back short has found the end. The lane admits the open with the first piece: most
@@ -19,7 +19,7 @@ export class ReadAll extends DispatchOperation<Buffer> {
   readonly #maxBytes: number
   #step: 'open' | 'read' | 'fstat' = 'open'
   #fd = -1
-  #content: Content | undefined = undefined
+  #content: GrowingBuffer | undefined = undefined
   #askedBytes = 0
 
   constructor(
@@ -41,9 +41,9 @@ export class ReadAll extends DispatchOperation<Buffer> {
       native.open(this.gcd.begin(this), rank, pathBytes(this.#path), constants.O_RDONLY, 0, false)
     } else if (this.#step === 'fstat') native.fstat(this.gcd.begin(this), rank, this.#fd)
     else {
-      const content = (this.#content ??= new Content(this.#path, this.#maxBytes))
+      const content = (this.#content ??= new GrowingBuffer(this.#path, this.#maxBytes))
       const { lengthBytes } = content
-      this.#askedBytes = Math.min(content.makeRoom(), this.mostBytes)
+      this.#askedBytes = Math.min(content.makeRoom(), this.maxBytes)
       const address = this.gcd.addressOf(content.memory) + lengthBytes
       const id = this.gcd.begin(this)
       native.read(id, rank, this.#fd, address, this.#askedBytes, lengthBytes, whose.ours, false)
@@ -70,20 +70,20 @@ export class ReadAll extends DispatchOperation<Buffer> {
       this.start()
     } else if (this.#step === 'fstat') {
       content.expect(statsOf(status!).size)
-      this.#askAgain('read', pieceBytes)
+      this.#askAgain('read', maxPieceBytes)
     } else {
       content.add(result)
       if (result < this.#askedBytes) {
         this.succeed(content.take(), content.lengthBytes)
         this.#finish()
       } else if (content.outgrown) this.#askAgain('fstat', 0)
-      else this.#askAgain('read', pieceBytes)
+      else this.#askAgain('read', maxPieceBytes)
     }
   }
 
   #askAgain(step: 'read' | 'fstat', bytes: number): void {
     this.#step = step
-    this.goesOn = true
+    this.isContinuation = true
     this.leave()
     this.enter(bytes)
   }

@@ -4,7 +4,7 @@ import { type Caller, rankOf } from '@kiruna/priority'
 import { detached } from '@kiruna/priority/arguments'
 import { systemError } from '@kiruna/priority/error'
 import type { InUse } from '@kiruna/priority/in-use'
-import { pieceBytes } from '@kiruna/priority/lane'
+import { maxPieceBytes } from '@kiruna/priority/lane'
 
 /** Fills a buffer, piece by piece, up to the end of the file. @see dispatch_io_read(3), pread(2) */
 export class Read extends DispatchOperation<number> {
@@ -38,15 +38,15 @@ export class Read extends DispatchOperation<number> {
   }
 
   /** What the lane counts the next read as. */
-  get pieceBytes(): number {
-    return Math.min(this.#lengthBytes - this.#doneBytes, pieceBytes)
+  get nextBytes(): number {
+    return Math.min(this.#lengthBytes - this.#doneBytes, maxPieceBytes)
   }
 
   start(): void {
     // It was checked when it was given, but may have been transferred while it waited.
     if (this.#buffer.byteLength !== this.#lengthBytes) throw detached()
     const done = this.#doneBytes
-    this.#askedBytes = Math.min(this.#lengthBytes - done, this.mostBytes)
+    this.#askedBytes = Math.min(this.#lengthBytes - done, this.maxBytes)
     const address = this.gcd.addressOf(this.#buffer) + done
     const rank = rankOf(this.asker.priority)
     const id = this.gcd.begin(this)
@@ -65,13 +65,13 @@ export class Read extends DispatchOperation<number> {
   complete(result: number): void {
     this.leave()
     if (result < 0) {
-      if (this.retry(result, () => this.enter(this.pieceBytes))) return
+      if (this.retry(result, () => this.enter(this.nextBytes))) return
       this.fail(systemError(result, 'read', this.#path))
     } else {
       this.#doneBytes += result
       const isWhole = this.#doneBytes === this.#lengthBytes || result < this.#askedBytes
       if (!isWhole && !this.aborted) {
-        this.enter(this.pieceBytes)
+        this.enter(this.nextBytes)
         return
       }
       this.succeed(this.#doneBytes)

@@ -15,7 +15,7 @@ import type { Caller } from '@kiruna/priority'
 import { checkInteger, checkPath, type PathLike } from '@kiruna/priority/arguments'
 import { largestFileBytes } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
-import { pieceBytes } from '@kiruna/priority/lane'
+import { maxPieceBytes } from '@kiruna/priority/lane'
 import { File } from './file.ts'
 import { ReadAll } from './read-all.ts'
 import { calls } from './write-calls.ts'
@@ -53,7 +53,7 @@ export function readAll(path: PathLike, caller: Caller): Promise<Buffer> {
 }
 
 const readUpTo: ReadUpTo = (maxBytes, path, caller, resolve, reject) => {
-  new ReadAll(checkPath(path), maxBytes, caller, resolve, reject).begin(pieceBytes)
+  new ReadAll(checkPath(path), maxBytes, caller, resolve, reject).begin(maxPieceBytes)
 }
 
 /**

@@ -31,7 +31,7 @@ function step<T>(
 ): Promise<T> {
   return new Promise((resolve, reject) => {
     const operation = make(resolve, reject)
-    operation.goesOn = true
+    operation.isContinuation = true
     operation.begin(0)
   })
 }
@@ -67,8 +67,8 @@ export const calls: WriteCalls<Opened> = {
   write: ({ fd }, bytes, position, caller) =>
     new Promise((resolve, reject) => {
       const write = new Write(fd, '', bytes, position, undefined, caller, resolve, reject)
-      write.goesOn = true
-      write.begin(write.pieceBytes)
+      write.isContinuation = true
+      write.begin(write.nextBytes)
     }),
   fsync: ({ fd }, caller) =>
     changing('fsync', (native, id, rank) => native.fsync(id, rank, fd, true), caller),

@@ -5,7 +5,7 @@ import { type Caller, rankOf } from '@kiruna/priority'
 import { detached } from '@kiruna/priority/arguments'
 import { systemError } from '@kiruna/priority/error'
 import type { InUse } from '@kiruna/priority/in-use'
-import { pieceBytes } from '@kiruna/priority/lane'
+import { maxPieceBytes } from '@kiruna/priority/lane'
 
 /** Writes a buffer, piece by piece. @see dispatch_io_write(3), pwrite(2) */
 export class Write extends DispatchOperation<void> {
@@ -39,15 +39,15 @@ export class Write extends DispatchOperation<void> {
   }
 
   /** What the lane counts the next write as. */
-  get pieceBytes(): number {
-    return Math.min(this.#lengthBytes - this.#doneBytes, pieceBytes)
+  get nextBytes(): number {
+    return Math.min(this.#lengthBytes - this.#doneBytes, maxPieceBytes)
   }
 
   start(): void {
     // It was checked when it was given, but may have been transferred while it waited.
     if (this.#buffer.byteLength !== this.#lengthBytes) throw detached()
     const done = this.#doneBytes
-    const bytes = Math.min(this.#lengthBytes - done, this.mostBytes)
+    const bytes = Math.min(this.#lengthBytes - done, this.maxBytes)
     const address = this.gcd.addressOf(this.#buffer) + done
     const position = this.#position === -1 ? -1 : this.#position + done
     const rank = rankOf(this.asker.priority)
@@ -57,14 +57,14 @@ export class Write extends DispatchOperation<void> {
   complete(result: number): void {
     this.leave()
     if (result <= 0) {
-      if (this.retry(result, () => this.enter(this.pieceBytes))) return
+      if (this.retry(result, () => this.enter(this.nextBytes))) return
       this.fail(systemError(result < 0 ? result : EIO, 'write', this.#path)) // 0 would come again for ever
     } else {
       this.#doneBytes += result
-      if (this.#doneBytes === this.#lengthBytes) this.takeEffect(undefined)
+      if (this.#doneBytes === this.#lengthBytes) this.commit(undefined)
       else if (this.aborted) this.fail(undefined)
       else {
-        this.enter(this.pieceBytes)
+        this.enter(this.nextBytes)
         return
       }
     }

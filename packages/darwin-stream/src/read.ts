@@ -44,7 +44,7 @@ export function stateOf(source: StreamSource): ReadState {
  *
  * What a read takes that is cancelled too late is given back, to the next reader.
  */
-export class ReadOn extends DispatchOperation<Buffer> implements InTurn, Awaited {
+export class StreamRead extends DispatchOperation<Buffer> implements InTurn, Awaited {
   protected readonly ownsBuffer = true
   readonly #state: ReadState
   readonly #source: StreamSource
@@ -68,7 +68,7 @@ export class ReadOn extends DispatchOperation<Buffer> implements InTurn, Awaited
     super(asker, resolve, reject)
     this.#state = state
     this.#source = state.source
-    this.#askedBytes = Math.min(chunkBytes, this.#source.isOnDisk ? this.mostBytes : waitingPieceBytes)
+    this.#askedBytes = Math.min(chunkBytes, this.#source.isOnDisk ? this.maxBytes : waitingPieceBytes)
   }
 
   override enter(bytes: number): void {

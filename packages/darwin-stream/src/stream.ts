@@ -8,8 +8,8 @@ import { type Asker, askerOf, type Caller } from '@kiruna/priority'
 import { checkInteger, type PathLike } from '@kiruna/priority/arguments'
 import { parseFlags } from '@kiruna/priority/flags'
 import { type OpenedStream, OpenStream } from './open.ts'
-import { ReadOn, stateOf } from './read.ts'
-import { type Sink, WriteOn } from './write.ts'
+import { StreamRead, stateOf } from './read.ts'
+import { type Sink, StreamWrite } from './write.ts'
 
 export type { PathLike, Writer }
 
@@ -78,7 +78,7 @@ function reading(source: StreamSource, chunkBytes: number, close: () => void): R
   source.addReader()
   return {
     read: asker =>
-      new Promise((resolve, reject) => new ReadOn(state, chunkBytes, asker, resolve, reject).begin(0)),
+      new Promise((resolve, reject) => new StreamRead(state, chunkBytes, asker, resolve, reject).begin(0)),
     close: () => source.removeReader(close),
   }
 }
@@ -96,7 +96,7 @@ function writing(sink: Sink, close: () => Promise<void>): Writing {
   return {
     write: (bytes, asker) =>
       new Promise((resolve, reject) => {
-        const write = new WriteOn(sink, bytes, asker, resolve, reject)
+        const write = new StreamWrite(sink, bytes, asker, resolve, reject)
         if (bytes.byteLength > 0) write.begin(0)
         else write.succeed()
       }),

@@ -23,7 +23,7 @@ export interface Sink {
  * Writes all of the bytes to a stream, a piece at a time. What is on a disk goes through the lane; what may have to wait
  * does not, and waits in its channel until there is room.
  */
-export class WriteOn extends DispatchOperation<void> {
+export class StreamWrite extends DispatchOperation<void> {
   protected readonly ownsBuffer = false
   readonly #sink: Sink
   readonly #data: Uint8Array
@@ -45,7 +45,7 @@ export class WriteOn extends DispatchOperation<void> {
   }
 
   override enter(): void {
-    this.bytes = Math.min(this.#lengthBytes - this.#doneBytes, this.mostBytes)
+    this.bytes = Math.min(this.#lengthBytes - this.#doneBytes, this.maxBytes)
     try {
       if (this.#sink.isOnDisk) super.enter(this.bytes)
       else this.start()

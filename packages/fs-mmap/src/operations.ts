@@ -1,8 +1,9 @@
+import { isWindows } from '@kiruna/priority/system'
 import { constants } from 'node:fs'
 import { toNamespacedPath } from 'node:path'
 import type { Caller } from '@kiruna/priority'
 import { coded, errnoOf, outOfRange, systemError } from '@kiruna/priority/error'
-import { lane, pieceBytes } from '@kiruna/priority/lane'
+import { lane, maxPieceBytes } from '@kiruna/priority/lane'
 import { Mapped, type Stoppable, tornError, unmapRank } from './mapped.ts'
 import type { Handle } from './native.ts'
 import {
@@ -23,7 +24,6 @@ export type Resolve<T> = (value: T) => void
 export type Reject = (reason: unknown) => void
 
 const ENODEV = errnoOf('ENODEV')
-const isWindows = process.platform === 'win32'
 
 /** What a native thread is given at a time below user-blocking: its step, posix.cc's kPrefaultStep. */
 const prefaultPieceBytes = 2 * 1024 * 1024
@@ -162,7 +162,7 @@ export class Prefault extends MappedOperation<void> implements Stoppable {
   }
 
   get #laneBytes(): number {
-    return Math.min(this.#leftBytes, pieceBytes)
+    return Math.min(this.#leftBytes, maxPieceBytes)
   }
 
   start(): void {
@@ -176,7 +176,7 @@ export class Prefault extends MappedOperation<void> implements Stoppable {
 
   protected complete(result: number): void {
     if (result === 0 && this.#leftBytes > 0 && !this.aborted && !this.#isStopped) {
-      this.goesOn = true
+      this.isContinuation = true
       this.enter(this.#laneBytes)
       return
     }
@@ -227,14 +227,14 @@ export class Read extends MappedOperation<Buffer> {
   }
 
   get #laneBytes(): number {
-    return Math.min(this.#lengthBytes - this.#doneBytes, pieceBytes)
+    return Math.min(this.#lengthBytes - this.#doneBytes, maxPieceBytes)
   }
 
   start(): void {
     if (this.#doneBytes === 0) this.#bytes = Buffer.allocUnsafeSlow(this.#lengthBytes)
     const handle = this.mapped.handle
     const offset = this.#offsetBytes + this.#doneBytes
-    const length = Math.min(this.#lengthBytes - this.#doneBytes, this.mostBytes)
+    const length = Math.min(this.#lengthBytes - this.#doneBytes, this.maxBytes)
     const into = this.#bytes.subarray(this.#doneBytes)
     this.#doneBytes += length
     if (length <= atOnceBytes && this.native.readCached(handle, offset, length, into)) {
@@ -247,7 +247,7 @@ export class Read extends MappedOperation<Buffer> {
 
   protected complete(result: number): void {
     if (result === 0 && this.#doneBytes < this.#lengthBytes && !this.aborted) {
-      this.goesOn = true
+      this.isContinuation = true
       this.enter(this.#laneBytes)
       return
     }

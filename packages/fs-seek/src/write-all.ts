@@ -1,12 +1,13 @@
+import { isWindows } from '@kiruna/priority/system'
 import { randomBytes } from 'node:crypto'
 import { constants, type Stats } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { types } from 'node:util'
 import { type Asker, askerOf, type Caller, deliver, rankOf } from '@kiruna/priority'
 import { checkBuffer, checkInteger, checkPath, detached, type PathLike } from '@kiruna/priority/arguments'
-import { errnoOf, invalidType, systemError } from '@kiruna/priority/error'
+import { errnoOf, invalidType, reportUncaught, systemError } from '@kiruna/priority/error'
 import { Source } from './write-source.ts'
-import { about, folderOf, isSystemError, isWindows, locate, type Target } from './write-target.ts'
+import { about, folderOf, isSystemError, locate, type Target } from './write-target.ts'
 
 export interface WriteAllOptions {
   /** The file holds the old content or the new, whole, whatever happens; true. */
@@ -24,7 +25,7 @@ interface OpenFile {
 }
 
 /**
- * An implementation's system calls. All but `lstat` and `stat` go before what has not begun (`goesOn` in the lane), or a
+ * An implementation's system calls. All but `lstat` and `stat` go before what has not begun (`isContinuation` in the lane), or a
  * thousand temporary files would be open before one is done.
  */
 export interface WriteCalls<File extends OpenFile> {
@@ -74,7 +75,7 @@ export function writeAll<File extends OpenFile>(
       try {
         deliver(asker, job)
       } catch (error) {
-        process.nextTick(rethrow, error) // an asker's own deliver has thrown: nobody loses their outcome for it
+        reportUncaught(error) // an asker's own deliver has thrown: nobody loses their outcome for it
         job()
       }
     }
@@ -324,10 +325,6 @@ class WriteAll<File extends OpenFile> {
   #call<T>(call: Promise<T>): Promise<T> {
     return about(this.#path, this.#asker.signal, call)
   }
-}
-
-function rethrow(error: unknown): never {
-  throw error
 }
 
 const nothing = () => {}

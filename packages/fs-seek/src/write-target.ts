@@ -1,3 +1,4 @@
+import { isWindows } from '@kiruna/priority/system'
 import type { Stats } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Asker } from '@kiruna/priority'
@@ -18,7 +19,6 @@ interface LookUpCalls {
   readlink(path: Buffer, asker: Asker): Promise<Buffer>
 }
 
-export const isWindows = process.platform === 'win32'
 const slash = 0x2f
 const backslash = 0x5c
 /** path_resolution(7): Linux follows no more. */

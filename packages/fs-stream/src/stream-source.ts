@@ -1,3 +1,4 @@
+import { isLinux } from '@kiruna/priority/system'
 import { constants, fstatSync, readFileSync, type Stats } from 'node:fs'
 import { checkInteger, checkPath, type PathLike } from '@kiruna/priority/arguments'
 import { type ErrnoException, errnoOf, systemError } from '@kiruna/priority/error'
@@ -5,7 +6,6 @@ import { Turns } from './turns.ts'
 
 const { O_RDONLY, O_RDWR, O_WRONLY } = constants
 const EBADF = errnoOf('EBADF')
-const isLinux = process.platform === 'linux'
 /** makedev(3) of /dev/ptmx */
 const ptmxDevice = 5 * 256 + 2
 

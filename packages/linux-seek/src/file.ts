@@ -34,7 +34,7 @@ export class File {
       checkInteger(position, 'position')
       const read = new Read(this.#file, buffer, position, caller, resolve, reject)
       this.#file.inUse.enter('read')
-      if (buffer.byteLength > 0 || read.asker.signal?.aborted) return read.begin(read.pieceBytes)
+      if (buffer.byteLength > 0 || read.asker.signal?.aborted) return read.begin(read.nextBytes)
       read.succeed(0)
       read.end()
     })
@@ -54,7 +54,7 @@ export class File {
       const { fd, path, inUse } = this.#file
       const write = new Write(fd, path, buffer, position, inUse, caller, resolve, reject)
       inUse.enter('write')
-      if (buffer.byteLength > 0 || write.asker.signal?.aborted) return write.begin(write.pieceBytes)
+      if (buffer.byteLength > 0 || write.asker.signal?.aborted) return write.begin(write.nextBytes)
       write.succeed(undefined)
       write.end()
     })

@@ -45,7 +45,7 @@ export class Open extends RingOperation<File> {
     } else if (result < 0) {
       if (!this.retry(result, () => this.enter(0))) this.fail(systemError(result, 'open', this.#path))
     } else if (this.aborted && this.ownsBuffer) this.ring.close(result)
-    else this.takeEffect(new File(result, this.#path, (this.#flags & constants.O_DIRECT) !== 0))
+    else this.commit(new File(result, this.#path, (this.#flags & constants.O_DIRECT) !== 0))
   }
 
   end(): void {}

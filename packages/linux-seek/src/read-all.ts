@@ -1,11 +1,11 @@
 import { constants } from 'node:fs'
-import { Content } from '@kiruna/fs-seek/content'
+import { GrowingBuffer } from '@kiruna/fs-seek/growing-buffer'
 import { RingOperation } from '@kiruna/linux-uring/operation'
 import { cString, statxBytes } from '@kiruna/linux-uring/sqe'
 import { statxSize } from '@kiruna/linux-uring/stats'
 import type { Caller } from '@kiruna/priority'
 import { systemError } from '@kiruna/priority/error'
-import { pieceBytes } from '@kiruna/priority/lane'
+import { maxPieceBytes } from '@kiruna/priority/lane'
 import { scanBytes } from './read.ts'
 
 /**
@@ -18,7 +18,7 @@ export class ReadAll extends RingOperation<Buffer> {
   readonly #maxBytes: number
   #step: 'open' | 'read' | 'statx' = 'open'
   #fd = -1
-  #content: Content | undefined = undefined
+  #content: GrowingBuffer | undefined = undefined
   #memory: Buffer | undefined = undefined // held while the kernel reads the path, or writes the status
   #askedBytes = 0
   /** What the lane has admitted includes a short read already: another is no more than the one that finds the end. */
@@ -46,8 +46,8 @@ export class ReadAll extends RingOperation<Buffer> {
       this.#memory = Buffer.allocUnsafe(statxBytes)
       this.ring.statx(this.#fd, undefined, this.#memory, this)
     } else {
-      const content = (this.#content ??= new Content(this.#path, this.#maxBytes))
-      this.#askedBytes = Math.min(content.makeRoom(), this.mostBytes)
+      const content = (this.#content ??= new GrowingBuffer(this.#path, this.#maxBytes))
+      this.#askedBytes = Math.min(content.makeRoom(), this.maxBytes)
       if (this.#readsAhead && this.laneRank > 1 && this.#askedBytes >= scanBytes) {
         this.#readsAhead = false
         this.ring.fadvise(this.#fd, false)
@@ -77,7 +77,7 @@ export class ReadAll extends RingOperation<Buffer> {
       this.#goOn() // it has been opened
     else if (this.#step === 'statx') {
       content.expect(statxSize(this.#memory!))
-      this.#askAgain('read', pieceBytes)
+      this.#askAgain('read', maxPieceBytes)
     } else if (result === 0) {
       this.succeed(content.take(), content.lengthBytes)
       this.#finish()
@@ -85,7 +85,7 @@ export class ReadAll extends RingOperation<Buffer> {
       content.add(result)
       if (content.outgrown) this.#askAgain('statx', 0)
       else if (result < this.#askedBytes && !this.#readOnce) this.#goOn()
-      else this.#askAgain('read', pieceBytes)
+      else this.#askAgain('read', maxPieceBytes)
     }
   }
 
@@ -99,7 +99,7 @@ export class ReadAll extends RingOperation<Buffer> {
   #askAgain(step: 'read' | 'statx', bytes: number): void {
     this.#step = step
     this.#readOnce = false
-    this.goesOn = true
+    this.isContinuation = true
     this.leave()
     this.enter(bytes)
   }

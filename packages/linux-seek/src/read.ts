@@ -3,7 +3,7 @@ import type { Caller } from '@kiruna/priority'
 import { detached } from '@kiruna/priority/arguments'
 import { systemError } from '@kiruna/priority/error'
 import type { InUse } from '@kiruna/priority/in-use'
-import { pieceBytes } from '@kiruna/priority/lane'
+import { maxPieceBytes } from '@kiruna/priority/lane'
 
 /** What the operations on one open file share. */
 export interface OpenFile {
@@ -47,15 +47,15 @@ export class Read extends RingOperation<number> {
   }
 
   /** What the lane counts the next read as. */
-  get pieceBytes(): number {
-    return Math.min(this.#lengthBytes - this.#doneBytes, pieceBytes)
+  get nextBytes(): number {
+    return Math.min(this.#lengthBytes - this.#doneBytes, maxPieceBytes)
   }
 
   start(): void {
     // It was checked when it was given, but may have been transferred while it waited.
     if (this.#buffer.byteLength !== this.#lengthBytes) throw detached()
     const done = this.#doneBytes
-    this.#askedBytes = Math.min(this.#lengthBytes - done, this.mostBytes)
+    this.#askedBytes = Math.min(this.#lengthBytes - done, this.maxBytes)
     const file = this.#file
     this.#scans = this.laneRank > 1 && this.#askedBytes >= scanBytes && !file.direct
     if (this.#scans) file.scans++
@@ -72,7 +72,7 @@ export class Read extends RingOperation<number> {
     this.leave()
     if (this.#scans) this.#file.scans--
     if (result < 0) {
-      if (this.retry(result, () => this.enter(this.pieceBytes))) return
+      if (this.retry(result, () => this.enter(this.nextBytes))) return
       this.fail(systemError(result, 'read', this.#file.path))
     } else {
       this.#doneBytes += result
@@ -83,7 +83,7 @@ export class Read extends RingOperation<number> {
         (this.#file.direct && result < this.#askedBytes)
       if (ended || this.aborted) this.succeed(this.#doneBytes)
       else {
-        this.enter(this.pieceBytes)
+        this.enter(this.nextBytes)
         return
       }
     }

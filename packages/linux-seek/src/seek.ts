@@ -13,10 +13,10 @@ import type { Caller } from '@kiruna/priority'
 import { checkInteger, checkPath, type PathLike } from '@kiruna/priority/arguments'
 import { largestFileBytes } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
-import { pieceBytes } from '@kiruna/priority/lane'
+import { maxPieceBytes } from '@kiruna/priority/lane'
 import type { File } from './file.ts'
 import { Open } from './open.ts'
-import { PoolCall } from './pool-call.ts'
+import { PoolCall } from '@kiruna/node-libuv/pool'
 import { ReadAll } from './read-all.ts'
 import { Statx } from './statx.ts'
 import { calls } from './write-calls.ts'
@@ -53,7 +53,7 @@ export function readAll(path: PathLike, caller: Caller): Promise<Buffer> {
 }
 
 const readUpTo: ReadUpTo = (maxBytes, path, caller, resolve, reject) => {
-  new ReadAll(checkPath(path), maxBytes, caller, resolve, reject).begin(pieceBytes)
+  new ReadAll(checkPath(path), maxBytes, caller, resolve, reject).begin(maxPieceBytes)
 }
 
 /**
@@ -89,7 +89,7 @@ export function readdir(path: PathLike, caller: Caller): Promise<Dirent[]> {
     const name = checkPath(path)
     const call = (done: (error: NodeJS.ErrnoException | null, entries: Dirent[]) => void) =>
       nodeReaddir(name, { withFileTypes: true }, done)
-    new PoolCall(call, name, false, caller, resolve, reject).begin(0)
+    new PoolCall(call, { path: name }, caller, resolve, reject).begin(0)
   })
 }
 

@@ -7,7 +7,7 @@ import { systemError } from '@kiruna/priority/error'
 import type { Operation } from '@kiruna/priority/operation'
 import type { File } from './file.ts'
 import { Open } from './open.ts'
-import { PoolCall } from './pool-call.ts'
+import { PoolCall } from '@kiruna/node-libuv/pool'
 import { Statx } from './statx.ts'
 import { Fsync, Write } from './write.ts'
 
@@ -18,7 +18,7 @@ type Reject = (reason: unknown) => void
 function step<T>(make: (resolve: Resolve<T>, reject: Reject) => Operation<T>, bytes = 0): Promise<T> {
   return new Promise((resolve, reject) => {
     const operation = make(resolve, reject)
-    operation.goesOn = true
+    operation.isContinuation = true
     operation.begin(bytes)
   })
 }
@@ -43,13 +43,13 @@ export const calls: WriteCalls<File> = {
     step((resolve, reject) => {
       const call = (done: (error: NodeJS.ErrnoException | null, text: Buffer) => void) =>
         fs.readlink(path, 'buffer', done)
-      return new PoolCall(call, path, false, caller, resolve, reject)
+      return new PoolCall(call, { path }, caller, resolve, reject)
     }),
   write: ({ fd }, bytes, position, caller) =>
     new Promise((resolve, reject) => {
       const write = new Write(fd, '', bytes, position, undefined, caller, resolve, reject)
-      write.goesOn = true
-      write.begin(write.pieceBytes)
+      write.isContinuation = true
+      write.begin(write.nextBytes)
     }),
   fsync: ({ fd }, caller) => step((resolve, reject) => new Fsync(fd, '', undefined, caller, resolve, reject)),
   writeBack: ({ fd }, position, lengthBytes, caller) =>
@@ -57,12 +57,12 @@ export const calls: WriteCalls<File> = {
   fchown: ({ fd }, uid, gid, caller) =>
     step(
       (resolve, reject) =>
-        new PoolCall<void>(done => fs.fchown(fd, uid, gid, done), '', true, caller, resolve, reject),
+        new PoolCall<void>(done => fs.fchown(fd, uid, gid, done), { path: '', changes: true }, caller, resolve, reject),
     ),
   fchmod: ({ fd }, mode, caller) =>
     step(
       (resolve, reject) =>
-        new PoolCall<void>(done => fs.fchmod(fd, mode, done), '', true, caller, resolve, reject),
+        new PoolCall<void>(done => fs.fchmod(fd, mode, done), { path: '', changes: true }, caller, resolve, reject),
     ),
   rename: (from, to, caller) => step((resolve, reject) => new Rename(from, to, caller, resolve, reject)),
   unlink: (path, caller) => step((resolve, reject) => new Unlink(path, caller, resolve, reject)),
@@ -127,7 +127,7 @@ class Rename extends RingOperation<void> {
   complete(result: number): void {
     this.leave()
     if (result < 0) this.fail(systemError(result, 'rename'))
-    else this.takeEffect(undefined)
+    else this.commit(undefined)
   }
 
   end(): void {}
@@ -151,7 +151,7 @@ class Unlink extends RingOperation<void> {
     this.leave()
     if (this.retry(result, () => this.enter(0))) return
     if (result < 0) this.fail(systemError(result, 'unlink'))
-    else this.takeEffect(undefined)
+    else this.commit(undefined)
   }
 
   end(): void {}

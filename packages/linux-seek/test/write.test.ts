@@ -86,7 +86,7 @@ describe('a write', () => {
         const inUse = new InUse()
         inUse.enter('write')
         const write = new Again(file.fd, path, content, 0, inUse, priority, resolve, reject)
-        write.begin(write.pieceBytes)
+        write.begin(write.nextBytes)
       })
       expect(fs.readFileSync(path).equals(content)).toBe(true)
       for (const begin of [
@@ -124,7 +124,7 @@ describe('a write', () => {
         () => resolve('resolved'),
         resolve,
       )
-      write.begin(write.pieceBytes)
+      write.begin(write.nextBytes)
     })
     await sleep(5)
     controller.abort('enough')

@@ -37,7 +37,7 @@ export interface ReadState {
  *
  * What a read takes that is cancelled too late is given back, to the next reader.
  */
-export class ReadOn extends RingOperation<Buffer> implements InTurn {
+export class StreamRead extends RingOperation<Buffer> implements InTurn {
   protected readonly ownsBuffer = true
   readonly #state: ReadState
   readonly #askedBytes: number
@@ -56,7 +56,7 @@ export class ReadOn extends RingOperation<Buffer> implements InTurn {
   ) {
     super(asker, resolve, reject)
     this.#state = state
-    this.#askedBytes = Math.min(chunkBytes, state.source.isOnDisk ? this.mostBytes : waitingPieceBytes)
+    this.#askedBytes = Math.min(chunkBytes, state.source.isOnDisk ? this.maxBytes : waitingPieceBytes)
   }
 
   override enter(bytes: number): void {

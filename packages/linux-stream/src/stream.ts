@@ -9,8 +9,8 @@ import { type Asker, askerOf, type Caller } from '@kiruna/priority'
 import { checkInteger, type PathLike } from '@kiruna/priority/arguments'
 import { parseFlags } from '@kiruna/priority/flags'
 import { type OpenedStream, OpenStream } from './open.ts'
-import { ReadOn, type ReadState } from './read.ts'
-import { WriteOn, type WriteState } from './write.ts'
+import { StreamRead, type ReadState } from './read.ts'
+import { StreamWrite, type WriteState } from './write.ts'
 
 export type { PathLike, Writer }
 
@@ -82,7 +82,7 @@ function reading(source: StreamSource, chunkBytes: number, close: () => void): R
   source.addReader()
   return {
     read: asker =>
-      new Promise((resolve, reject) => new ReadOn(state, chunkBytes, asker, resolve, reject).begin(0)),
+      new Promise((resolve, reject) => new StreamRead(state, chunkBytes, asker, resolve, reject).begin(0)),
     close: () => source.removeReader(close),
   }
 }
@@ -114,7 +114,7 @@ function writing(
   return {
     write: (bytes, asker) =>
       new Promise((resolve, reject) => {
-        const write = new WriteOn(state, bytes, asker, resolve, reject)
+        const write = new StreamWrite(state, bytes, asker, resolve, reject)
         if (bytes.byteLength > 0) write.begin(0)
         else write.succeed()
       }),

@@ -24,9 +24,9 @@ export interface WriteState {
 
 /**
  * Writes all of the bytes to a stream. What is on a disk goes through the lane, a piece at a time; what may have to wait
- * does not, and waits in a POLL_ADD, as ReadOn does.
+ * does not, and waits in a POLL_ADD, as StreamRead does.
  */
-export class WriteOn extends RingOperation<void> {
+export class StreamWrite extends RingOperation<void> {
   protected readonly ownsBuffer = false
   readonly #state: WriteState
   readonly #data: Uint8Array
@@ -53,7 +53,7 @@ export class WriteOn extends RingOperation<void> {
 
   override enter(): void {
     const { isOnDisk, pollFirst } = this.#state
-    const mostBytes = isOnDisk ? this.mostBytes : waitingPieceBytes
+    const mostBytes = isOnDisk ? this.maxBytes : waitingPieceBytes
     this.#askedBytes = Math.min(this.#lengthBytes - this.#doneBytes, mostBytes)
     if (isOnDisk) super.enter(this.#askedBytes)
     else if (pollFirst) this.#poll()
@@ -113,7 +113,7 @@ export class WriteOn extends RingOperation<void> {
     } else this.#failWith(result === 0 ? EIO : result)
   }
 
-  /** @see ReadOn's #readNow */
+  /** @see StreamRead's #readNow */
   #writeNow(): void {
     try {
       this.#wrote(writeSync(this.#state.fd, this.#data, this.#doneBytes, this.#askedBytes, null))

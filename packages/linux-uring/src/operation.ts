@@ -1,10 +1,7 @@
 import type { Rank } from '@kiruna/priority'
 import { Operation } from '@kiruna/priority/operation'
 import { ring } from './ring.ts'
-import { type Completion, EAGAIN, EINTR } from './sqe.ts'
-
-/** The kernel is short of something: it is asked again after so long. */
-const pauseMs = 1
+import type { Completion } from './sqe.ts'
 
 /** A disk operation on the ring: it goes through the lane, and is settled with its batch. */
 export abstract class RingOperation<T> extends Operation<T> implements Completion {
@@ -14,14 +11,6 @@ export abstract class RingOperation<T> extends Operation<T> implements Completio
   protected readonly ring = ring()
 
   abstract complete(result: number): void
-
-  /** The kernel was interrupted, or is short of something: calls `again`, and says whether it does. */
-  protected retry(result: number, again: () => void): boolean {
-    if (this.aborted || (result !== EINTR && result !== EAGAIN)) return false
-    if (result === EINTR) again()
-    else setTimeout(() => (this.aborted ? this.complete(EINTR) : again()), pauseMs)
-    return true
-  }
 
   protected stop(): void {
     this.ring.cancel(this)

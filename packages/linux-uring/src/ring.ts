@@ -1,5 +1,5 @@
 import { type Rank, rankOf, shared } from '@kiruna/priority'
-import { systemError } from '@kiruna/priority/error'
+import { reportUncaught, systemError } from '@kiruna/priority/error'
 import { fuseDevices } from './fuse.ts'
 import { loadNative, type Native } from './native.ts'
 import { setUp } from './setup.ts'
@@ -344,7 +344,7 @@ export class Ring extends SocketCalls {
         try {
           completion.complete(result, flags)
         } catch (error) {
-          process.nextTick(rethrow, error) // an asker's own code: it must not cost the others their completion
+          reportUncaught(error) // an asker's own code: it must not cost the others their completion
         }
       }
       if (head === tail) {
@@ -382,8 +382,4 @@ let threadRing: Ring | undefined
 export function ring(): Ring {
   threadRing ??= new Ring(loadNative())
   return threadRing
-}
-
-function rethrow(error: unknown): never {
-  throw error
 }

@@ -1,3 +1,4 @@
+import { isLinux } from '@kiruna/priority/system'
 import { lookup } from 'node:dns'
 import { isIP } from 'node:net'
 import { checkInteger } from '@kiruna/priority/arguments'
@@ -108,4 +109,4 @@ export function addressesOf(host: string): Promise<HostAddress[]> {
 }
 
 /** sun_path, and its zero byte at the end */
-const longestPathBytes = process.platform === 'linux' ? 107 : 103
+const longestPathBytes = isLinux ? 107 : 103

@@ -1,18 +1,13 @@
-import { type Caller, rankOf } from '@kiruna/priority'
+import type { Caller } from '@kiruna/priority'
+import { Batch } from '@kiruna/priority/batch'
 import { systemError } from '@kiruna/priority/error'
 import type { InUse } from '@kiruna/priority/in-use'
 import { Operation } from '@kiruna/priority/operation'
 
 export type Failure = NodeJS.ErrnoException | null
-export type Resolve<T> = (value: T) => void
-export type Reject = (reason: unknown) => void
 
-/** The system is short of something: it is asked again after so long. */
-const pauseMs = 1
-
-/** Completed in this turn of the event loop, by rank. */
-const batch: PoolOperation<unknown>[][] = [[], [], [], []]
-let batchDue = false
+/** Completed in this turn of the event loop. */
+const batch = new Batch()
 
 /**
  * A disk operation on libuv's thread pool: it goes through the lane, and is settled with its batch.
@@ -28,78 +23,55 @@ export abstract class PoolOperation<T> extends Operation<T> {
   /** A pool thread that waits in a system call cannot be called back. */
   protected stop(): void {}
 
-  /** The system was interrupted, or is short of something: calls `again`, and says whether it does. */
-  protected retry(error: NodeJS.ErrnoException, again: () => void): boolean {
-    if (this.aborted || (error.code !== 'EINTR' && error.code !== 'EAGAIN')) return false
-    setTimeout(() => {
-      if (!this.aborted) return again()
-      this.fail(error)
-      this.end()
-    }, pauseMs)
-    return true
-  }
-
   protected override handOver(): void {
-    if (this.aborted) {
-      this.deliver()
-      return
-    }
-    batch[rankOf(this.asker.priority)]!.push(this)
-    if (!batchDue) setImmediate(deliverBatch)
-    batchDue = true
+    if (this.aborted) this.deliver()
+    else if (batch.add(this)) setImmediate(() => batch.deliver())
   }
+}
+
+/** What a call is about. */
+export interface About {
+  /** For errors, where node:fs knows only a descriptor. */
+  path: string | Buffer
+  /** It does something to the file: once begun, it has the outcome that the OS gives it. */
+  changes?: boolean
+  /** Of the open file, which does not close meanwhile: it has been entered. */
+  inUse?: InUse | undefined
 }
 
 /** An operation that is one call of node:fs. */
 export class PoolCall<T> extends PoolOperation<T> {
   protected readonly ownsBuffer: boolean
   readonly #call: (done: (error: Failure, value: T) => void) => void
-  readonly #path: string | Buffer
-  readonly #changes: boolean
-  readonly #inUse: InUse | undefined
+  readonly #about: About
 
-  /**
-   * @param path for errors, where node:fs knows only a descriptor
-   * @param changes it does something to the file: once begun, it has the outcome that the OS gives it
-   */
   constructor(
     call: (done: (error: Failure, value: T) => void) => void,
-    path: string | Buffer,
-    changes: boolean,
-    inUse: InUse | undefined,
+    about: About,
     caller: Caller,
-    resolve: Resolve<T>,
-    reject: Reject,
+    resolve: (value: T) => void,
+    reject: (reason: unknown) => void,
   ) {
     super(caller, resolve, reject)
     this.#call = call
-    this.#path = path
-    this.#changes = changes
-    this.#inUse = inUse
-    this.ownsBuffer = !changes
+    this.#about = about
+    this.ownsBuffer = about.changes !== true
   }
 
   start(): void {
     this.#call((error, value) => {
       this.leave()
       if (error !== null) {
-        if (this.retry(error, () => this.enter(0))) return
-        this.fail(withPath(error, this.#path))
-      } else if (this.#changes) this.takeEffect(value)
+        if (this.retry(error.errno!, () => this.enter(0))) return
+        this.fail(withPath(error, this.#about.path))
+      } else if (this.#about.changes) this.commit(value)
       else this.succeed(value)
       this.end()
     })
   }
 
   end(): void {
-    this.#inUse?.leave()
-  }
-}
-
-function deliverBatch(): void {
-  batchDue = false
-  for (const operations of batch) {
-    for (const operation of operations.splice(0)) operation.deliver()
+    this.#about.inUse?.leave()
   }
 }
 

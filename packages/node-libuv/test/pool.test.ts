@@ -26,7 +26,7 @@ function fsync(errno: number, times: number, caller: Caller): { done: Promise<vo
   const call = (done: (error: Failure) => void) =>
     fs.fsync(fd, error => done(made++ < times ? systemError(errno, 'fsync') : error))
   const done = new Promise<void>((resolve, reject) => {
-    new PoolCall<void>(call, 'file', true, undefined, caller, resolve, reject).begin(0)
+    new PoolCall<void>(call, { path: 'file', changes: true }, caller, resolve, reject).begin(0)
   })
   return { done, made: () => made }
 }

@@ -38,7 +38,7 @@ export class File {
       const [fd, path, direct, inUse] = [this.fd, this.#path, this.#direct, this.#inUse]
       const read = new Read(fd, path, direct, buffer, position, inUse, caller, resolve, reject)
       inUse.enter('read')
-      if (buffer.byteLength > 0 || read.asker.signal?.aborted) return read.begin(read.pieceBytes)
+      if (buffer.byteLength > 0 || read.asker.signal?.aborted) return read.begin(read.nextBytes)
       read.succeed(0)
       read.end()
     })
@@ -58,7 +58,7 @@ export class File {
       const [fd, path, inUse] = [this.fd, this.#path, this.#inUse]
       const write = new Write(fd, path, buffer, position, inUse, caller, resolve, reject)
       inUse.enter('write')
-      if (buffer.byteLength > 0 || write.asker.signal?.aborted) return write.begin(write.pieceBytes)
+      if (buffer.byteLength > 0 || write.asker.signal?.aborted) return write.begin(write.nextBytes)
       write.succeed(undefined)
       write.end()
     })
@@ -77,7 +77,7 @@ export class File {
     return new Promise((resolve, reject) => {
       const [fd, path, inUse] = [this.fd, this.#path, this.#inUse]
       const call = (done: (error: Failure, stats: Stats) => void) => fs.fstat(fd, done)
-      const fstat = new PoolCall(call, path, false, inUse, caller, resolve, reject)
+      const fstat = new PoolCall(call, { path, inUse }, caller, resolve, reject)
       inUse.enter('fstat')
       fstat.begin(0)
     })
@@ -92,7 +92,7 @@ export class File {
     return new Promise((resolve, reject) => {
       const [fd, path, inUse] = [this.fd, this.#path, this.#inUse]
       const call = (done: (error: Failure) => void) => fs.fsync(fd, done)
-      const fsync = new PoolCall<void>(call, path, true, inUse, caller, resolve, reject)
+      const fsync = new PoolCall<void>(call, { path, changes: true, inUse }, caller, resolve, reject)
       inUse.enter('fsync')
       fsync.begin(0)
     })
@@ -108,7 +108,7 @@ export class File {
       checkInteger(lengthBytes, 'lengthBytes')
       const [fd, path, inUse] = [this.fd, this.#path, this.#inUse]
       const call = (done: (error: Failure) => void) => fs.ftruncate(fd, lengthBytes, done)
-      const ftruncate = new PoolCall<void>(call, path, true, inUse, caller, resolve, reject)
+      const ftruncate = new PoolCall<void>(call, { path, changes: true, inUse }, caller, resolve, reject)
       inUse.enter('ftruncate')
       ftruncate.begin(0)
     })

@@ -1,5 +1,5 @@
 import * as fs from 'node:fs'
-import { PoolOperation, type Reject, type Resolve } from '@kiruna/node-libuv/pool'
+import { PoolOperation } from '@kiruna/node-libuv/pool'
 import type { Caller } from '@kiruna/priority'
 import { File } from './file.ts'
 
@@ -17,8 +17,8 @@ export class Open extends PoolOperation<File> {
     mode: number,
     keeps: boolean,
     caller: Caller,
-    resolve: Resolve<File>,
-    reject: Reject,
+    resolve: (value: File) => void,
+    reject: (reason: unknown) => void,
   ) {
     super(caller, resolve, reject)
     this.#path = path
@@ -33,8 +33,8 @@ export class Open extends PoolOperation<File> {
       // The close of what nobody wants any more holds a pool thread too: until then it stays in the lane.
       if (error === null && this.aborted && this.ownsBuffer) return fs.close(fd, () => this.leave())
       this.leave()
-      if (error === null) this.takeEffect(new File(fd, this.#path, direct))
-      else if (!this.retry(error, () => this.enter(0))) this.fail(error)
+      if (error === null) this.commit(new File(fd, this.#path, direct))
+      else if (!this.retry(error.errno!, () => this.enter(0))) this.fail(error)
     })
   }
 

@@ -1,9 +1,9 @@
 import type { Stats } from 'node:fs'
 import * as fs from 'node:fs'
-import { Content } from '@kiruna/fs-seek/content'
-import { type Failure, PoolOperation, type Reject, type Resolve, withPath } from '@kiruna/node-libuv/pool'
+import { GrowingBuffer } from '@kiruna/fs-seek/growing-buffer'
+import { type Failure, PoolOperation, withPath } from '@kiruna/node-libuv/pool'
 import type { Caller } from '@kiruna/priority'
-import { pieceBytes } from '@kiruna/priority/lane'
+import { maxPieceBytes } from '@kiruna/priority/lane'
 
 /**
  * open, read until 0, close. The lane admits the open with the first piece and, where that was short, with the read
@@ -14,7 +14,7 @@ export class ReadAll extends PoolOperation<Buffer> {
   readonly #path: string | Buffer
   readonly #maxBytes: number
   #fd = -1
-  #content: Content | undefined = undefined
+  #content: GrowingBuffer | undefined = undefined
   #askedBytes = 0
   /** What the lane has admitted includes a short read already: another is no more than the one that finds the end. */
   #readOnce = false
@@ -23,8 +23,8 @@ export class ReadAll extends PoolOperation<Buffer> {
     path: string | Buffer,
     maxBytes: number,
     caller: Caller,
-    resolve: Resolve<Buffer>,
-    reject: Reject,
+    resolve: (value: Buffer) => void,
+    reject: (reason: unknown) => void,
   ) {
     super(caller, resolve, reject)
     this.#path = path
@@ -36,12 +36,12 @@ export class ReadAll extends PoolOperation<Buffer> {
       fs.open(this.#path, 'r', this.#opened)
       return
     }
-    const content = (this.#content ??= new Content(this.#path, this.#maxBytes))
+    const content = (this.#content ??= new GrowingBuffer(this.#path, this.#maxBytes))
     if (content.outgrown) {
       fs.fstat(this.#fd, this.#measured)
       return
     }
-    this.#askedBytes = Math.min(content.makeRoom(), this.mostBytes)
+    this.#askedBytes = Math.min(content.makeRoom(), this.maxBytes)
     const { memory, lengthBytes } = content
     fs.read(this.#fd, memory, lengthBytes, this.#askedBytes, lengthBytes, this.#transferred)
   }
@@ -54,7 +54,7 @@ export class ReadAll extends PoolOperation<Buffer> {
   readonly #measured = (error: Failure, stats: Stats): void => {
     this.#next(error, content => {
       content.expect(stats.size)
-      this.#askAgain(pieceBytes)
+      this.#askAgain(maxPieceBytes)
     })
   }
 
@@ -70,12 +70,12 @@ export class ReadAll extends PoolOperation<Buffer> {
       else if (bytes < this.#askedBytes && !this.#readOnce) {
         this.#readOnce = true
         this.start()
-      } else this.#askAgain(pieceBytes)
+      } else this.#askAgain(maxPieceBytes)
     })
   }
 
   /** Goes on if somebody still wants it: by `start`, as what the lane has admitted already, or by asking again. */
-  #next(error: Failure, goOn: (content: Content) => void): void {
+  #next(error: Failure, goOn: (content: GrowingBuffer) => void): void {
     try {
       if (error !== null) throw withPath(error, this.#path)
       if (this.aborted) this.end()
@@ -88,7 +88,7 @@ export class ReadAll extends PoolOperation<Buffer> {
 
   #askAgain(bytes: number): void {
     this.#readOnce = false
-    this.goesOn = true
+    this.isContinuation = true
     this.leave()
     this.enter(bytes)
   }

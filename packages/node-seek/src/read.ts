@@ -1,9 +1,9 @@
 import * as fs from 'node:fs'
-import { PoolOperation, type Reject, type Resolve, withPath } from '@kiruna/node-libuv/pool'
+import { PoolOperation, withPath } from '@kiruna/node-libuv/pool'
 import type { Caller } from '@kiruna/priority'
 import { detached } from '@kiruna/priority/arguments'
 import type { InUse } from '@kiruna/priority/in-use'
-import { pieceBytes } from '@kiruna/priority/lane'
+import { maxPieceBytes } from '@kiruna/priority/lane'
 
 /** Fills a buffer, piece by piece, up to the end of the file. @see pread(2) */
 export class Read extends PoolOperation<number> {
@@ -25,8 +25,8 @@ export class Read extends PoolOperation<number> {
     position: number,
     inUse: InUse,
     caller: Caller,
-    resolve: Resolve<number>,
-    reject: Reject,
+    resolve: (value: number) => void,
+    reject: (reason: unknown) => void,
   ) {
     super(caller, resolve, reject)
     this.#fd = fd
@@ -39,19 +39,19 @@ export class Read extends PoolOperation<number> {
   }
 
   /** What the lane counts the next read as. */
-  get pieceBytes(): number {
-    return Math.min(this.#lengthBytes - this.#doneBytes, pieceBytes)
+  get nextBytes(): number {
+    return Math.min(this.#lengthBytes - this.#doneBytes, maxPieceBytes)
   }
 
   start(): void {
     // It was checked when it was given, but may have been transferred while it waited.
     if (this.#buffer.byteLength !== this.#lengthBytes) throw detached()
     const done = this.#doneBytes
-    const askedBytes = Math.min(this.#lengthBytes - done, this.mostBytes)
+    const askedBytes = Math.min(this.#lengthBytes - done, this.maxBytes)
     fs.read(this.#fd, this.#buffer, done, askedBytes, this.#position + done, (error, bytes) => {
       this.leave()
       if (error !== null) {
-        if (this.retry(error, () => this.enter(this.pieceBytes))) return
+        if (this.retry(error.errno!, () => this.enter(this.nextBytes))) return
         this.fail(withPath(error, this.#path))
       } else if (this.aborted) this.fail(undefined)
       else {
@@ -59,7 +59,7 @@ export class Read extends PoolOperation<number> {
         // After a short direct read the next would begin unaligned: it was the end.
         const ended =
           bytes === 0 || this.#doneBytes === this.#lengthBytes || (this.#direct && bytes < askedBytes)
-        if (!ended) return this.enter(this.pieceBytes)
+        if (!ended) return this.enter(this.nextBytes)
         this.succeed(this.#doneBytes)
       }
       this.end()

@@ -13,7 +13,7 @@ import type { Caller } from '@kiruna/priority'
 import { checkInteger, checkPath, type PathLike } from '@kiruna/priority/arguments'
 import { largestFileBytes } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
-import { pieceBytes } from '@kiruna/priority/lane'
+import { maxPieceBytes } from '@kiruna/priority/lane'
 import type { File } from './file.ts'
 import { Open } from './open.ts'
 import { ReadAll } from './read-all.ts'
@@ -51,7 +51,7 @@ export function readAll(path: PathLike, caller: Caller): Promise<Buffer> {
 }
 
 const readUpTo: ReadUpTo = (maxBytes, path, caller, resolve, reject) => {
-  new ReadAll(checkPath(path), maxBytes, caller, resolve, reject).begin(pieceBytes)
+  new ReadAll(checkPath(path), maxBytes, caller, resolve, reject).begin(maxPieceBytes)
 }
 
 /**
@@ -76,7 +76,7 @@ export function stat(path: PathLike, caller: Caller): Promise<Stats> {
   return new Promise((resolve, reject) => {
     const name = checkPath(path)
     const call = (done: (error: Failure, stats: Stats) => void) => fs.stat(name, done)
-    new PoolCall(call, name, false, undefined, caller, resolve, reject).begin(0)
+    new PoolCall(call, { path: name }, caller, resolve, reject).begin(0)
   })
 }
 
@@ -89,7 +89,7 @@ export function readdir(path: PathLike, caller: Caller): Promise<Dirent[]> {
     const name = checkPath(path)
     const call = (done: (error: Failure, entries: Dirent[]) => void) =>
       fs.readdir(name, { withFileTypes: true }, done)
-    new PoolCall(call, name, false, undefined, caller, resolve, reject).begin(0)
+    new PoolCall(call, { path: name }, caller, resolve, reject).begin(0)
   })
 }
 

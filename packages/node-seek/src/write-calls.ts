@@ -1,6 +1,6 @@
 import * as fs from 'node:fs'
 import type { WriteCalls } from '@kiruna/fs-seek/write-all'
-import { type Failure, PoolCall, type Reject, type Resolve } from '@kiruna/node-libuv/pool'
+import { type Failure, PoolCall } from '@kiruna/node-libuv/pool'
 import type { Asker } from '@kiruna/priority'
 import type { Operation } from '@kiruna/priority/operation'
 import type { File } from './file.ts'
@@ -8,21 +8,21 @@ import { Open } from './open.ts'
 import { Write } from './write.ts'
 
 /** One step of a writeAll that has begun: it goes before what has not. */
-function step<T>(make: (resolve: Resolve<T>, reject: Reject) => Operation<T>): Promise<T> {
+function step<T>(make: (resolve: (value: T) => void, reject: (reason: unknown) => void) => Operation<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     const operation = make(resolve, reject)
-    operation.goesOn = true
+    operation.isContinuation = true
     operation.begin(0)
   })
 }
 
 function changing(caller: Asker, call: (done: (error: Failure) => void) => void): Promise<void> {
-  return step((resolve, reject) => new PoolCall<void>(call, '', true, undefined, caller, resolve, reject))
+  return step((resolve, reject) => new PoolCall<void>(call, { path: '', changes: true }, caller, resolve, reject))
 }
 
 function status(caller: Asker, call: (done: (error: Failure, stats: fs.Stats) => void) => void) {
   return new Promise<fs.Stats>((resolve, reject) =>
-    new PoolCall(call, '', false, undefined, caller, resolve, reject).begin(0),
+    new PoolCall(call, { path: '' }, caller, resolve, reject).begin(0),
   )
 }
 
@@ -36,18 +36,18 @@ export const calls: WriteCalls<File> = {
   fstat: ({ fd }, caller) =>
     step((resolve, reject) => {
       const call = (done: (error: Failure, stats: fs.Stats) => void) => fs.fstat(fd, done)
-      return new PoolCall(call, '', false, undefined, caller, resolve, reject)
+      return new PoolCall(call, { path: '' }, caller, resolve, reject)
     }),
   readlink: (path, caller) =>
     step((resolve, reject) => {
       const call = (done: (error: Failure, text: Buffer) => void) => fs.readlink(path, 'buffer', done)
-      return new PoolCall(call, '', false, undefined, caller, resolve, reject)
+      return new PoolCall(call, { path: '' }, caller, resolve, reject)
     }),
   write: ({ fd }, bytes, position, caller) =>
     new Promise((resolve, reject) => {
       const write = new Write(fd, '', bytes, position, undefined, caller, resolve, reject)
-      write.goesOn = true
-      write.begin(write.pieceBytes)
+      write.isContinuation = true
+      write.begin(write.nextBytes)
     }),
   fsync: ({ fd }, caller) => changing(caller, done => fs.fsync(fd, done)),
   // node:fs has no sync_file_range.

@@ -1,10 +1,10 @@
 import * as fs from 'node:fs'
-import { PoolOperation, type Reject, withPath } from '@kiruna/node-libuv/pool'
+import { PoolOperation, withPath } from '@kiruna/node-libuv/pool'
 import type { Caller } from '@kiruna/priority'
 import { detached } from '@kiruna/priority/arguments'
 import { errnoOf, systemError } from '@kiruna/priority/error'
 import type { InUse } from '@kiruna/priority/in-use'
-import { pieceBytes } from '@kiruna/priority/lane'
+import { maxPieceBytes } from '@kiruna/priority/lane'
 
 /** Writes a buffer, piece by piece. @see pwrite(2) */
 export class Write extends PoolOperation<void> {
@@ -26,7 +26,7 @@ export class Write extends PoolOperation<void> {
     inUse: InUse | undefined,
     caller: Caller,
     resolve: () => void,
-    reject: Reject,
+    reject: (reason: unknown) => void,
   ) {
     super(caller, resolve, reject)
     this.#fd = fd
@@ -38,28 +38,28 @@ export class Write extends PoolOperation<void> {
   }
 
   /** What the lane counts the next write as. */
-  get pieceBytes(): number {
-    return Math.min(this.#lengthBytes - this.#doneBytes, pieceBytes)
+  get nextBytes(): number {
+    return Math.min(this.#lengthBytes - this.#doneBytes, maxPieceBytes)
   }
 
   start(): void {
     // It was checked when it was given, but may have been transferred while it waited.
     if (this.#buffer.byteLength !== this.#lengthBytes) throw detached()
     const done = this.#doneBytes
-    const bytes = Math.min(this.#lengthBytes - done, this.mostBytes)
+    const bytes = Math.min(this.#lengthBytes - done, this.maxBytes)
     const position = this.#position === -1 ? null : this.#position + done
     fs.write(this.#fd, this.#buffer, done, bytes, position, (error, written) => {
       this.leave()
       if (error !== null) {
-        if (this.retry(error, () => this.enter(this.pieceBytes))) return
+        if (this.retry(error.errno!, () => this.enter(this.nextBytes))) return
         this.fail(withPath(error, this.#path))
       } else {
         this.#doneBytes += written
-        if (this.#doneBytes === this.#lengthBytes) this.takeEffect(undefined)
+        if (this.#doneBytes === this.#lengthBytes) this.commit(undefined)
         else if (written === 0)
           this.fail(systemError(EIO, 'write', this.#path)) // it would come again for ever
         else if (this.aborted) this.fail(undefined)
-        else return this.enter(this.pieceBytes)
+        else return this.enter(this.nextBytes)
       }
       this.end()
     })

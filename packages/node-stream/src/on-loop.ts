@@ -2,7 +2,7 @@ import { close, readSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { isTerminalsOtherSide, type StreamSource, waitingPieceBytes } from '@kiruna/fs-stream/stream-source'
 import type { InTurn } from '@kiruna/fs-stream/turns'
-import { PoolOperation, type Reject, type Resolve, withPath } from '@kiruna/node-libuv/pool'
+import { PoolOperation, withPath } from '@kiruna/node-libuv/pool'
 import type { Asker } from '@kiruna/priority'
 import type { ErrnoException } from '@kiruna/priority/error'
 import { type LoopFd, letGo, setBlocking, socketOf } from './loop.ts'
@@ -96,7 +96,7 @@ export class ReadArrived extends PoolOperation<Buffer> implements InTurn {
   protected readonly ownsBuffer = true
   readonly #arrivals: Arrivals
 
-  constructor(arrivals: Arrivals, asker: Asker, resolve: Resolve<Buffer>, reject: Reject) {
+  constructor(arrivals: Arrivals, asker: Asker, resolve: (value: Buffer) => void, reject: (reason: unknown) => void) {
     super(asker, resolve, reject)
     this.#arrivals = arrivals
   }
@@ -158,8 +158,8 @@ export class WriteDeparting extends PoolOperation<void> {
     path: string | Buffer | undefined,
     data: Uint8Array,
     asker: Asker,
-    resolve: Resolve<void>,
-    reject: Reject,
+    resolve: (value: void) => void,
+    reject: (reason: unknown) => void,
   ) {
     super(asker, resolve, reject)
     this.#socket = socket

@@ -1,5 +1,5 @@
 import * as fs from 'node:fs'
-import { type Failure, PoolOperation, type Reject, type Resolve, withPath } from '@kiruna/node-libuv/pool'
+import { type Failure, PoolOperation, withPath } from '@kiruna/node-libuv/pool'
 import type { Asker } from '@kiruna/priority'
 import { errnoOf } from '@kiruna/priority/error'
 
@@ -30,8 +30,8 @@ export class OpenStream extends PoolOperation<OpenedStream> {
     path: string | Buffer,
     flags: number,
     asker: Asker,
-    resolve: Resolve<OpenedStream>,
-    reject: Reject,
+    resolve: (value: OpenedStream) => void,
+    reject: (reason: unknown) => void,
   ) {
     super(asker, resolve, reject)
     this.#path = path

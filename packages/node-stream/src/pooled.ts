@@ -1,7 +1,7 @@
 import * as fs from 'node:fs'
 import { type StreamSource, waitingPieceBytes } from '@kiruna/fs-stream/stream-source'
 import type { InTurn } from '@kiruna/fs-stream/turns'
-import { type Failure, PoolOperation, type Reject, type Resolve, withPath } from '@kiruna/node-libuv/pool'
+import { type Failure, PoolOperation, withPath } from '@kiruna/node-libuv/pool'
 import type { Asker } from '@kiruna/priority'
 import { detached } from '@kiruna/priority/arguments'
 import { errnoOf, systemError } from '@kiruna/priority/error'
@@ -23,12 +23,12 @@ export class ReadPooled extends PoolOperation<Buffer> implements InTurn {
     source: StreamSource,
     chunkBytes: number,
     asker: Asker,
-    resolve: Resolve<Buffer>,
-    reject: Reject,
+    resolve: (value: Buffer) => void,
+    reject: (reason: unknown) => void,
   ) {
     super(asker, resolve, reject)
     this.#source = source
-    this.#askedBytes = Math.min(chunkBytes, source.isOnDisk ? this.mostBytes : waitingPieceBytes)
+    this.#askedBytes = Math.min(chunkBytes, source.isOnDisk ? this.maxBytes : waitingPieceBytes)
   }
 
   override enter(bytes: number): void {
@@ -99,8 +99,8 @@ export class WritePooled extends PoolOperation<void> {
     path: string | Buffer | undefined,
     data: Uint8Array,
     asker: Asker,
-    resolve: Resolve<void>,
-    reject: Reject,
+    resolve: (value: void) => void,
+    reject: (reason: unknown) => void,
   ) {
     super(asker, resolve, reject)
     this.#fd = fd
@@ -110,8 +110,8 @@ export class WritePooled extends PoolOperation<void> {
   }
 
   /** What the lane counts the next write as. */
-  get pieceBytes(): number {
-    return Math.min(this.#lengthBytes - this.#doneBytes, this.mostBytes)
+  get nextBytes(): number {
+    return Math.min(this.#lengthBytes - this.#doneBytes, this.maxBytes)
   }
 
   start(): void {
@@ -129,7 +129,7 @@ export class WritePooled extends PoolOperation<void> {
     } else if (this.aborted) this.fail(undefined)
     else if (error !== null) this.fail(this.#path === undefined ? error : withPath(error, this.#path))
     else if (bytes === 0) this.fail(systemError(EIO, 'write', this.#path))
-    else this.enter(this.pieceBytes)
+    else this.enter(this.nextBytes)
   }
 
   end(): void {}

@@ -121,7 +121,7 @@ function writingFile(fd: number, path: string | Buffer | undefined, close: () =>
     write: (bytes, asker) =>
       new Promise((resolve, reject) => {
         const write = new WritePooled(fd, path, bytes, asker, resolve, reject)
-        if (bytes.byteLength > 0) write.begin(write.pieceBytes)
+        if (bytes.byteLength > 0) write.begin(write.nextBytes)
         else write.succeed()
       }),
     close,

@@ -87,6 +87,15 @@ export function coded<E extends Error>(Kind: new (message: string) => E, code: s
   return error
 }
 
+/** Throws an error that nobody can be told, once whatever runs now is done: it is an uncaught exception. */
+export function reportUncaught(error: unknown): void {
+  process.nextTick(rethrow, error)
+}
+
+function rethrow(error: unknown): never {
+  throw error
+}
+
 function shown(value: unknown): string {
   const text = inspect(value, { depth: -1 })
   return text.length > 80 ? `${text.slice(0, 80)}…` : text

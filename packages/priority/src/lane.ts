@@ -2,9 +2,9 @@ import { type Link, LinkedList } from './linked-list.ts'
 import { type Asker, type Rank, rankOf, shared } from './priority.ts'
 
 /** A transfer below user-blocking is cut into pieces of at most this, each admitted by itself. */
-export const pieceBytes = 256 * 1024
+export const maxPieceBytes = 256 * 1024
 /** And at user-blocking or above, so that an abort need not wait for a gigabyte. */
-export const urgentPieceBytes = 8 * 1024 * 1024
+export const maxUrgentPieceBytes = 8 * 1024 * 1024
 /** What the priorities below user-blocking have in flight together while urgent operations are about. */
 const shallowDepth = 4
 const deepestDepth = 64
@@ -33,7 +33,7 @@ export abstract class LaneEntry {
   /** It runs on libuv's thread pool, of which the less urgent may only have half. */
   pooled = false
   /** It has begun: its next piece comes before what has not, or all would be open before any is done. */
-  goesOn = false
+  isContinuation = false
   /** Called by the lane at admission, perhaps within `enter`: hand the piece to the OS. */
   abstract start(): void
   /** `start` has thrown: the OS has nothing of this piece, and the lane has forgotten it. */
@@ -196,7 +196,7 @@ export class Lane {
   #wait(rank: Rank, entry: LaneEntry): void {
     entry.unsubscribe = entry.asker.onPriorityChange?.(() => this.#moved(entry)) // may throw: nothing is queued yet
     entry.laneRank = rank
-    entry.place = entry.goesOn ? this.#waiting[rank].addFirst(entry) : this.#waiting[rank].add(entry)
+    entry.place = entry.isContinuation ? this.#waiting[rank].addFirst(entry) : this.#waiting[rank].add(entry)
     this.#waitingCount++
   }
 

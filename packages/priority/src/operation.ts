@@ -1,7 +1,13 @@
+import { errnoOf, reportUncaught } from './error.ts'
 import { type Abortable, follow, unfollow } from './follow-signal.ts'
-import { LaneEntry, lane, pieceBytes, urgentPieceBytes } from './lane.ts'
+import { LaneEntry, lane, maxPieceBytes, maxUrgentPieceBytes } from './lane.ts'
 import type { Link } from './linked-list.ts'
 import { type Asker, askerOf, type Caller, deliver, type Rank, rankOf } from './priority.ts'
+
+const EAGAIN = errnoOf('EAGAIN')
+const EINTR = errnoOf('EINTR')
+/** The OS is short of something: it is asked again after so long. */
+const pauseMs = 1
 
 /**
  * What every disk operation shares: the way from its caller through the lane to the OS and back, and its abort.
@@ -56,8 +62,8 @@ export abstract class Operation<T> extends LaneEntry {
   }
 
   /** How much the next piece may transfer. */
-  protected get mostBytes(): number {
-    return rankOf(this.asker.priority) >= 2 ? pieceBytes : urgentPieceBytes
+  protected get maxBytes(): number {
+    return rankOf(this.asker.priority) >= 2 ? maxPieceBytes : maxUrgentPieceBytes
   }
 
   /** Asks for the next piece. */
@@ -74,6 +80,25 @@ export abstract class Operation<T> extends LaneEntry {
   /** No memory for its buffer, or a buffer that went away while it waited. */
   override notStarted(error: unknown): void {
     this.fail(error)
+    this.end()
+  }
+
+  /**
+   * The OS was interrupted, or is short of something: calls `again`, at once or a moment later. An abort meanwhile ends the
+   * operation.
+   * @param result a negative errno, or what the call returned
+   * @returns whether it does
+   */
+  protected retry(result: number, again: () => void): boolean {
+    if (this.aborted || (result !== EINTR && result !== EAGAIN)) return false
+    if (result === EINTR) again()
+    else setTimeout(() => (this.aborted ? this.#giveUp() : again()), pauseMs)
+    return true
+  }
+
+  #giveUp(): void {
+    this.leave()
+    this.fail(undefined)
     this.end()
   }
 
@@ -96,7 +121,7 @@ export abstract class Operation<T> extends LaneEntry {
   }
 
   /** Resolves though the signal may have aborted: what has been done to a file cannot be taken back. */
-  takeEffect(value: T): void {
+  commit(value: T): void {
     this.aborted = false
     this.succeed(value)
   }
@@ -131,7 +156,7 @@ export abstract class Operation<T> extends LaneEntry {
       deliver(this.asker, settle, this)
     } catch (error) {
       // An asker's own deliver has thrown: that is uncaught, and must cost nobody their turn or their outcome.
-      process.nextTick(rethrow, error)
+      reportUncaught(error)
       this.settle()
     }
   }
@@ -158,8 +183,4 @@ export abstract class Operation<T> extends LaneEntry {
 
 function settle(operation: { settle(): void }): void {
   operation.settle()
-}
-
-function rethrow(error: unknown): never {
-  throw error
 }

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { Lane, LaneEntry, pieceBytes } from '../src/lane.ts'
+import { Lane, LaneEntry, maxPieceBytes } from '../src/lane.ts'
 import { type Asker, type Priority, priorities, rankOf } from '../src/priority.ts'
 
 /** A caller whose priority can be moved, as a task's can. */
@@ -57,14 +57,14 @@ const started = (entries: Entry[]) => entries.filter(entry => entry.started > 0)
 describe('who is admitted', () => {
   test('realtime is admitted at once, however many there are and whatever else is in flight', () => {
     const { lane } = laneAt()
-    enter(lane, 100, 'background', pieceBytes)
-    enter(lane, 100, 'user-blocking', pieceBytes)
+    enter(lane, 100, 'background', maxPieceBytes)
+    enter(lane, 100, 'user-blocking', maxPieceBytes)
     expect(started(enter(lane, 100, 'realtime', 1 << 30))).toBe(100)
   })
 
   test('user-blocking is admitted at once while no realtime is about', () => {
     const { lane } = laneAt()
-    enter(lane, 100, 'background', pieceBytes)
+    enter(lane, 100, 'background', maxPieceBytes)
     expect(started(enter(lane, 100, 'user-blocking', 1 << 30))).toBe(100)
   })
 
@@ -116,7 +116,7 @@ describe('who is admitted', () => {
 
   test('three whole pieces fit exactly', () => {
     const { lane } = laneAt()
-    expect(started(enter(lane, 5, 'background', pieceBytes))).toBe(3)
+    expect(started(enter(lane, 5, 'background', maxPieceBytes))).toBe(3)
   })
 
   test('one is always admitted, even if it is larger than all there is', () => {
@@ -129,9 +129,9 @@ describe('who is admitted', () => {
 
   test('what the urgent have in flight takes nothing from the others', () => {
     const { lane } = laneAt()
-    enter(lane, 20, 'user-blocking', pieceBytes)
-    enter(lane, 20, 'realtime', pieceBytes)
-    expect(started(enter(lane, 10, 'background', pieceBytes))).toBe(3)
+    enter(lane, 20, 'user-blocking', maxPieceBytes)
+    enter(lane, 20, 'realtime', maxPieceBytes)
+    expect(started(enter(lane, 10, 'background', maxPieceBytes))).toBe(3)
   })
 
   test('an unknown priority is an error, and nothing starts', () => {
@@ -158,8 +158,8 @@ describe('the order', () => {
 
   test('background never overtakes waiting user-visible, not even where only it would fit', () => {
     const { lane } = laneAt()
-    const [large] = enter(lane, 1, 'user-visible', 2 * pieceBytes)
-    const [waiting] = enter(lane, 1, 'user-visible', 2 * pieceBytes)
+    const [large] = enter(lane, 1, 'user-visible', 2 * maxPieceBytes)
+    const [waiting] = enter(lane, 1, 'user-visible', 2 * maxPieceBytes)
     const [small] = enter(lane, 1, 'background', 1)
     expect([waiting!.started, small!.started]).toEqual([0, 0])
     lane.leave(large!)
@@ -177,9 +177,9 @@ describe('the order', () => {
 
   test('a small one does not slip past a large one that waits before it', () => {
     const { lane } = laneAt()
-    enter(lane, 1, 'background', 2 * pieceBytes)
+    enter(lane, 1, 'background', 2 * maxPieceBytes)
     const [large, small] = [
-      ...enter(lane, 1, 'background', 2 * pieceBytes),
+      ...enter(lane, 1, 'background', 2 * maxPieceBytes),
       ...enter(lane, 1, 'background', 1),
     ]
     expect([large!.started, small!.started]).toEqual([0, 0])
@@ -253,9 +253,9 @@ describe('a change of priority', () => {
 
   test('lowering the one that stood in the way admits what it held up', () => {
     const { lane } = laneAt()
-    enter(lane, 1, 'background', 2 * pieceBytes)
+    enter(lane, 1, 'background', 2 * maxPieceBytes)
     const mover = new Mover('user-visible')
-    const [large] = enter(lane, 1, mover, 2 * pieceBytes)
+    const [large] = enter(lane, 1, mover, 2 * maxPieceBytes)
     const [small] = enter(lane, 1, 'user-visible', 1)
     mover.move('background')
     expect([large!.started, small!.started]).toEqual([0, 1])
@@ -309,8 +309,8 @@ describe('leaving', () => {
 
   test('withdrawing a large one at the head admits the small one behind it', () => {
     const { lane } = laneAt()
-    enter(lane, 1, 'background', 2 * pieceBytes)
-    const [large] = enter(lane, 1, 'background', 2 * pieceBytes)
+    enter(lane, 1, 'background', 2 * maxPieceBytes)
+    const [large] = enter(lane, 1, 'background', 2 * maxPieceBytes)
     const [small] = enter(lane, 1, 'background', 1)
     lane.withdraw(large!)
     expect(small!.started).toBe(1)
@@ -464,7 +464,7 @@ describe('deeper', () => {
 describe('reentrancy', () => {
   test('entries that complete within start: all start, in order, without a deeper stack', () => {
     const { lane } = laneAt()
-    const [blocker] = enter(lane, 1, 'background', 4 * pieceBytes)
+    const [blocker] = enter(lane, 1, 'background', 4 * maxPieceBytes)
     const order: number[] = []
     for (let i = 0; i < 100_000; i++) {
       const entry = new Entry('background', 1)
@@ -685,7 +685,7 @@ test('what has begun goes on before what has not', () => {
   for (const entry of first) lane.enter(entry)
   const [later, begun] = [new Entry('background'), new Entry('background')]
   lane.enter(later)
-  begun.goesOn = true
+  begun.isContinuation = true
   lane.enter(begun)
   lane.leave(first[0]!)
   expect([begun.started, later.started]).toEqual([1, 0])

@@ -1,11 +1,6 @@
 import { type Rank, rankOf } from '@kiruna/priority'
-import { errnoOf } from '@kiruna/priority/error'
 import { Operation } from '@kiruna/priority/operation'
 import { type Completion, port } from './iocp.ts'
-
-const EAGAIN = errnoOf('EAGAIN')
-/** The system is short of something: it is asked again after so long. */
-const pauseMs = 1
 
 /** A disk operation on the port: it goes through the lane, and is settled with its batch. */
 export abstract class PortOperation<T> extends Operation<T> implements Completion {
@@ -17,13 +12,6 @@ export abstract class PortOperation<T> extends Operation<T> implements Completio
   /** As the caller is now: raised, the next piece tells the disk's driver so. */
   protected get rank(): Rank {
     return rankOf(this.asker.priority)
-  }
-
-  /** The system is short of something: calls `again`, and says whether it does. */
-  protected retry(result: number, again: () => void): boolean {
-    if (this.aborted || result !== EAGAIN) return false
-    setTimeout(() => (this.aborted ? this.complete(EAGAIN) : again()), pauseMs)
-    return true
   }
 
   protected stop(): void {

@@ -6,7 +6,7 @@ import { errnoOf, systemError } from '@kiruna/priority/error'
 import { InUse } from '@kiruna/priority/in-use'
 import { Close } from '@kiruna/win-iocp/close'
 import { port } from '@kiruna/win-iocp/iocp'
-import { PoolCall } from './pool-call.ts'
+import { PoolCall } from '@kiruna/node-libuv/pool'
 import { Read } from './read.ts'
 import { Fsync, Ftruncate, Write } from './write.ts'
 
@@ -69,7 +69,7 @@ export class File {
       const [file, path, direct, inUse] = [this.#handle, this.#path, this.#direct, this.#inUse]
       const read = new Read(file, path, direct, buffer, position, inUse, caller, resolve, reject)
       inUse.enter('read')
-      if (buffer.byteLength > 0 || read.asker.signal?.aborted) return read.begin(read.pieceBytes)
+      if (buffer.byteLength > 0 || read.asker.signal?.aborted) return read.begin(read.nextBytes)
       read.succeed(0)
       read.end()
     })
@@ -89,7 +89,7 @@ export class File {
       const [file, path, inUse] = [this.#handle, this.#path, this.#inUse]
       const write = new Write(file, path, buffer, position, inUse, caller, resolve, reject)
       inUse.enter('write')
-      if (buffer.byteLength > 0 || write.asker.signal?.aborted) return write.begin(write.pieceBytes)
+      if (buffer.byteLength > 0 || write.asker.signal?.aborted) return write.begin(write.nextBytes)
       write.succeed(undefined)
       write.end()
     })
@@ -108,7 +108,7 @@ export class File {
     return new Promise((resolve, reject) => {
       const call = (done: (error: NodeJS.ErrnoException | null, stats: Stats) => void) =>
         fstat(this.#descriptor(), done)
-      const pooled = new PoolCall(call, this.#path, false, this.#inUse, caller, resolve, reject)
+      const pooled = new PoolCall(call, { path: this.#path, inUse: this.#inUse }, caller, resolve, reject)
       this.#inUse.enter('fstat')
       pooled.begin(0)
     })

@@ -38,7 +38,7 @@ export class Open extends PortOperation<File> {
     if (result < 0) {
       if (!this.retry(result, () => this.enter(0))) this.fail(systemError(result, 'open', this.#path))
     } else if (this.aborted && this.ownsBuffer) new Close(result)
-    else this.takeEffect(new File(result, this.#path, isDirect(this.#flags)))
+    else this.commit(new File(result, this.#path, isDirect(this.#flags)))
   }
 
   end(): void {}

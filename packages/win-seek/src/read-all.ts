@@ -1,8 +1,8 @@
 import { constants } from 'node:fs'
-import { Content } from '@kiruna/fs-seek/content'
+import { GrowingBuffer } from '@kiruna/fs-seek/growing-buffer'
 import type { Caller } from '@kiruna/priority'
 import { systemError } from '@kiruna/priority/error'
-import { pieceBytes } from '@kiruna/priority/lane'
+import { maxPieceBytes } from '@kiruna/priority/lane'
 import { Close } from '@kiruna/win-iocp/close'
 import { createFile, widePath } from '@kiruna/win-iocp/create-file'
 import { bytesAt, PortOperation } from '@kiruna/win-iocp/operation'
@@ -17,7 +17,7 @@ export class ReadAll extends PortOperation<Buffer> {
   readonly #maxBytes: number
   #step: 'open' | 'read' | 'size' = 'open'
   #file = -1
-  #content: Content | undefined = undefined
+  #content: GrowingBuffer | undefined = undefined
   #askedBytes = 0
   /** What the lane has admitted includes a short read already: another is no more than the one that finds the end. */
   #readOnce = false
@@ -39,9 +39,9 @@ export class ReadAll extends PortOperation<Buffer> {
     if (this.#step === 'open') createFile(port, this, rank, widePath(this.#path), constants.O_RDONLY, 0)
     else if (this.#step === 'size') port.native.fileSize(port.begin(this), rank, this.#file)
     else {
-      const content = (this.#content ??= new Content(this.#path, this.#maxBytes))
+      const content = (this.#content ??= new GrowingBuffer(this.#path, this.#maxBytes))
       const { lengthBytes } = content
-      this.#askedBytes = Math.min(content.makeRoom(), this.mostBytes)
+      this.#askedBytes = Math.min(content.makeRoom(), this.maxBytes)
       const bytes = bytesAt(content.memory, lengthBytes, this.#askedBytes)
       port.native.read(port.begin(this), rank, this.#file, bytes, lengthBytes)
     }
@@ -67,7 +67,7 @@ export class ReadAll extends PortOperation<Buffer> {
       this.#goOn() // it has been opened
     else if (this.#step === 'size') {
       content.expect(result)
-      this.#askAgain('read', pieceBytes)
+      this.#askAgain('read', maxPieceBytes)
     } else if (result === 0) {
       this.succeed(content.take(), content.lengthBytes)
       this.#finish()
@@ -75,7 +75,7 @@ export class ReadAll extends PortOperation<Buffer> {
       content.add(result)
       if (content.outgrown) this.#askAgain('size', 0)
       else if (result < this.#askedBytes && !this.#readOnce) this.#goOn()
-      else this.#askAgain('read', pieceBytes)
+      else this.#askAgain('read', maxPieceBytes)
     }
   }
 
@@ -89,7 +89,7 @@ export class ReadAll extends PortOperation<Buffer> {
   #askAgain(step: 'read' | 'size', bytes: number): void {
     this.#step = step
     this.#readOnce = false
-    this.goesOn = true
+    this.isContinuation = true
     this.leave()
     this.enter(bytes)
   }

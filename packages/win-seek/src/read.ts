@@ -2,7 +2,7 @@ import type { Caller } from '@kiruna/priority'
 import { detached } from '@kiruna/priority/arguments'
 import { systemError } from '@kiruna/priority/error'
 import type { InUse } from '@kiruna/priority/in-use'
-import { pieceBytes } from '@kiruna/priority/lane'
+import { maxPieceBytes } from '@kiruna/priority/lane'
 import { bytesAt, PortOperation } from '@kiruna/win-iocp/operation'
 
 /**
@@ -43,15 +43,15 @@ export class Read extends PortOperation<number> {
   }
 
   /** What the lane counts the next read as. */
-  get pieceBytes(): number {
-    return Math.min(this.#lengthBytes - this.#doneBytes, pieceBytes)
+  get nextBytes(): number {
+    return Math.min(this.#lengthBytes - this.#doneBytes, maxPieceBytes)
   }
 
   start(): void {
     // It was checked when it was given, but may have been transferred while it waited.
     if (this.#buffer.byteLength !== this.#lengthBytes) throw detached()
     const done = this.#doneBytes
-    this.#askedBytes = Math.min(this.#lengthBytes - done, this.mostBytes)
+    this.#askedBytes = Math.min(this.#lengthBytes - done, this.maxBytes)
     const { port, rank } = this
     const bytes = bytesAt(this.#buffer, done, this.#askedBytes)
     port.native.read(port.begin(this), rank, this.#file, bytes, this.#position + done)
@@ -60,7 +60,7 @@ export class Read extends PortOperation<number> {
   complete(result: number): void {
     this.leave()
     if (result < 0) {
-      if (this.retry(result, () => this.enter(this.pieceBytes))) return
+      if (this.retry(result, () => this.enter(this.nextBytes))) return
       this.fail(systemError(result, 'read', this.#path))
     } else {
       this.#doneBytes += result
@@ -69,7 +69,7 @@ export class Read extends PortOperation<number> {
         result === 0 || this.#doneBytes === this.#lengthBytes || (this.#direct && result < this.#askedBytes)
       if (ended || this.aborted) this.succeed(this.#doneBytes)
       else {
-        this.enter(this.pieceBytes)
+        this.enter(this.nextBytes)
         return
       }
     }

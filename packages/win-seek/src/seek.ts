@@ -12,11 +12,11 @@ import type { Caller } from '@kiruna/priority'
 import { checkInteger, checkPath, type PathLike } from '@kiruna/priority/arguments'
 import { largestFileBytes } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
-import { pieceBytes } from '@kiruna/priority/lane'
+import { maxPieceBytes } from '@kiruna/priority/lane'
 import { port } from '@kiruna/win-iocp/iocp'
 import type { File } from './file.ts'
 import { Open } from './open.ts'
-import { PoolCall } from './pool-call.ts'
+import { PoolCall } from '@kiruna/node-libuv/pool'
 import { ReadAll } from './read-all.ts'
 import { calls } from './write-calls.ts'
 
@@ -52,7 +52,7 @@ export function readAll(path: PathLike, caller: Caller): Promise<Buffer> {
 }
 
 const readUpTo: ReadUpTo = (maxBytes, path, caller, resolve, reject) => {
-  new ReadAll(checkPath(path), maxBytes, caller, resolve, reject).begin(pieceBytes)
+  new ReadAll(checkPath(path), maxBytes, caller, resolve, reject).begin(maxPieceBytes)
 }
 
 /**
@@ -102,7 +102,7 @@ function pooled<T>(
   reject: (reason: unknown) => void,
 ): void {
   port() // the same error as from all the others where there is none
-  new PoolCall(call, name, false, undefined, caller, resolve, reject).begin(0)
+  new PoolCall(call, { path: name }, caller, resolve, reject).begin(0)
 }
 
 /**

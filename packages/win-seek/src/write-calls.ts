@@ -7,7 +7,7 @@ import { widePath } from '@kiruna/win-iocp/create-file'
 import { PortOperation } from '@kiruna/win-iocp/operation'
 import { File } from './file.ts'
 import { Open } from './open.ts'
-import { PoolCall } from './pool-call.ts'
+import { PoolCall } from '@kiruna/node-libuv/pool'
 import { Fsync, Write } from './write.ts'
 
 type Resolve<T> = (value: T) => void
@@ -18,13 +18,13 @@ type Done<T> = (error: NodeJS.ErrnoException | null, value: T) => void
 function step<T>(make: (resolve: Resolve<T>, reject: Reject) => Operation<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     const operation = make(resolve, reject)
-    operation.goesOn = true
+    operation.isContinuation = true
     operation.begin(0)
   })
 }
 
 function pooled<T>(caller: Caller, call: (done: Done<T>) => void, changes = false): Promise<T> {
-  return step((resolve, reject) => new PoolCall(call, '', changes, undefined, caller, resolve, reject))
+  return step((resolve, reject) => new PoolCall(call, { path: '', changes }, caller, resolve, reject))
 }
 
 export const calls: WriteCalls<File> = {
@@ -39,8 +39,8 @@ export const calls: WriteCalls<File> = {
   write: (file, bytes, position, caller) =>
     new Promise((resolve, reject) => {
       const write = new Write(File.handleOf(file), '', bytes, position, undefined, caller, resolve, reject)
-      write.goesOn = true
-      write.begin(write.pieceBytes)
+      write.isContinuation = true
+      write.begin(write.nextBytes)
     }),
   fsync: flush,
   // Windows has no call for a part of a file.
@@ -55,7 +55,7 @@ export const calls: WriteCalls<File> = {
 /** The first of a writeAll: it waits as what has not begun. */
 function status(caller: Caller, call: (done: Done<fs.Stats>) => void): Promise<fs.Stats> {
   return new Promise((resolve, reject) =>
-    new PoolCall(call, '', false, undefined, caller, resolve, reject).begin(0),
+    new PoolCall(call, { path: '' }, caller, resolve, reject).begin(0),
   )
 }
 
@@ -85,7 +85,7 @@ class Rename extends PortOperation<void> {
   complete(result: number): void {
     this.leave()
     if (result < 0) this.fail(systemError(result, 'rename'))
-    else this.takeEffect(undefined)
+    else this.commit(undefined)
   }
 
   end(): void {}

@@ -26,7 +26,7 @@ export interface ReadState {
  *
  * What a read takes that is cancelled too late is given back: to the file, or to the next reader of the pipe.
  */
-export class ReadOn extends PortOperation<Buffer> implements InTurn {
+export class StreamRead extends PortOperation<Buffer> implements InTurn {
   protected readonly ownsBuffer = true
   readonly #state: ReadState
   readonly #askedBytes: number
@@ -41,7 +41,7 @@ export class ReadOn extends PortOperation<Buffer> implements InTurn {
   ) {
     super(asker, resolve, reject)
     this.#state = state
-    this.#askedBytes = Math.min(chunkBytes, state.isOnDisk ? this.mostBytes : waitingPieceBytes)
+    this.#askedBytes = Math.min(chunkBytes, state.isOnDisk ? this.maxBytes : waitingPieceBytes)
   }
 
   override enter(bytes: number): void {

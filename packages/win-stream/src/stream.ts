@@ -8,8 +8,8 @@ import { parseFlags } from '@kiruna/priority/flags'
 import { Close } from '@kiruna/win-iocp/close'
 import { port } from '@kiruna/win-iocp/iocp'
 import { type OpenedStream, OpenStream } from './open.ts'
-import { ReadOn, type ReadState } from './read.ts'
-import { WriteOn, type WriteState } from './write.ts'
+import { StreamRead, type ReadState } from './read.ts'
+import { StreamWrite, type WriteState } from './write.ts'
 
 export type { PathLike, Writer }
 
@@ -83,7 +83,7 @@ function reading(state: ReadState, chunkBytes: number, close: () => void): Readi
   state.source.addReader()
   return {
     read: asker =>
-      new Promise((resolve, reject) => new ReadOn(state, chunkBytes, asker, resolve, reject).begin(0)),
+      new Promise((resolve, reject) => new StreamRead(state, chunkBytes, asker, resolve, reject).begin(0)),
     close: () => state.source.removeReader(close),
   }
 }
@@ -102,7 +102,7 @@ function writing(state: WriteState, close: () => Promise<void>): Writing {
   return {
     write: (bytes, asker) =>
       new Promise((resolve, reject) => {
-        const write = new WriteOn(state, bytes, asker, resolve, reject)
+        const write = new StreamWrite(state, bytes, asker, resolve, reject)
         if (bytes.byteLength > 0) write.begin(0)
         else write.succeed()
       }),

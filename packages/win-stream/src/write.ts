@@ -21,7 +21,7 @@ export interface WriteState {
  * Writes all of the bytes to a stream. What is on a disk goes through the lane, a piece at a time; what may have to wait
  * does not: a named pipe of our own waits at the port, a borrowed descriptor in one of the system's threads.
  */
-export class WriteOn extends PortOperation<void> {
+export class StreamWrite extends PortOperation<void> {
   protected readonly ownsBuffer = false
   readonly #state: WriteState
   readonly #data: Uint8Array
@@ -44,7 +44,7 @@ export class WriteOn extends PortOperation<void> {
 
   override enter(): void {
     const { isOnDisk } = this.#state
-    const mostBytes = isOnDisk ? this.mostBytes : waitingPieceBytes
+    const mostBytes = isOnDisk ? this.maxBytes : waitingPieceBytes
     this.#askedBytes = Math.min(this.#lengthBytes - this.#doneBytes, mostBytes)
     if (isOnDisk) super.enter(this.#askedBytes)
     else this.#tryWrite()

@@ -23,7 +23,7 @@ let blockUsedBytes = 0
  *     body, once the landing is full: 256 KiB,       ─► a large file is the body itself
  *     and as much as the file's size beyond that
  */
-export class Content {
+export class GrowingBuffer {
   /** Where the bytes are, and the next ones go: from `lengthBytes` on. */
   memory = landings.pop() ?? Buffer.allocUnsafeSlow(landingBytes)
   lengthBytes = 0

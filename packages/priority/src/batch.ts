@@ -1,0 +1,35 @@
+import { type Asker, type Rank, rankOf } from './priority.ts'
+
+/** What has its outcome, and waits for its caller's turn. */
+export interface Deliverable {
+  readonly asker: Asker
+  /** Settles when the caller's turn comes. */
+  deliver(): void
+}
+
+/** What has completed together: collected first, then delivered most urgent first, in order of completion within a priority. */
+export class Batch<One extends Deliverable = Deliverable> {
+  #byRank: One[][] = [[], [], [], []]
+
+  /** @returns whether it is the first of its batch */
+  add(one: One): boolean {
+    const [realtime, blocking, visible, background] = this.#byRank as [One[], One[], One[], One[]]
+    const isFirst = realtime.length + blocking.length + visible.length + background.length === 0
+    this.#byRank[rankOf(one.asker.priority)]!.push(one)
+    return isFirst
+  }
+
+  /** Those of a priority, which leave it. */
+  take(rank: Rank): One[] {
+    const all = this.#byRank[rank]!
+    if (all.length > 0) this.#byRank[rank] = []
+    return all
+  }
+
+  /** All of them. What completes meanwhile is of the next batch. */
+  deliver(): void {
+    const batch = this.#byRank
+    this.#byRank = [[], [], [], []]
+    for (const all of batch) for (const one of all) one.deliver()
+  }
+}
