@@ -1,6 +1,6 @@
 import { type Caller, rankOf } from '@kiruna/priority'
 import { systemError } from '@kiruna/priority/error'
-import type { InUse } from '@kiruna/priority/in-use'
+import type { InUse } from '@kiruna/priority/operation'
 import { ECANCELED } from './dispatch.ts'
 import type { Native } from './native.ts'
 import { DispatchOperation } from './operation.ts'

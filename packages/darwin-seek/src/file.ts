@@ -6,7 +6,7 @@ import { statsOf } from '@kiruna/darwin-dispatch/stat'
 import { type Chunk, type ChunksOptions, chunks } from '@kiruna/fs-seek/chunks'
 import type { Caller } from '@kiruna/priority'
 import { checkBuffer, checkInteger } from '@kiruna/priority/arguments'
-import { InUse } from '@kiruna/priority/in-use'
+import { InUse } from '@kiruna/priority/operation'
 import { Read } from './read.ts'
 import { Write } from './write.ts'
 

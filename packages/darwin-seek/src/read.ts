@@ -3,8 +3,8 @@ import { DispatchOperation } from '@kiruna/darwin-dispatch/operation'
 import { type Caller, rankOf } from '@kiruna/priority'
 import { detached } from '@kiruna/priority/arguments'
 import { systemError } from '@kiruna/priority/error'
-import type { InUse } from '@kiruna/priority/in-use'
 import { maxPieceBytes } from '@kiruna/priority/lane'
+import type { InUse } from '@kiruna/priority/operation'
 
 /** Fills a buffer, piece by piece, up to the end of the file. @see dispatch_io_read(3), pread(2) */
 export class Read extends DispatchOperation<number> {

@@ -4,8 +4,8 @@ import { DispatchOperation } from '@kiruna/darwin-dispatch/operation'
 import { type Caller, rankOf } from '@kiruna/priority'
 import { detached } from '@kiruna/priority/arguments'
 import { systemError } from '@kiruna/priority/error'
-import type { InUse } from '@kiruna/priority/in-use'
 import { maxPieceBytes } from '@kiruna/priority/lane'
+import type { InUse } from '@kiruna/priority/operation'
 
 /** Writes a buffer, piece by piece. @see dispatch_io_write(3), pwrite(2) */
 export class Write extends DispatchOperation<void> {

@@ -1,6 +1,6 @@
 import { unavailable } from '@kiruna/priority/addon'
 import { coded, errnoOf, systemError } from '@kiruna/priority/error'
-import { InUse } from '@kiruna/priority/in-use'
+import { InUse } from '@kiruna/priority/operation'
 import type { Handle } from './native.ts'
 import { kUnmap, native, request } from './thread.ts'
 

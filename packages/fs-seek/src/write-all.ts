@@ -1,4 +1,3 @@
-import { isWindows } from '@kiruna/priority/system'
 import { randomBytes } from 'node:crypto'
 import { constants, type Stats } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -6,6 +5,7 @@ import { types } from 'node:util'
 import { type Asker, askerOf, type Caller, deliver, rankOf } from '@kiruna/priority'
 import { checkBuffer, checkInteger, checkPath, detached, type PathLike } from '@kiruna/priority/arguments'
 import { errnoOf, invalidType, reportUncaught, systemError } from '@kiruna/priority/error'
+import { isWindows } from '@kiruna/priority/system'
 import { Source } from './write-source.ts'
 import { about, folderOf, isSystemError, locate, type Target } from './write-target.ts'
 

@@ -1,8 +1,8 @@
-import { isWindows } from '@kiruna/priority/system'
 import type { Stats } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Asker } from '@kiruna/priority'
 import { type ErrnoException, errnoOf, systemError } from '@kiruna/priority/error'
+import { isWindows } from '@kiruna/priority/system'
 
 /** What is to be written: where it really is, and what is there. */
 export interface Target {

@@ -1,7 +1,7 @@
-import { isLinux } from '@kiruna/priority/system'
 import { constants, fstatSync, readFileSync, type Stats } from 'node:fs'
 import { checkInteger, checkPath, type PathLike } from '@kiruna/priority/arguments'
 import { type ErrnoException, errnoOf, systemError } from '@kiruna/priority/error'
+import { isLinux } from '@kiruna/priority/system'
 import { Turns } from './turns.ts'
 
 const { O_RDONLY, O_RDWR, O_WRONLY } = constants

@@ -2,8 +2,8 @@ import { RingOperation } from '@kiruna/linux-uring/operation'
 import type { Caller } from '@kiruna/priority'
 import { detached } from '@kiruna/priority/arguments'
 import { systemError } from '@kiruna/priority/error'
-import type { InUse } from '@kiruna/priority/in-use'
 import { maxPieceBytes } from '@kiruna/priority/lane'
+import type { InUse } from '@kiruna/priority/operation'
 
 /** What the operations on one open file share. */
 export interface OpenFile {

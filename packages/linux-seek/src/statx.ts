@@ -4,7 +4,7 @@ import { cString, statxBytes } from '@kiruna/linux-uring/sqe'
 import { statsOf } from '@kiruna/linux-uring/stats'
 import type { Caller } from '@kiruna/priority'
 import { systemError } from '@kiruna/priority/error'
-import type { InUse } from '@kiruna/priority/in-use'
+import type { InUse } from '@kiruna/priority/operation'
 
 type Syscall = 'stat' | 'lstat' | 'fstat'
 

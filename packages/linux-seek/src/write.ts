@@ -4,8 +4,8 @@ import { EINVAL, EIO } from '@kiruna/linux-uring/sqe'
 import type { Caller } from '@kiruna/priority'
 import { detached } from '@kiruna/priority/arguments'
 import { systemError } from '@kiruna/priority/error'
-import type { InUse } from '@kiruna/priority/in-use'
 import { maxPieceBytes } from '@kiruna/priority/lane'
+import type { InUse } from '@kiruna/priority/operation'
 
 /** Writes a buffer, piece by piece. @see pwrite(2) */
 export class Write extends RingOperation<void> {

@@ -1,8 +1,7 @@
 import type { Caller } from '@kiruna/priority'
 import { Batch } from '@kiruna/priority/batch'
 import { systemError } from '@kiruna/priority/error'
-import type { InUse } from '@kiruna/priority/in-use'
-import { Operation } from '@kiruna/priority/operation'
+import { type InUse, Operation } from '@kiruna/priority/operation'
 
 export type Failure = NodeJS.ErrnoException | null
 

@@ -2,8 +2,8 @@ import * as fs from 'node:fs'
 import { PoolOperation, withPath } from '@kiruna/node-libuv/pool'
 import type { Caller } from '@kiruna/priority'
 import { detached } from '@kiruna/priority/arguments'
-import type { InUse } from '@kiruna/priority/in-use'
 import { maxPieceBytes } from '@kiruna/priority/lane'
+import type { InUse } from '@kiruna/priority/operation'
 
 /** Fills a buffer, piece by piece, up to the end of the file. @see pread(2) */
 export class Read extends PoolOperation<number> {

@@ -8,7 +8,9 @@ import { Open } from './open.ts'
 import { Write } from './write.ts'
 
 /** One step of a writeAll that has begun: it goes before what has not. */
-function step<T>(make: (resolve: (value: T) => void, reject: (reason: unknown) => void) => Operation<T>): Promise<T> {
+function step<T>(
+  make: (resolve: (value: T) => void, reject: (reason: unknown) => void) => Operation<T>,
+): Promise<T> {
   return new Promise((resolve, reject) => {
     const operation = make(resolve, reject)
     operation.isContinuation = true
@@ -17,7 +19,9 @@ function step<T>(make: (resolve: (value: T) => void, reject: (reason: unknown) =
 }
 
 function changing(caller: Asker, call: (done: (error: Failure) => void) => void): Promise<void> {
-  return step((resolve, reject) => new PoolCall<void>(call, { path: '', changes: true }, caller, resolve, reject))
+  return step(
+    (resolve, reject) => new PoolCall<void>(call, { path: '', changes: true }, caller, resolve, reject),
+  )
 }
 
 function status(caller: Asker, call: (done: (error: Failure, stats: fs.Stats) => void) => void) {

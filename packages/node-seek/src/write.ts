@@ -3,8 +3,8 @@ import { PoolOperation, withPath } from '@kiruna/node-libuv/pool'
 import type { Caller } from '@kiruna/priority'
 import { detached } from '@kiruna/priority/arguments'
 import { errnoOf, systemError } from '@kiruna/priority/error'
-import type { InUse } from '@kiruna/priority/in-use'
 import { maxPieceBytes } from '@kiruna/priority/lane'
+import type { InUse } from '@kiruna/priority/operation'
 
 /** Writes a buffer, piece by piece. @see pwrite(2) */
 export class Write extends PoolOperation<void> {

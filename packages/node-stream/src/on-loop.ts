@@ -96,7 +96,12 @@ export class ReadArrived extends PoolOperation<Buffer> implements InTurn {
   protected readonly ownsBuffer = true
   readonly #arrivals: Arrivals
 
-  constructor(arrivals: Arrivals, asker: Asker, resolve: (value: Buffer) => void, reject: (reason: unknown) => void) {
+  constructor(
+    arrivals: Arrivals,
+    asker: Asker,
+    resolve: (value: Buffer) => void,
+    reject: (reason: unknown) => void,
+  ) {
     super(asker, resolve, reject)
     this.#arrivals = arrivals
   }

@@ -1,10 +1,11 @@
-import { errnoOf, reportUncaught } from './error.ts'
+import { errnoOf, reportUncaught, systemError } from './error.ts'
 import { type Abortable, follow, unfollow } from './follow-signal.ts'
 import { LaneEntry, lane, maxPieceBytes, maxUrgentPieceBytes } from './lane.ts'
 import type { Link } from './linked-list.ts'
 import { type Asker, askerOf, type Caller, deliver, type Rank, rankOf } from './priority.ts'
 
 const EAGAIN = errnoOf('EAGAIN')
+const EBADF = errnoOf('EBADF')
 const EINTR = errnoOf('EINTR')
 /** The OS is short of something: it is asked again after so long. */
 const pauseMs = 1
@@ -178,6 +179,47 @@ export abstract class Operation<T> extends LaneEntry {
   #decided(): void {
     if (this.#following !== undefined) unfollow(this.asker.signal!, this.#following)
     this.handOver()
+  }
+}
+
+/**
+ * Counts the operations on something that can be closed: an open file, a mapping. Closing refuses new ones at once and
+ * waits for those under way: an fd that is closed under an operation may be somebody else's a moment later.
+ */
+export class InUse {
+  #count = 0
+  #closed: Promise<void> | undefined = undefined
+  #idle: (() => void) | undefined = undefined
+
+  /** @throws EBADF, as a closed FileHandle does */
+  enter(syscall: string): void {
+    if (this.#closed !== undefined) {
+      const error = systemError(EBADF, syscall)
+      error.message = 'file closed'
+      throw error
+    }
+    this.#count++
+  }
+
+  /** How many are under way. */
+  get count(): number {
+    return this.#count
+  }
+
+  leave(): void {
+    if (--this.#count === 0) this.#idle?.()
+  }
+
+  /** Idempotent: `finish` runs once, when nothing is under way. */
+  close(finish: () => Promise<void>): Promise<void> {
+    this.#closed ??= (
+      this.#count === 0
+        ? Promise.resolve()
+        : new Promise<void>(resolve => {
+            this.#idle = resolve
+          })
+    ).then(finish)
+    return this.#closed
   }
 }
 

@@ -1,7 +1,7 @@
 import { getEventListeners } from 'node:events'
 import { describe, expect, test } from 'vitest'
 import { lane } from '../src/lane.ts'
-import { Operation } from '../src/operation.ts'
+import { InUse, Operation } from '../src/operation.ts'
 import type { Asker, Caller, Priority } from '../src/priority.ts'
 
 /** An operation whose OS is this test: it counts what it is asked for, and completes when it is told to. */
@@ -256,4 +256,24 @@ test('an operation raised in the lane starts in that same call', () => {
   expect(probe.starts).toBe(1)
   for (const operation of [probe, ...blockers]) operation.complete()
   expect(lane.depth).toBe(4)
+})
+
+test('counts what is under way, and closes when that is nothing', async () => {
+  const inUse = new InUse()
+  inUse.enter('read')
+  inUse.enter('write')
+  expect(inUse.count).toBe(2)
+  let isFinished = false
+  const closed = inUse.close(async () => {
+    isFinished = true
+  })
+  expect(() => inUse.enter('read')).toThrow(expect.objectContaining({ code: 'EBADF', syscall: 'read' }))
+  inUse.leave()
+  expect(inUse.count).toBe(1)
+  await Promise.resolve()
+  expect(isFinished).toBe(false)
+  inUse.leave()
+  await closed
+  expect(isFinished).toBe(true)
+  expect(inUse.count).toBe(0)
 })

@@ -1,8 +1,8 @@
 import type { Caller } from '@kiruna/priority'
 import { detached } from '@kiruna/priority/arguments'
 import { errnoOf, systemError } from '@kiruna/priority/error'
-import type { InUse } from '@kiruna/priority/in-use'
 import { maxPieceBytes } from '@kiruna/priority/lane'
+import type { InUse } from '@kiruna/priority/operation'
 import { bytesAt, PortOperation } from '@kiruna/win-iocp/operation'
 
 const EIO = errnoOf('EIO')
