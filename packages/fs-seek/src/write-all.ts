@@ -24,10 +24,7 @@ interface OpenFile {
   close(): Promise<void>
 }
 
-/**
- * An implementation's system calls. All but `lstat` and `stat` go before what has not begun (`isContinuation` in the lane), or a
- * thousand temporary files would be open before one is done.
- */
+/** A pair's system calls, each through the lane on behalf of the asker that it is given. */
 export interface WriteCalls<File extends OpenFile> {
   open(path: Buffer, flags: number, mode: number, asker: Asker): Promise<File>
   /** O_CREAT, O_TRUNC: once begun, it has the outcome that the OS gives it, whatever the signal says by then. */
@@ -99,11 +96,13 @@ function checkData(data: WriteData): void {
 /** The caller within an operation of many steps: these follow each other at once, only the outcome waits its turn. */
 class StepAsker implements Asker {
   readonly signal: AbortSignal | undefined
+  readonly isContinuation: boolean
   readonly #asker: Asker
 
-  constructor(asker: Asker, signal: AbortSignal | undefined) {
+  constructor(asker: Asker, signal: AbortSignal | undefined, isContinuation: boolean) {
     this.#asker = asker
     this.signal = signal
+    this.isContinuation = isContinuation
   }
 
   get priority() {
@@ -137,7 +136,9 @@ class WriteAll<File extends OpenFile> {
   readonly #source: Source
   readonly #durable: boolean
   readonly #mode: number
-  /** Under the caller's signal. */
+  /** Looks the file up: it has nothing open yet, and waits like everything that has not begun. */
+  readonly #first: Asker
+  /** Under the caller's signal; before what has not begun, or a thousand files would be open before one is done. */
   readonly #asker: Asker
   /** For what an abort must not keep from happening. */
   readonly #uncancelled: Asker
@@ -155,13 +156,14 @@ class WriteAll<File extends OpenFile> {
     this.#source = source
     this.#durable = durable
     this.#mode = mode
-    this.#asker = new StepAsker(asker, asker.signal)
-    this.#uncancelled = new StepAsker(asker, undefined)
+    this.#first = new StepAsker(asker, asker.signal, false)
+    this.#asker = new StepAsker(asker, asker.signal, true)
+    this.#uncancelled = new StepAsker(asker, undefined, true)
   }
 
   async run(atomic: boolean): Promise<void> {
     try {
-      const target = await locate(this.#calls, this.#path, this.#asker)
+      const target = await locate(this.#calls, this.#path, this.#first)
       if (atomic && target.isReplaceable) await this.#replace(target)
       else await this.#overwrite(target)
     } finally {

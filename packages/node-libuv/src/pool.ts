@@ -74,6 +74,15 @@ export class PoolCall<T> extends PoolOperation<T> {
   }
 }
 
+/** Makes one call of node:fs that is about no open file: for a promise of its value. */
+export function pooled<T>(
+  call: (done: (error: Failure, value: T) => void) => void,
+  about: About,
+  caller: Caller,
+): Promise<T> {
+  return new Promise((resolve, reject) => new PoolCall(call, about, caller, resolve, reject).begin(0))
+}
+
 /** node:fs gives no path where it only knows a descriptor. */
 export function withPath(error: NodeJS.ErrnoException, path: string | Buffer): Error {
   return error.path === undefined ? systemError(error.errno!, error.syscall!, path) : error

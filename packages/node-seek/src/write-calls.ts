@@ -1,63 +1,34 @@
 import * as fs from 'node:fs'
 import type { WriteCalls } from '@kiruna/fs-seek/write-all'
-import { type Failure, PoolCall } from '@kiruna/node-libuv/pool'
-import type { Asker } from '@kiruna/priority'
-import type { Operation } from '@kiruna/priority/operation'
+import { pooled } from '@kiruna/node-libuv/pool'
 import type { File } from './file.ts'
 import { Open } from './open.ts'
 import { Write } from './write.ts'
 
-/** One step of a writeAll that has begun: it goes before what has not. */
-function step<T>(
-  make: (resolve: (value: T) => void, reject: (reason: unknown) => void) => Operation<T>,
-): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const operation = make(resolve, reject)
-    operation.isContinuation = true
-    operation.begin(0)
-  })
-}
-
-function changing(caller: Asker, call: (done: (error: Failure) => void) => void): Promise<void> {
-  return step(
-    (resolve, reject) => new PoolCall<void>(call, { path: '', changes: true }, caller, resolve, reject),
-  )
-}
-
-function status(caller: Asker, call: (done: (error: Failure, stats: fs.Stats) => void) => void) {
-  return new Promise<fs.Stats>((resolve, reject) =>
-    new PoolCall(call, { path: '' }, caller, resolve, reject).begin(0),
-  )
-}
+// Errors are given their path by writeAll.
+const reading = { path: '' }
+const changing = { path: '', changes: true }
 
 export const calls: WriteCalls<File> = {
-  open: (path, flags, mode, caller) =>
-    step((resolve, reject) => new Open(path, flags, mode, false, caller, resolve, reject)),
-  create: (path, flags, mode, caller) =>
-    step((resolve, reject) => new Open(path, flags, mode, true, caller, resolve, reject)),
-  lstat: (path, caller) => status(caller, done => fs.lstat(path, done)),
-  stat: (path, caller) => status(caller, done => fs.stat(path, done)),
-  fstat: ({ fd }, caller) =>
-    step((resolve, reject) => {
-      const call = (done: (error: Failure, stats: fs.Stats) => void) => fs.fstat(fd, done)
-      return new PoolCall(call, { path: '' }, caller, resolve, reject)
-    }),
-  readlink: (path, caller) =>
-    step((resolve, reject) => {
-      const call = (done: (error: Failure, text: Buffer) => void) => fs.readlink(path, 'buffer', done)
-      return new PoolCall(call, { path: '' }, caller, resolve, reject)
-    }),
-  write: ({ fd }, bytes, position, caller) =>
+  open: (path, flags, mode, asker) =>
+    new Promise((resolve, reject) => new Open(path, flags, mode, false, asker, resolve, reject).begin(0)),
+  create: (path, flags, mode, asker) =>
+    new Promise((resolve, reject) => new Open(path, flags, mode, true, asker, resolve, reject).begin(0)),
+  lstat: (path, asker) => pooled(done => fs.lstat(path, done), reading, asker),
+  stat: (path, asker) => pooled(done => fs.stat(path, done), reading, asker),
+  fstat: (file, asker) => file.stat(asker),
+  readlink: (path, asker) => pooled(done => fs.readlink(path, 'buffer', done), reading, asker),
+  write: ({ fd }, bytes, position, asker) =>
     new Promise((resolve, reject) => {
-      const write = new Write(fd, '', bytes, position, undefined, caller, resolve, reject)
-      write.isContinuation = true
+      const write = new Write(fd, '', bytes, position, undefined, asker, resolve, reject)
       write.begin(write.nextBytes)
     }),
-  fsync: ({ fd }, caller) => changing(caller, done => fs.fsync(fd, done)),
+  fsync: (file, asker) => file.sync(asker),
   // node:fs has no sync_file_range.
-  writeBack: ({ fd }, _position, _lengthBytes, caller) => changing(caller, done => fs.fdatasync(fd, done)),
-  fchown: ({ fd }, uid, gid, caller) => changing(caller, done => fs.fchown(fd, uid, gid, done)),
-  fchmod: ({ fd }, mode, caller) => changing(caller, done => fs.fchmod(fd, mode, done)),
-  rename: (from, to, caller) => changing(caller, done => fs.rename(from, to, done)),
-  unlink: (path, caller) => changing(caller, done => fs.unlink(path, done)),
+  writeBack: ({ fd }, _position, _lengthBytes, asker) =>
+    pooled(done => fs.fdatasync(fd, done), changing, asker),
+  fchown: ({ fd }, uid, gid, asker) => pooled(done => fs.fchown(fd, uid, gid, done), changing, asker),
+  fchmod: ({ fd }, mode, asker) => pooled(done => fs.fchmod(fd, mode, done), changing, asker),
+  rename: (from, to, asker) => pooled(done => fs.rename(from, to, done), changing, asker),
+  unlink: (path, asker) => pooled(done => fs.unlink(path, done), changing, asker),
 }

@@ -196,7 +196,8 @@ export class Lane {
   #wait(rank: Rank, entry: LaneEntry): void {
     entry.unsubscribe = entry.asker.onPriorityChange?.(() => this.#moved(entry)) // may throw: nothing is queued yet
     entry.laneRank = rank
-    entry.place = entry.isContinuation ? this.#waiting[rank].addFirst(entry) : this.#waiting[rank].add(entry)
+    const hasBegun = entry.isContinuation || entry.asker.isContinuation
+    entry.place = hasBegun ? this.#waiting[rank].addFirst(entry) : this.#waiting[rank].add(entry)
     this.#waitingCount++
   }
 

@@ -20,6 +20,8 @@ export interface Asker {
   deliver?(job: () => void): void
   /** Tells of a change of `priority`. Returns the unsubscribing; held only while an operation waits. */
   onPriorityChange?(listener: () => void): () => void
+  /** What it asks for are steps of an operation that has begun: in the lane they go before what has not. */
+  readonly isContinuation?: boolean
 }
 
 /** What every I/O function takes: a priority, a task, a scope, or a web `TaskSignal`. */
