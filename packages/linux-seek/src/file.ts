@@ -1,16 +1,30 @@
-import type { Stats } from 'node:fs'
-import { type Chunk, type ChunksOptions, chunks } from '@kiruna/fs-seek/chunks'
-import { Close } from '@kiruna/linux-uring/close'
-import type { Caller } from '@kiruna/priority'
-import { checkBuffer, checkInteger } from '@kiruna/priority/arguments'
+import { ftruncate, type Stats } from 'node:fs'
+import type { Chunk, ChunksOptions, File as SeekFile } from '@kiruna/fs-seek'
+import { chunks } from '@kiruna/fs-seek/chunks'
+import { Close, type OpenFile, RingCall, RingOperation } from '@kiruna/linux-uring/operation'
+import type { Ring } from '@kiruna/linux-uring/ring'
+import {
+  EINVAL,
+  EIO,
+  prepFadvise,
+  prepFsync,
+  prepFtruncate,
+  prepRead,
+  prepWrite,
+  punt,
+} from '@kiruna/linux-uring/sqe'
+import { statx } from '@kiruna/linux-uring/statx'
+import type { Caller, Rank } from '@kiruna/priority'
+import { checkBuffer, checkInteger, detached } from '@kiruna/priority/arguments'
+import { systemError } from '@kiruna/priority/error'
+import { maxPieceBytes } from '@kiruna/priority/lane'
 import { InUse } from '@kiruna/priority/operation'
-import { type OpenFile, Read } from './read.ts'
-import { Statx } from './statx.ts'
-import { Fsync, Ftruncate, Write } from './write.ts'
 
-/** An open file, read and written at offsets: any number of operations at once. */
-export class File {
-  /** The file descriptor. It stays this file's: close the file, not the descriptor. */
+/** Who asks for so much at a time needs nobody to read ahead. */
+export const scanBytes = 128 * 1024
+
+/** An open file. What its functions promise stands in `@kiruna/fs-seek`. */
+export class File implements SeekFile {
   readonly fd: number
   readonly #file: OpenFile
 
@@ -20,14 +34,7 @@ export class File {
     this.#file = { fd, path, direct, inUse: new InUse(), scans: 0, readsAhead: true }
   }
 
-  /**
-   * Fills `buffer` from `position` on.
-   * @param position in bytes
-   * @returns how many bytes were read: fewer than the buffer holds only at the end of the file
-   * @throws EBADF, EIO, EISDIR, EINVAL … (`err.code`). An abort rejects when the kernel is done with the buffer,
-   *   whose content is then undefined
-   * @see pread(2)
-   */
+  /** @see io_uring_prep_read(3), pread(2) */
   read(buffer: NodeJS.ArrayBufferView, position: number, caller: Caller): Promise<number> {
     return new Promise((resolve, reject) => {
       checkBuffer(buffer)
@@ -40,77 +47,55 @@ export class File {
     })
   }
 
-  /**
-   * Writes all of `buffer`, from `position` on; a file opened to append (`'a'`) has it at its end.
-   * @param position in bytes
-   * @throws EBADF, EFBIG, EIO, ENOSPC … (`err.code`): some of it may have been written. An abort rejects when the kernel
-   *   is done with the buffer, or resolves if all of it had been written by then
-   * @see pwrite(2)
-   */
+  /** @see io_uring_prep_write(3), pwrite(2) */
   write(buffer: NodeJS.ArrayBufferView, position: number, caller: Caller): Promise<void> {
     return new Promise((resolve, reject) => {
       checkBuffer(buffer)
       checkInteger(position, 'position')
-      const { fd, path, inUse } = this.#file
-      const write = new Write(fd, path, buffer, position, inUse, caller, resolve, reject)
-      inUse.enter('write')
+      const write = new Write(this.#file, buffer, position, caller, resolve, reject)
+      this.#file.inUse.enter('write')
       if (buffer.byteLength > 0 || write.asker.signal?.aborted) return write.begin(write.nextBytes)
       write.succeed(undefined)
       write.end()
     })
   }
 
-  /**
-   * The file in order, read ahead.
-   * @throws TypeError, RangeError: bad options, at once
-   */
   chunks(caller: Caller, options?: ChunksOptions): AsyncGenerator<Chunk, void, void> {
     return chunks((buffer, position, asker) => this.read(buffer, position, asker), caller, options)
   }
 
-  /** @see fstat(2) */
+  /** @see io_uring_prep_statx(3), statx(2) */
   stat(caller: Caller): Promise<Stats> {
     return new Promise((resolve, reject) => {
-      const { fd, path, inUse } = this.#file
-      const statx = new Statx('fstat', fd, path, inUse, caller, resolve, reject)
-      inUse.enter('fstat')
-      statx.begin(0)
+      const call = statx('fstat', this.fd, this.#file.path, caller, resolve, reject, this.#file.inUse)
+      this.#file.inUse.enter('fstat')
+      call.begin(0)
     })
   }
 
-  /**
-   * Resolves when what has been written, and the file's size and times, are on the disk.
-   * @throws EIO, ENOSPC, EINVAL: a kind of file that knows no such thing (`err.code`)
-   * @see fsync(2)
-   */
+  /** @see io_uring_prep_fsync(3), fsync(2) */
   sync(caller: Caller): Promise<void> {
     return new Promise((resolve, reject) => {
       const { fd, path, inUse } = this.#file
-      const fsync = new Fsync(fd, path, inUse, caller, resolve, reject)
+      const prepare = (ring: Ring, call: RingCall<void>) => prepFsync(ring, ring.sqe(fd, call))
+      const about = { syscall: 'fsync', path, inUse }
+      const call = new RingCall<void>(about, prepare, undefined, caller, resolve, reject)
       inUse.enter('fsync')
-      fsync.begin(0)
+      call.begin(0)
     })
   }
 
-  /**
-   * Makes the file `lengthBytes` long: what is beyond is lost, what is new reads as zeros.
-   * @throws EFBIG, EINVAL: not opened for writing (`err.code`)
-   * @see ftruncate(2)
-   */
+  /** Before Linux 6.9 it is node:fs's own. @see io_uring_prep_ftruncate(3), ftruncate(2) */
   truncate(lengthBytes: number, caller: Caller): Promise<void> {
     return new Promise((resolve, reject) => {
       checkInteger(lengthBytes, 'lengthBytes')
-      const { fd, path, inUse } = this.#file
-      const ftruncate = new Ftruncate(fd, path, lengthBytes, inUse, caller, resolve, reject)
-      inUse.enter('ftruncate')
-      ftruncate.begin(0)
+      const call = new Ftruncate(this.#file, lengthBytes, caller, resolve, reject)
+      this.#file.inUse.enter('ftruncate')
+      call.begin(0)
     })
   }
 
-  /**
-   * Refuses new operations at once, waits for those under way, and closes. Idempotent.
-   * @see close(2)
-   */
+  /** @see close(2) */
   close(): Promise<void> {
     const { fd, path, inUse } = this.#file
     return inUse.close(() => new Promise((resolve, reject) => new Close(fd, path, resolve, reject)))
@@ -118,5 +103,203 @@ export class File {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
+  }
+}
+
+/** Fills a buffer from `position` on, piece by piece, up to the end of the file. */
+export class Read extends RingOperation<number> {
+  protected readonly ownsBuffer = false
+  readonly #file: OpenFile
+  readonly #buffer: NodeJS.ArrayBufferView
+  readonly #position: number
+  readonly #lengthBytes: number
+  #doneBytes = 0
+  #askedBytes = 0
+  #scans = false
+
+  constructor(
+    file: OpenFile,
+    buffer: NodeJS.ArrayBufferView,
+    position: number,
+    caller: Caller,
+    resolve: (bytes: number) => void,
+    reject: (reason: unknown) => void,
+  ) {
+    super(caller, resolve, reject)
+    this.#file = file
+    this.#buffer = buffer
+    this.#position = position
+    this.#lengthBytes = buffer.byteLength
+  }
+
+  /** What the lane counts the next piece as. */
+  get nextBytes(): number {
+    return Math.min(this.#lengthBytes - this.#doneBytes, maxPieceBytes)
+  }
+
+  /** The lane has let it in: one submission. */
+  start(): void {
+    // It was checked when it was given, but may have been transferred while it waited.
+    if (this.#buffer.byteLength !== this.#lengthBytes) throw detached()
+    const { ring } = this
+    const { fd, direct } = this.#file
+    const done = this.#doneBytes
+    const bytes = (this.#askedBytes = Math.min(this.#lengthBytes - done, this.maxBytes))
+    this.#scans = this.laneRank > 1 && bytes >= scanBytes && !direct
+    if (this.#scans) this.#file.scans++
+    if (this.#file.readsAhead !== (this.#file.scans === 0)) this.#adviseReadahead()
+    const address = ring.addressOf(this.#buffer) + done
+    const sqe = ring.sqe(fd, this)
+    prepRead(ring, sqe, address, bytes, this.#position + done)
+    if (ring.mustPunt(fd, bytes, this.laneRank)) punt(ring, sqe)
+    ring.submitSoon(this.laneRank as Rank)
+  }
+
+  /** @param result bytes, or a negative errno */
+  complete(result: number): void {
+    this.leave()
+    if (this.#scans) this.#file.scans--
+    if (result < 0) {
+      if (this.retry(result, () => this.enter(this.nextBytes))) return
+      this.fail(systemError(result, 'read', this.#file.path))
+    } else {
+      this.#doneBytes += result
+      // After a short direct read the next would begin unaligned: it was the end.
+      const ended =
+        result === 0 ||
+        this.#doneBytes === this.#lengthBytes ||
+        (this.#file.direct && result < this.#askedBytes)
+      if (!ended && !this.aborted) {
+        this.enter(this.nextBytes)
+        return
+      }
+      this.succeed(this.#doneBytes)
+    }
+    this.end()
+  }
+
+  /** The kernel may read megabytes ahead, and nothing urgent could pass them on the way to the disk. */
+  #adviseReadahead(): void {
+    const file = this.#file
+    file.readsAhead = !file.readsAhead
+    prepFadvise(this.ring, this.ring.sqe(file.fd, undefined), file.readsAhead)
+  }
+
+  end(): void {
+    this.#file.inUse.leave()
+  }
+}
+
+/** What is written to: an open file, or what a writeAll has open. */
+type Written = Pick<OpenFile, 'fd' | 'path'> & { inUse?: InUse }
+
+/** Writes a buffer, piece by piece. */
+export class Write extends RingOperation<void> {
+  protected readonly ownsBuffer = false
+  readonly #file: Written
+  readonly #buffer: NodeJS.ArrayBufferView
+  readonly #position: number
+  readonly #lengthBytes: number
+  #doneBytes = 0
+
+  /** @param position −1: where the descriptor stands */
+  constructor(
+    file: Written,
+    buffer: NodeJS.ArrayBufferView,
+    position: number,
+    caller: Caller,
+    resolve: () => void,
+    reject: (reason: unknown) => void,
+  ) {
+    super(caller, resolve, reject)
+    this.#file = file
+    this.#buffer = buffer
+    this.#position = position
+    this.#lengthBytes = buffer.byteLength
+  }
+
+  /** What the lane counts the next piece as. */
+  get nextBytes(): number {
+    return Math.min(this.#lengthBytes - this.#doneBytes, maxPieceBytes)
+  }
+
+  /** The lane has let it in: one submission. */
+  start(): void {
+    // It was checked when it was given, but may have been transferred while it waited.
+    if (this.#buffer.byteLength !== this.#lengthBytes) throw detached()
+    const { ring } = this
+    const { fd } = this.#file
+    const done = this.#doneBytes
+    const bytes = Math.min(this.#lengthBytes - done, this.maxBytes)
+    const address = ring.addressOf(this.#buffer) + done
+    const sqe = ring.sqe(fd, this)
+    prepWrite(ring, sqe, address, bytes, this.#position === -1 ? -1 : this.#position + done)
+    if (ring.mustPunt(fd, bytes, this.laneRank)) punt(ring, sqe)
+    ring.submitSoon(this.laneRank as Rank)
+  }
+
+  /** @param result bytes, or a negative errno */
+  complete(result: number): void {
+    this.leave()
+    if (result <= 0) {
+      if (this.retry(result, () => this.enter(this.nextBytes))) return
+      this.fail(systemError(result < 0 ? result : EIO, 'write', this.#file.path)) // 0 would come again for ever
+    } else {
+      this.#doneBytes += result
+      if (this.#doneBytes === this.#lengthBytes) this.commit(undefined)
+      else if (this.aborted) this.fail(undefined)
+      else {
+        this.enter(this.nextBytes)
+        return
+      }
+    }
+    this.end()
+  }
+
+  end(): void {
+    this.#file.inUse?.leave()
+  }
+}
+
+class Ftruncate extends RingCall<void> {
+  static #isMissing = false
+  override pooled = Ftruncate.#isMissing
+  readonly #fd: number
+  readonly #lengthBytes: number
+
+  constructor(
+    { fd, path, inUse }: OpenFile,
+    lengthBytes: number,
+    caller: Caller,
+    resolve: () => void,
+    reject: (reason: unknown) => void,
+  ) {
+    super(
+      { syscall: 'ftruncate', path, inUse },
+      (ring, call) => prepFtruncate(ring, ring.sqe(fd, call), lengthBytes),
+      undefined,
+      caller,
+      resolve,
+      reject,
+    )
+    this.#fd = fd
+    this.#lengthBytes = lengthBytes
+  }
+
+  override start(): void {
+    if (this.pooled) ftruncate(this.#fd, this.#lengthBytes, error => this.complete(error?.errno ?? 0))
+    else super.start()
+  }
+
+  override complete(result: number): void {
+    if (result !== EINVAL || this.pooled || this.aborted) {
+      if (result === 0 && this.pooled) Ftruncate.#isMissing = true // it worked there, and not on the ring
+      super.complete(result)
+      return
+    }
+    // A kernel that does not know the call, or a descriptor that cannot be truncated: node:fs tells.
+    this.leave()
+    this.pooled = true
+    this.enter(0)
   }
 }

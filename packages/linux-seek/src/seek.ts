@@ -1,40 +1,39 @@
-import type { Dirent, Stats } from 'node:fs'
-import { readdir as nodeReaddir } from 'node:fs'
-import type { Chunk, ChunksOptions } from '@kiruna/fs-seek/chunks'
+import * as fs from 'node:fs'
+import type { OpenOptions, PathLike, Seek } from '@kiruna/fs-seek'
+import { GrowingBuffer } from '@kiruna/fs-seek/growing-buffer'
+import { type ReadUpTo, readMany as readManyWith } from '@kiruna/fs-seek/read-many'
+import { type WriteCalls, writeAll as writeAllWith } from '@kiruna/fs-seek/write-all'
+import { openat, RingCall, RingOperation } from '@kiruna/linux-uring/operation'
+import { type Ring, ring } from '@kiruna/linux-uring/ring'
 import {
-  type ReadManyOptions,
-  type ReadResult,
-  type ReadUpTo,
-  readMany as readManyWith,
-} from '@kiruna/fs-seek/read-many'
-import { type WriteAllOptions, type WriteData, writeAll as writeAllWith } from '@kiruna/fs-seek/write-all'
-import { ring } from '@kiruna/linux-uring/ring'
-import type { Caller } from '@kiruna/priority'
-import { checkInteger, checkPath, type PathLike } from '@kiruna/priority/arguments'
-import { largestFileBytes } from '@kiruna/priority/error'
+  AT_FDCWD,
+  cString,
+  EINVAL,
+  ENXIO,
+  EOPNOTSUPP,
+  prepFadvise,
+  prepRead,
+  prepRenameat,
+  prepStatx,
+  prepSyncFileRange,
+  prepUnlinkat,
+  punt,
+  statxBytes,
+} from '@kiruna/linux-uring/sqe'
+import { statx, statxSize } from '@kiruna/linux-uring/statx'
+import { pooled } from '@kiruna/node-libuv/pool'
+import type { Caller, Rank } from '@kiruna/priority'
+import { checkInteger, checkPath } from '@kiruna/priority/arguments'
+import { largestFileBytes, systemError } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
 import { maxPieceBytes } from '@kiruna/priority/lane'
-import type { File } from './file.ts'
-import { Open } from './open.ts'
-import { PoolCall } from '@kiruna/node-libuv/pool'
-import { ReadAll } from './read-all.ts'
-import { Statx } from './statx.ts'
-import { calls } from './write-calls.ts'
+import { File, scanBytes, Write } from './file.ts'
 
-export { File } from './file.ts'
-export type { Chunk, ChunksOptions, PathLike, ReadManyOptions, ReadResult, WriteAllOptions }
+export type * from '@kiruna/fs-seek'
+export { File }
 
-/**
- * Opens a file, close-on-exec.
- * @param options `flags` as in node:fs, a string or a number such as `O_RDONLY | O_DIRECT`; `mode` of a new file, 0o666
- * @throws ENOENT, EACCES, EISDIR, EMFILE … (`err.code`); ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE
- * @see open(2)
- */
-export function open(
-  path: PathLike,
-  caller: Caller,
-  options: { flags?: string | number; mode?: number } = {},
-): Promise<File> {
+/** @see io_uring_prep_openat(3), open(2) */
+export function open(path: PathLike, caller: Caller, options: OpenOptions = {}): Promise<File> {
   return new Promise((resolve, reject) => {
     const { flags = 'r', mode = 0o666 } = options
     const name = checkPath(path)
@@ -43,11 +42,7 @@ export function open(
   })
 }
 
-/**
- * A whole file, of a size unknown beforehand: /proc too.
- * @throws ENOENT, EACCES, EISDIR … (`err.code`); ERR_FS_FILE_TOO_LARGE beyond 2 GiB
- * @see open(2), pread(2)
- */
+/** @see open(2), pread(2) */
 export function readAll(path: PathLike, caller: Caller): Promise<Buffer> {
   return new Promise((resolve, reject) => readUpTo(largestFileBytes, path, caller, resolve, reject))
 }
@@ -56,64 +51,249 @@ const readUpTo: ReadUpTo = (maxBytes, path, caller, resolve, reject) => {
   new ReadAll(checkPath(path), maxBytes, caller, resolve, reject).begin(maxPieceBytes)
 }
 
-/**
- * Many files, in the order in which they complete. A file that cannot be read is a result with its `error`.
- * At most about `bufferedBytes` wait to be taken; leaving the loop cancels what is under way.
- * @throws TypeError, RangeError: bad arguments, at once
- */
-export function readMany(
-  paths: Iterable<PathLike> | AsyncIterable<PathLike>,
-  caller: Caller,
-  options?: ReadManyOptions,
-): AsyncIterableIterator<ReadResult, undefined, undefined> {
-  return readManyWith(readUpTo, paths, caller, options)
+/** Each file is one operation: no promise is made for it. */
+export const readMany: Seek['readMany'] = (paths, caller, options) =>
+  readManyWith(readUpTo, paths, caller, options)
+
+/** @see io_uring_prep_statx(3), statx(2) */
+export function stat(path: PathLike, caller: Caller): Promise<fs.Stats> {
+  return new Promise((resolve, reject) =>
+    statx('stat', AT_FDCWD, checkPath(path), caller, resolve, reject).begin(0),
+  )
 }
 
-/**
- * The status of a file; a symbolic link is followed.
- * @returns node:fs's own Stats
- * @see statx(2)
- */
-export function stat(path: PathLike, caller: Caller): Promise<Stats> {
-  return new Promise((resolve, reject) => {
-    new Statx('stat', -1, checkPath(path), undefined, caller, resolve, reject).begin(0)
-  })
-}
-
-/**
- * The entries of a folder. io_uring has no call for it: this is node:fs's own, behind the lane.
- * @see readdir(3)
- */
-export function readdir(path: PathLike, caller: Caller): Promise<Dirent[]> {
-  return new Promise((resolve, reject) => {
+/** io_uring has no call for it: it is node:fs's, behind the lane. @see readdir(3) */
+export function readdir(path: PathLike, caller: Caller): Promise<fs.Dirent[]> {
+  return new Promise(resolve => {
     const name = checkPath(path)
-    const call = (done: (error: NodeJS.ErrnoException | null, entries: Dirent[]) => void) =>
-      nodeReaddir(name, { withFileTypes: true }, done)
-    new PoolCall(call, { path: name }, caller, resolve, reject).begin(0)
+    resolve(pooled(done => fs.readdir(name, { withFileTypes: true }, done), { path: name }, caller))
   })
 }
 
-/**
- * Makes `data` a file's whole content: however it ends, by an error, an abort or the power, the file holds the old
- * content or the new, whole. It is written beside the file, in `.kiruna-…`, brought to the disk and renamed over it. A
- * symbolic link is followed, the file's mode is kept, and its owner where permitted. What is not a regular file is
- * written in place.
- * @param options `atomic: false`: emptied and written in place. `durable: false`: resolves before the new content would
- *   survive a loss of power. `mode` of a new file, 0o666
- * @throws EACCES, EISDIR, ENOENT, ENOSPC … (`err.code`), with the file as it was; ERR_INVALID_ARG_TYPE for a chunk that is
- *   no Uint8Array
- * @see open(2), pwrite(2), fsync(2), rename(2)
- */
-export function writeAll(
-  path: PathLike,
-  data: WriteData,
-  caller: Caller,
-  options?: WriteAllOptions,
-): Promise<void> {
-  return writeAllWith(calls, path, data, caller, options)
-}
+/** What io_uring cannot do (read a link, change an owner or a mode) is node:fs's. @see pwrite(2), fsync(2), rename(2) */
+export const writeAll: Seek['writeAll'] = (path, data, caller, options) =>
+  writeAllWith(calls, path, data, caller, options)
 
 /** @throws ERR_KIRUNA_UNAVAILABLE with the reason */
 export function check(): void {
   ring()
+}
+
+class Open extends RingOperation<File> {
+  protected readonly ownsBuffer: boolean
+  readonly #path: string | Buffer
+  readonly #flags: number
+  readonly #mode: number
+  #name: Buffer | undefined = undefined // held until the kernel has read it
+  #mayWait = false
+
+  /** @param keeps an abort that comes too late does not hide the file: it has been made, or emptied */
+  constructor(
+    path: string | Buffer,
+    flags: number,
+    mode: number,
+    keeps: boolean,
+    caller: Caller,
+    resolve: (file: File) => void,
+    reject: (reason: unknown) => void,
+  ) {
+    super(caller, resolve, reject)
+    this.#path = path
+    this.#flags = flags
+    this.#mode = mode
+    this.ownsBuffer = !keeps
+  }
+
+  start(): void {
+    this.#name = cString(this.#path)
+    openat(this, this.#name, this.#flags, this.#mode, this.#mayWait)
+  }
+
+  complete(result: number): void {
+    this.leave()
+    if (
+      result === ENXIO &&
+      !this.#mayWait &&
+      !this.aborted &&
+      (this.#flags & fs.constants.O_NONBLOCK) === 0
+    ) {
+      // Tried without waiting, a FIFO that nobody reads says so: fifo(7).
+      this.#mayWait = true
+      this.enter(0)
+    } else if (result < 0) {
+      if (!this.retry(result, () => this.enter(0))) this.fail(systemError(result, 'open', this.#path))
+    } else if (this.aborted && this.ownsBuffer) this.ring.close(result)
+    else this.commit(new File(result, this.#path, (this.#flags & fs.constants.O_DIRECT) !== 0))
+  }
+
+  end(): void {}
+}
+
+/**
+ * open, read until 0, close. The lane admits the open with the first piece and, where that was short, with the read
+ * that finds the end: most files are done then. One that fills the landing and a guess beyond it is asked for its size.
+ */
+class ReadAll extends RingOperation<Buffer> {
+  protected readonly ownsBuffer = true
+  readonly #path: string | Buffer
+  readonly #maxBytes: number
+  #step: 'open' | 'read' | 'fstat' = 'open'
+  #fd = -1
+  #content: GrowingBuffer | undefined = undefined
+  #memory: Buffer | undefined = undefined // held while the kernel reads the path, or writes the status
+  #askedBytes = 0
+  /** What the lane has admitted includes a short read already: another is no more than the one that finds the end. */
+  #readOnce = false
+  #readsAhead = true
+
+  constructor(
+    path: string | Buffer,
+    maxBytes: number,
+    caller: Caller,
+    resolve: (bytes: Buffer) => void,
+    reject: (reason: unknown) => void,
+  ) {
+    super(caller, resolve, reject)
+    this.#path = path
+    this.#maxBytes = maxBytes
+  }
+
+  start(): void {
+    if (this.#step === 'open') {
+      this.#memory = cString(this.#path)
+      openat(this, this.#memory, fs.constants.O_RDONLY, 0)
+    } else if (this.#step === 'fstat') this.#statx()
+    else this.#read()
+  }
+
+  #read(): void {
+    const { ring } = this
+    const content = (this.#content ??= new GrowingBuffer(this.#path, this.#maxBytes))
+    const bytes = (this.#askedBytes = Math.min(content.makeRoom(), this.maxBytes))
+    if (this.#readsAhead && this.laneRank > 1 && bytes >= scanBytes) {
+      this.#readsAhead = false
+      prepFadvise(ring, ring.sqe(this.#fd, undefined), false)
+    }
+    const address = ring.addressOf(content.memory) + content.lengthBytes
+    const sqe = ring.sqe(this.#fd, this)
+    prepRead(ring, sqe, address, bytes, content.lengthBytes)
+    if (ring.mustPunt(this.#fd, bytes, this.laneRank)) punt(ring, sqe)
+    ring.submitSoon(this.laneRank as Rank)
+  }
+
+  #statx(): void {
+    const { ring } = this
+    this.#memory = Buffer.allocUnsafe(statxBytes)
+    prepStatx(ring, ring.sqe(this.#fd, this), undefined, this.#memory)
+    ring.submitSoon(this.laneRank as Rank)
+  }
+
+  complete(result: number): void {
+    if (this.#step === 'open' && result >= 0) this.#fd = result
+    try {
+      if (this.aborted) this.#finish()
+      else if (this.retry(result, () => this.start())) return
+      else if (result < 0) throw systemError(result, this.#step, this.#path)
+      else this.#next(result)
+    } catch (error) {
+      this.fail(error) // the kernel's, or too large, or no memory
+      this.#finish()
+    }
+  }
+
+  #next(result: number): void {
+    const content = this.#content
+    if (content === undefined) this.#readOn()
+    else if (this.#step === 'fstat') {
+      content.expect(statxSize(this.#memory!))
+      this.#enterAgain('read', maxPieceBytes)
+    } else if (result === 0) {
+      this.succeed(content.take(), content.lengthBytes)
+      this.#finish()
+    } else {
+      content.add(result)
+      if (content.outgrown) this.#enterAgain('fstat', 0)
+      else if (result < this.#askedBytes && !this.#readOnce) this.#readOn()
+      else this.#enterAgain('read', maxPieceBytes)
+    }
+  }
+
+  /** As what the lane has admitted already. */
+  #readOn(): void {
+    this.#readOnce = this.#step === 'read'
+    this.#step = 'read'
+    this.start()
+  }
+
+  #enterAgain(step: 'read' | 'fstat', bytes: number): void {
+    this.#step = step
+    this.#readOnce = false
+    this.isContinuation = true
+    this.leave()
+    this.enter(bytes)
+  }
+
+  #finish(): void {
+    this.leave()
+    this.end()
+  }
+
+  end(): void {
+    if (this.#fd !== -1) this.ring.close(this.#fd)
+    this.#content?.release()
+    this.#content = this.#memory = undefined
+  }
+}
+
+/** It takes no time, and one that is interrupted may have been done or not: it is neither cancelled nor tried again. */
+class Rename extends RingCall<void> {
+  protected override stop(): void {}
+
+  protected override retry(): boolean {
+    return false
+  }
+}
+
+const changes = { path: '', changes: true }
+
+const calls: WriteCalls<File> = {
+  open: (path, flags, mode, asker) =>
+    new Promise((resolve, reject) => new Open(path, flags, mode, false, asker, resolve, reject).begin(0)),
+  create: (path, flags, mode, asker) =>
+    new Promise((resolve, reject) => new Open(path, flags, mode, true, asker, resolve, reject).begin(0)),
+  lstat: (path, asker) =>
+    new Promise((resolve, reject) => statx('lstat', AT_FDCWD, path, asker, resolve, reject).begin(0)),
+  stat,
+  fstat: (file, asker) => file.stat(asker),
+  readlink: (path, asker) => pooled(done => fs.readlink(path, 'buffer', done), { path }, asker),
+  write: ({ fd }, bytes, position, asker) =>
+    new Promise((resolve, reject) => {
+      const write = new Write({ fd, path: '' }, bytes, position, asker, resolve, reject)
+      write.begin(write.nextBytes)
+    }),
+  fsync: (file, asker) => file.sync(asker),
+  writeBack: ({ fd }, position, lengthBytes, asker) =>
+    new Promise<void>((resolve, reject) => {
+      const prepare = (ring: Ring, call: RingCall<void>) =>
+        prepSyncFileRange(ring, ring.sqe(fd, call), position, lengthBytes)
+      new RingCall<void>({ syscall: 'sync_file_range' }, prepare, () => {}, asker, resolve, reject).begin(0)
+    }).catch(error => {
+      // A file system without it is no failure: the fsync at the end is what counts.
+      if (error.errno !== EINVAL && error.errno !== EOPNOTSUPP) throw error
+    }),
+  fchown: ({ fd }, uid, gid, asker) => pooled(done => fs.fchown(fd, uid, gid, done), changes, asker),
+  fchmod: ({ fd }, mode, asker) => pooled(done => fs.fchmod(fd, mode, done), changes, asker),
+  rename: (from, to, asker) =>
+    new Promise((resolve, reject) => {
+      const [source, target] = [cString(from), cString(to)]
+      const prepare = (ring: Ring, call: RingCall<void>) =>
+        prepRenameat(ring, ring.sqe(AT_FDCWD, call), source, target)
+      new Rename({ syscall: 'rename' }, prepare, undefined, asker, resolve, reject).begin(0)
+    }),
+  unlink: (path, asker) =>
+    new Promise((resolve, reject) => {
+      const name = cString(path)
+      const prepare = (ring: Ring, call: RingCall<void>) => prepUnlinkat(ring, ring.sqe(AT_FDCWD, call), name)
+      new RingCall<void>({ syscall: 'unlink' }, prepare, undefined, asker, resolve, reject).begin(0)
+    }),
 }

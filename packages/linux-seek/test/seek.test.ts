@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { RingOperation } from '@kiruna/linux-uring/operation'
 import { ring } from '@kiruna/linux-uring/ring'
-import type { Completion } from '@kiruna/linux-uring/sqe'
+import { type Completion, prepRead } from '@kiruna/linux-uring/sqe'
 import type { Asker, Caller } from '@kiruna/priority'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import * as seek from '../src/seek.ts'
@@ -95,7 +95,8 @@ class OneRead extends RingOperation<number> {
 
   start(): void {
     const address = this.ring.addressOf(this.#buffer)
-    this.ring.read(this.#fd, address, this.#buffer.length, this.#position, this)
+    prepRead(this.ring, this.ring.sqe(this.#fd, this), address, this.#buffer.length, this.#position)
+    this.ring.submitSoon(0)
   }
 
   complete(result: number): void {
@@ -130,8 +131,8 @@ describe('a read on the ring', () => {
   test('into memory that is none: EFAULT', async () => {
     const fd = fs.openSync(path, O_RDONLY)
     const result = await new Promise<number>(resolve => {
-      const completion = { slot: -1, complete: resolve, asker: { priority: 'realtime' }, laneRank: 0 }
-      ring().read(fd, 8, 4096, 0, completion as unknown as OneRead)
+      prepRead(ring(), ring().sqe(fd, { slot: -1, complete: resolve }), 8, 4096, 0)
+      ring().submitSoon(0)
     })
     expect(result).toBe(-14)
     fs.closeSync(fd)

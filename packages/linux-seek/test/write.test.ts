@@ -3,12 +3,16 @@ import * as fs from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { EAGAIN, EINTR, EINVAL, SystemCalls } from '@kiruna/linux-uring/sqe'
-import { type Caller, type Priority, priorities } from '@kiruna/priority'
-import { InUse } from '@kiruna/priority/operation'
-import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
+import { Ring } from '@kiruna/linux-uring/ring'
+import { EAGAIN, EINTR, EINVAL, prepSyncFileRange } from '@kiruna/linux-uring/sqe'
+import { type Priority, priorities } from '@kiruna/priority'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import * as seek from '../src/seek.ts'
-import { Fsync, Ftruncate, Write } from '../src/write.ts'
+
+vi.mock('@kiruna/linux-uring/sqe', async original => {
+  const sqe = await original<typeof import('@kiruna/linux-uring/sqe')>()
+  return { ...sqe, prepSyncFileRange: vi.fn(sqe.prepSyncFileRange) }
+})
 
 const { O_RDWR, O_NONBLOCK } = fs.constants
 const MiB = 1024 * 1024
@@ -49,16 +53,31 @@ async function openPipe() {
   }
 }
 
-/** What the kernel says only when it is short of memory: its answer is held back, and this one given instead. */
-function saying<Arguments extends unknown[]>(
-  Kind: new (...given: Arguments) => Write | Fsync | Ftruncate,
-  results: number[],
-) {
-  return class extends (Kind as new (...given: Arguments) => Write) {
-    override complete(result: number): void {
-      super.complete(results.shift() ?? result)
+/**
+ * What the kernel says only when it is short of memory, or old: its answer is held back, and these are given instead.
+ * @returns how many submissions were made meanwhile
+ */
+async function answering(results: number[], run: () => Promise<unknown>): Promise<number> {
+  let submissions = 0
+  const { sqe } = Ring.prototype
+  const spy = vi.spyOn(Ring.prototype, 'sqe').mockImplementation(function (
+    this: Ring,
+    fd,
+    completion,
+    makesFd,
+  ) {
+    submissions++
+    if (completion !== undefined) {
+      const { complete } = completion
+      completion.complete = (result, flags) => {
+        completion.complete = complete
+        completion.complete(results.shift() ?? result, flags)
+      }
     }
-  }
+    return sqe.call(this, fd, completion, makesFd)
+  })
+  await run().finally(() => spy.mockRestore())
+  return submissions
 }
 
 describe('a write', () => {
@@ -80,29 +99,10 @@ describe('a write', () => {
   ])('that the kernel was %s for is made again: write, fsync, ftruncate', async (_, result) => {
     const file = await seek.open(path, 'background', { flags: 'w' })
     for (const priority of priorities) {
-      await new Promise<void>((resolve, reject) => {
-        const results = [result, result, result]
-        const Again = saying(Write, results)
-        const inUse = new InUse()
-        inUse.enter('write')
-        const write = new Again(file.fd, path, content, 0, inUse, priority, resolve, reject)
-        write.begin(write.nextBytes)
-      })
+      await answering([result, result, result], () => file.write(content, 0, priority))
       expect(fs.readFileSync(path).equals(content)).toBe(true)
-      for (const begin of [
-        (caller: Caller, resolve: () => void, reject: (reason: unknown) => void) => {
-          const Again = saying(Fsync, [result, result])
-          return new Again(file.fd, path, undefined, caller, resolve, reject)
-        },
-        (caller: Caller, resolve: () => void, reject: (reason: unknown) => void) => {
-          const Again = saying(Ftruncate, [result, result])
-          const inUse = new InUse()
-          inUse.enter('ftruncate')
-          return new Again(file.fd, path, 10, inUse, caller, resolve, reject)
-        },
-      ]) {
-        await new Promise<void>((resolve, reject) => begin(priority, resolve, reject).begin(0))
-      }
+      expect(await answering([result, result], () => file.sync(priority))).toBe(3)
+      expect(await answering([result, result], () => file.truncate(10, priority))).toBe(3)
       expect(fs.statSync(path).size).toBe(10)
     }
     await file.close()
@@ -112,23 +112,10 @@ describe('a write', () => {
     const file = await seek.open(path, 'background', { flags: 'w' })
     const controller = new AbortController()
     const caller = { priority: 'background' as Priority, signal: controller.signal }
-    const rejected = new Promise<unknown>(resolve => {
-      const Again = saying(Write, Array(100).fill(EAGAIN))
-      const write = new Again(
-        file.fd,
-        path,
-        content,
-        0,
-        undefined,
-        caller,
-        () => resolve('resolved'),
-        resolve,
-      )
-      write.begin(write.nextBytes)
-    })
-    await sleep(5)
-    controller.abort('enough')
-    expect(await rejected).toBe('enough')
+    setTimeout(() => controller.abort('enough'), 5)
+    const answers = Array(100).fill(EAGAIN)
+    await answering(answers, () => expect(file.write(content, 0, caller)).rejects.toBe('enough'))
+    expect(answers.length).toBeGreaterThan(50)
     await file.close()
   })
 
@@ -213,47 +200,31 @@ test('memory does not grow over 50,000 writes and 500 writeAlls', async () => {
 
 // This one last: it makes this thread believe that its kernel is an old one.
 test('where io_uring has no FTRUNCATE, before Linux 6.9, node:fs truncates, and is asked at once the next time', async () => {
-  class OnOldKernel extends Ftruncate {
-    submissions = 0
-    override start(): void {
-      if (this.pooled) super.start()
-      else {
-        this.submissions++
-        setImmediate(() => this.complete(EINVAL))
-      }
-    }
-  }
   const file = await seek.open(path, 'background', { flags: 'w' })
-  const submissions: number[] = []
-  const truncate = (fd: number, lengthBytes: number) =>
-    new Promise<void>((resolve, reject) => {
-      const inUse = new InUse()
-      inUse.enter('ftruncate')
-      const operation = new OnOldKernel(fd, path, lengthBytes, inUse, 'background', resolve, reject)
-      operation.begin(0)
-      submissions.push(operation.submissions)
-    })
+  const truncate = (file: seek.File, lengthBytes: number) =>
+    answering([EINVAL], () => file.truncate(lengthBytes, 'background'))
   // It may as well be the descriptor's fault.
   const readable = await seek.open(path, 'background')
-  await expect(truncate(readable.fd, 5)).rejects.toMatchObject({ code: 'EINVAL', syscall: 'ftruncate', path })
-  await truncate(file.fd, 1000)
+  const refused = { code: 'EINVAL', syscall: 'ftruncate', path }
+  expect(
+    await answering([], () => expect(readable.truncate(5, 'background')).rejects.toMatchObject(refused)),
+  ).toBe(1)
+  expect(await truncate(file, 1000)).toBe(1)
   expect(fs.statSync(path).size).toBe(1000)
-  await truncate(file.fd, 2000)
+  expect(await truncate(file, 2000)).toBe(0)
   await file.truncate(3000, 'realtime')
   expect(fs.statSync(path).size).toBe(3000)
-  expect(submissions).toEqual([1, 1, 0])
   await Promise.all([file.close(), readable.close()])
 })
 
 test('a background writeAll goes to the disk a MiB at a time, so that little is left for its fsync', async () => {
-  const writesBack = vi.spyOn(SystemCalls.prototype, 'syncFileRange')
-  onTestFinished(() => writesBack.mockRestore())
+  const writesBack = vi.mocked(prepSyncFileRange)
   const large = Buffer.alloc(3.5 * MiB, 'kiruna ')
   const target = join(folder, 'written-back')
   await seek.writeAll(target, large, 'user-blocking')
   expect(writesBack).not.toHaveBeenCalled()
   await seek.writeAll(target, large, 'background')
-  expect(writesBack.mock.calls.map(([, position, bytes]) => [position, bytes])).toEqual([
+  expect(writesBack.mock.calls.map(([, , position, bytes]) => [position, bytes])).toEqual([
     [0, MiB],
     [MiB, MiB],
     [2 * MiB, MiB],

@@ -3,7 +3,7 @@ import { addressesOf, type SocketAddress } from '@kiruna/net-socket/address'
 import type { SocketError } from '@kiruna/net-socket/socket-error'
 import type { BindOptions } from '@kiruna/net-socket/udp'
 import { type Asker, rankOf } from '@kiruna/priority'
-import { call, checkResult } from './call.ts'
+import { checkResult, openSocket } from './call.ts'
 import { familyOf, namesOf, sockaddrOf } from './sockaddr.ts'
 import { UringDatagrams } from './udp.ts'
 import { setBindOptions } from './udp-options.ts'
@@ -35,11 +35,11 @@ async function open(
   const rank = rankOf(asker.priority)
   const isDual = at.address === '::' && !options.ipv6Only
   asker.signal?.throwIfAborted()
-  const fd = await call(done => ring().socket(familyOf(at), SOCK_DGRAM, done, rank), 'bind', at)
+  const fd = await openSocket(familyOf(at), SOCK_DGRAM, rank, 'bind', at)
   try {
     asker.signal?.throwIfAborted()
     setBindOptions(fd, at.family, isDual, options)
-    checkResult(ring().bind(fd, sockaddrOf(at)), 'bind', at)
+    checkResult(ring().native.bind(fd, sockaddrOf(at)), 'bind', at)
     return new UringDatagrams(fd, namesOf(fd, false) as UringDatagrams['localAddress'], isDual, asker)
   } catch (error) {
     ring().close(fd)

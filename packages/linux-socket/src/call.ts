@@ -1,7 +1,8 @@
-import { type Completion, ring } from '@kiruna/linux-uring/ring'
-import { EINTR } from '@kiruna/linux-uring/sqe'
+import { ring } from '@kiruna/linux-uring/ring'
+import { type Completion, EINTR, prepSocket } from '@kiruna/linux-uring/sqe'
 import type { SocketAddress } from '@kiruna/net-socket/address'
 import { socketError } from '@kiruna/net-socket/socket-error'
+import type { Rank } from '@kiruna/priority'
 
 /** One call on the ring, for what is done once a socket: its promise settles in the turn of its completion. */
 export class Call implements Completion {
@@ -41,4 +42,31 @@ export async function call(
 export function checkResult(result: number, syscall: string, at?: SocketAddress): number {
   if (result < 0) throw socketError(result, syscall, at)
   return result
+}
+
+/**
+ * A new socket.
+ * @param syscall the name of the function that was called, for errors
+ * @returns its fd, close-on-exec
+ * @see socket(2)
+ */
+export function openSocket(
+  family: number,
+  type: number,
+  rank: Rank,
+  syscall: string,
+  at: SocketAddress,
+): Promise<number> {
+  const stage = (completion: Completion) => {
+    const to = ring()
+    prepSocket(to, to.sqe(family, completion, true), type)
+    to.submitWithTurn(rank)
+  }
+  return call(stage, syscall, at)
+}
+
+/** @param value a number, or a structure. @returns 0, or a negative errno. @see setsockopt(2) */
+export function setsockopt(fd: number, level: number, name: number, value: number | Buffer): number {
+  const bytes = typeof value === 'number' ? new Uint8Array(Int32Array.of(value).buffer) : value
+  return ring().native.setsockopt(fd, level, name, bytes)
 }

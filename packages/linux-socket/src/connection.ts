@@ -1,6 +1,16 @@
 import { constants } from 'node:os'
-import { type Completion, type Ring, ring } from '@kiruna/linux-uring/ring'
-import { EAGAIN, EINTR, IORING_CQE_F_SOCK_NONEMPTY } from '@kiruna/linux-uring/sqe'
+import { type Ring, ring } from '@kiruna/linux-uring/ring'
+import {
+  type Completion,
+  EAGAIN,
+  EINTR,
+  IORING_CQE_F_SOCK_NONEMPTY,
+  prepPoll,
+  prepRecv,
+  prepSend,
+  prepSendmsg,
+  prepShutdown,
+} from '@kiruna/linux-uring/sqe'
 import type { SocketAddress } from '@kiruna/net-socket/address'
 import { Connection } from '@kiruna/net-socket/connection'
 import { ReadInto } from '@kiruna/net-socket/read-into'
@@ -18,6 +28,7 @@ import { socketError } from '@kiruna/net-socket/socket-error'
 import type { Waiting } from '@kiruna/net-socket/waiting'
 import type { Asker, Rank } from '@kiruna/priority'
 import type { Link } from '@kiruna/priority/linked-list'
+import { setsockopt } from './call.ts'
 import { Gather } from './msghdr.ts'
 import { SocketLane, type Transfer } from './ready-lane.ts'
 import { namesOf } from './sockaddr.ts'
@@ -97,14 +108,16 @@ export class UringConnection extends Connection {
     const memory = takeMemoryToWait(rank)
     if (memory === undefined) {
       receiving.step = 'poll'
-      this.#ring.poll(this.#fd, POLLIN, receiving, rank)
+      prepPoll(this.#ring, this.#ring.sqe(this.#fd, receiving), POLLIN)
+      this.#ring.submitSoon(rank)
     } else {
       receiving.step = 'wait'
       receiving.memory = memory
       receiving.waitingRank = rank
       receiving.askedBytes = memory.bytes.length
       const address = (memory.address ||= this.#ring.addressOf(memory.bytes))
-      this.#ring.recv(this.#fd, address, memory.bytes.length, 0, true, receiving, rank)
+      prepRecv(this.#ring, this.#ring.sqe(this.#fd, receiving), address, memory.bytes.length, 0, true)
+      this.#ring.submitWithTurn(rank)
     }
   }
 
@@ -116,7 +129,8 @@ export class UringConnection extends Connection {
     const { bytes } = memory
     const address = (memory.address ||= this.#ring.addressOf(bytes))
     receiving.askedBytes = bytes.length
-    this.#ring.recv(this.#fd, address, bytes.length, MSG_DONTWAIT, false, receiving, this.readRank)
+    prepRecv(this.#ring, this.#ring.sqe(this.#fd, receiving), address, bytes.length, MSG_DONTWAIT, false)
+    this.#ring.submitWithTurn(this.readRank)
     return bytes.length
   }
 
@@ -191,7 +205,8 @@ export class UringConnection extends Connection {
       return
     }
     sending.isPolling = true
-    this.#ring.poll(this.#fd, POLLOUT, sending, this.writeRank)
+    prepPoll(this.#ring, this.#ring.sqe(this.#fd, sending), POLLOUT)
+    this.#ring.submitSoon(this.writeRank)
   }
 
   /** @internal */
@@ -210,17 +225,18 @@ export class UringConnection extends Connection {
     const flags = MSG_DONTWAIT | MSG_NOSIGNAL
     const [first] = buffers
     if (first === undefined) return 0
-    const rank = this.writeRank
     if (buffers.length === 1) {
       sending.buffers = buffers
       sending.askedBytes = first.byteLength
-      this.#ring.send(this.#fd, this.#ring.addressOf(first), first.byteLength, flags, sending, rank)
+      const address = this.#ring.addressOf(first)
+      prepSend(this.#ring, this.#ring.sqe(this.#fd, sending), address, first.byteLength, flags)
     } else {
       const gather = Gather.of(buffers)
       sending.buffers = gather
       sending.askedBytes = gather.lengthBytes
-      this.#ring.sendmsg(this.#fd, gather.address, flags, sending, rank)
+      prepSendmsg(this.#ring, this.#ring.sqe(this.#fd, sending), gather.address, flags)
     }
+    this.#ring.submitWithTurn(this.writeRank)
     return sending.askedBytes
   }
 
@@ -258,9 +274,10 @@ export class UringConnection extends Connection {
 
   protected shutdown(): void {
     const complete = (result: number) =>
-      // The peer has gone already: it needs not be told.
+      // The peer is gone; nothing to notify.
       this.shutDown(result < 0 && result !== ENOTCONN ? socketError(result, 'shutdown') : undefined)
-    this.#ring.shutdown(this.#fd, SHUT_WR, { slot: -1, complete }, 1)
+    prepShutdown(this.#ring, this.#ring.sqe(this.#fd, { slot: -1, complete }), SHUT_WR)
+    this.#ring.submitWithTurn(1)
   }
 
   protected closeSocket(): Promise<void> {
@@ -281,7 +298,7 @@ export class UringConnection extends Connection {
 
   /** Nobody is told if it fails, as in node:net. */
   #setOption(level: number, name: number, value: number): void {
-    if (!this.#isClosed) this.#ring.setsockopt(this.#fd, level, name, value)
+    if (!this.#isClosed) setsockopt(this.#fd, level, name, value)
   }
 
   protected setRef(isRef: boolean): void {

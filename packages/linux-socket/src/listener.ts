@@ -1,13 +1,13 @@
 import { unlink } from 'node:fs'
 import { constants } from 'node:os'
-import { type Completion, ring } from '@kiruna/linux-uring/ring'
-import { IORING_CQE_F_MORE } from '@kiruna/linux-uring/sqe'
+import { ring } from '@kiruna/linux-uring/ring'
+import { type Completion, IORING_CQE_F_MORE, prepAccept } from '@kiruna/linux-uring/sqe'
 import { addressesOf, type Checked, type SocketAddress } from '@kiruna/net-socket/address'
 import { Listener, type ListenOptions } from '@kiruna/net-socket/listener'
 import { type SocketError, socketError } from '@kiruna/net-socket/socket-error'
 import type { Waiting } from '@kiruna/net-socket/waiting'
 import { type Asker, rankOf } from '@kiruna/priority'
-import { call, checkResult } from './call.ts'
+import { call, checkResult, openSocket, setsockopt } from './call.ts'
 import { UringConnection } from './connection.ts'
 import { familyOf, namesOf, sockaddrOf } from './sockaddr.ts'
 
@@ -41,7 +41,9 @@ export class UringListener extends Listener implements Completion {
 
   protected acceptOn(): void {
     this.#isStopping = false
-    ring().accept(this.#fd, this, rankOf(this.asker.priority))
+    const to = ring()
+    prepAccept(to, to.sqe(this.#fd, this, true))
+    to.submitWithTurn(rankOf(this.asker.priority))
   }
 
   protected stopAccepting(): void {
@@ -116,8 +118,8 @@ async function open(
   options: ListenOptions,
 ): Promise<UringListener> {
   const rank = rankOf(asker.priority)
-  const fd = await call(done => ring().socket(familyOf(at), SOCK_STREAM, done, rank), 'listen', at)
-  const set = (level: number, name: number, value: number) => void ring().setsockopt(fd, level, name, value)
+  const fd = await openSocket(familyOf(at), SOCK_STREAM, rank, 'listen', at)
+  const set = (level: number, name: number, value: number) => void setsockopt(fd, level, name, value)
   try {
     asker.signal?.throwIfAborted()
     if (at.family !== 'Unix') {
@@ -125,8 +127,8 @@ async function open(
       set(IPPROTO_TCP, TCP_NODELAY, 1) // its connections have it from there
       if (at.family === 'IPv6') set(IPPROTO_IPV6, IPV6_V6ONLY, 0)
     }
-    checkResult(ring().bind(fd, sockaddrOf(at)), 'listen', at)
-    checkResult(ring().listen(fd, backlog), 'listen', at)
+    checkResult(ring().native.bind(fd, sockaddrOf(at)), 'listen', at)
+    checkResult(ring().native.listen(fd, backlog), 'listen', at)
     return new UringListener(fd, namesOf(fd, false)!, asker, options)
   } catch (error) {
     ring().close(fd)

@@ -50,7 +50,7 @@ export class SocketLane {
   enter(transfer: Transfer): void {
     const { rank } = transfer
     transfer.place = this.#queues[rank]!.add(transfer)
-    this.#ring.flushWithTurn(rank)
+    this.#ring.submitWithTurn(rank)
   }
 
   /** It may have become more urgent, or less: to the end of its new queue. */

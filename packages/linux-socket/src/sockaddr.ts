@@ -60,7 +60,7 @@ export function parseSockaddr(sockaddr: Buffer): SocketAddress | undefined {
 /** What the kernel says that a socket, or its peer, is called. undefined: it is not connected any more. */
 export function namesOf(fd: number, ofPeer: boolean): SocketAddress | undefined {
   const sockaddr = Buffer.alloc(longestBytes)
-  const length = ring().getsockname(fd, sockaddr, ofPeer)
+  const length = ring().native.getsockname(fd, sockaddr, ofPeer)
   return length < 0 ? undefined : parseSockaddr(sockaddr.subarray(0, length))
 }
 

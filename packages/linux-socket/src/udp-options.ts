@@ -1,9 +1,8 @@
 import { isIP } from 'node:net'
 import { constants } from 'node:os'
-import { ring } from '@kiruna/linux-uring/ring'
 import { socketError } from '@kiruna/net-socket/socket-error'
 import type { BindOptions } from '@kiruna/net-socket/udp'
-import { checkResult } from './call.ts'
+import { checkResult, setsockopt } from './call.ts'
 import { sockaddrOf } from './sockaddr.ts'
 
 // linux/socket.h, linux/in.h, linux/in6.h
@@ -29,7 +28,7 @@ const EINVAL = -constants.errno.EINVAL
 
 /** @see setsockopt(2) */
 function set(fd: number, level: number, name: number, value: number | Buffer, syscall: string): void {
-  checkResult(ring().setsockopt(fd, level, name, value), syscall)
+  checkResult(setsockopt(fd, level, name, value), syscall)
 }
 
 /** What is set before a socket is bound. @see socket(7), ip(7), ipv6(7) */

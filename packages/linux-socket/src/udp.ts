@@ -1,6 +1,6 @@
 import { constants } from 'node:os'
-import { type Completion, type Ring, ring } from '@kiruna/linux-uring/ring'
-import { EAGAIN, EINTR } from '@kiruna/linux-uring/sqe'
+import { type Ring, ring } from '@kiruna/linux-uring/ring'
+import { type Completion, EAGAIN, EINTR, prepPoll, prepRecvmsg, prepSendmsg } from '@kiruna/linux-uring/sqe'
 import type { SocketAddress } from '@kiruna/net-socket/address'
 import { Datagrams, type Send } from '@kiruna/net-socket/datagrams'
 import { cut, giveBack, largeBytes, type Memory, takeMemory } from '@kiruna/net-socket/receive-memory'
@@ -52,7 +52,8 @@ export class UringDatagrams extends Datagrams implements Completion {
 
   protected receive(): void {
     this.#isCancelled = false
-    this.#ring.poll(this.#fd, POLLIN, this, this.readRank)
+    prepPoll(this.#ring, this.#ring.sqe(this.#fd, this), POLLIN)
+    this.#ring.submitSoon(this.readRank)
   }
 
   complete(result: number): void {
@@ -64,7 +65,8 @@ export class UringDatagrams extends Datagrams implements Completion {
   #recvmsg(): void {
     const memory = (this.#memory = takeMemory(largeBytes))
     this.#message.receiveInto(memory.bytes)
-    this.#ring.recvmsg(this.#fd, this.#message.address, MSG_DONTWAIT, this, this.readRank)
+    prepRecvmsg(this.#ring, this.#ring.sqe(this.#fd, this), this.#message.address, MSG_DONTWAIT)
+    this.#ring.submitWithTurn(this.readRank)
   }
 
   #came(memory: Memory, result: number): void {
@@ -158,7 +160,9 @@ class Transmission implements Completion {
   }
 
   begin(): void {
-    ring().sendmsg(this.#fd, this.#message.address, 0, this, this.#send.rank)
+    const to = ring()
+    prepSendmsg(to, to.sqe(this.#fd, this), this.#message.address, 0)
+    to.submitWithTurn(this.#send.rank)
   }
 
   cancel(reason: unknown): void {

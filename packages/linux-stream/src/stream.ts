@@ -1,67 +1,54 @@
-import type { Stats } from 'node:fs'
-import { constants } from 'node:fs'
+import { constants, type Stats } from 'node:fs'
+import type { PathLike, ReadOptions, WriteOptions, Writer } from '@kiruna/fs-stream'
 import { concatenate, pieces, type Reading } from '@kiruna/fs-stream/pieces'
-import { QueuedWriter, type Writer, type Writing } from '@kiruna/fs-stream/queued-writer'
+import { QueuedWriter, type Writing } from '@kiruna/fs-stream/queued-writer'
 import { borrow, borrowSink, checkPathOrFd, isOnDisk, StreamSource } from '@kiruna/fs-stream/stream-source'
-import { Close } from '@kiruna/linux-uring/close'
+import { Close, openat, RingOperation } from '@kiruna/linux-uring/operation'
 import { ring } from '@kiruna/linux-uring/ring'
-import { type Asker, askerOf, type Caller } from '@kiruna/priority'
-import { checkInteger, type PathLike } from '@kiruna/priority/arguments'
+import { AT_FDCWD, cString, EINTR, ENOENT, ENXIO, prepStatx, statxBytes } from '@kiruna/linux-uring/sqe'
+import { statsOf } from '@kiruna/linux-uring/statx'
+import { type Asker, askerOf, type Caller, type Rank } from '@kiruna/priority'
+import { checkInteger } from '@kiruna/priority/arguments'
+import { systemError } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
-import { type OpenedStream, OpenStream } from './open.ts'
-import { StreamRead, type ReadState } from './read.ts'
-import { StreamWrite, type WriteState } from './write.ts'
+import { type ReadState, StreamRead, StreamWrite, type WriteState } from './transfer.ts'
 
-export type { PathLike, Writer }
+export type * from '@kiruna/fs-stream'
 
-/**
- * Reads what comes in order and of unknown length: pipes, FIFOs, terminals, devices, sockets; files too.
- * Each `next` makes one read, and nothing is read before. Leaving the loop loses no bytes.
- * @param source a path, opened at the first `next` and closed at the end; or an fd, which is only borrowed: it is read
- *   where it stands, its flags stay as they are, and it is never closed
- * @param options `chunkBytes`: the most that one read takes, 64 KiB. More only has an effect on files
- * @throws ENOENT, EACCES, EISDIR, EBADF, ECONNRESET … (`err.code`) from the loop; TypeError, RangeError and
- *   ERR_KIRUNA_UNAVAILABLE at once
- * @see read(2), preadv2(2), poll(2)
- */
+const { O_CREAT, O_NOCTTY, O_NONBLOCK } = constants
+const [firstRetryMs, longestRetryMs] = [1, 50]
+
+/** Each `next` is one read, without waiting where something may have to be waited for. @see preadv2(2), poll(2) */
 export function read(
   source: PathLike | number,
   caller: Caller,
-  options: { chunkBytes?: number } = {},
+  options: ReadOptions = {},
 ): AsyncIterableIterator<Buffer, undefined, undefined> {
   const { chunkBytes = 64 * 1024 } = options
   const from = checkPathOrFd(source)
   checkInteger(chunkBytes, 'chunkBytes', 1)
-  ring()
+  check()
   return pieces(asker => openSource(from, chunkBytes, asker), askerOf(caller))
 }
 
-/**
- * All of a source, until its end.
- * @throws as `read` does; ERR_FS_FILE_TOO_LARGE beyond 2 GiB
- */
+/** All of a source, until its end. */
 export async function all(source: PathLike | number, caller: Caller): Promise<Buffer> {
   const chunks = read(source, caller, { chunkBytes: 256 * 1024 })
   return concatenate(checkPathOrFd(source), chunks)
 }
 
-/**
- * Writes in order, to files, pipes, FIFOs, terminals, devices and sockets.
- * @param sink a path, opened at the first write and closed by `end`; or an fd, which is only borrowed, as in `read`
- * @param options `flags` as in node:fs, for a path: 'w', 'a' to append
- * @throws TypeError, RangeError and ERR_KIRUNA_UNAVAILABLE at once; what the system says, from `write` and `end`
- * @see write(2), pwritev2(2), poll(2)
- */
-export function write(
-  sink: PathLike | number,
-  caller: Caller,
-  options: { flags?: string | number } = {},
-): Writer {
+/** Each write is made whole, in the order of the calls. @see pwritev2(2), poll(2) */
+export function write(sink: PathLike | number, caller: Caller, options: WriteOptions = {}): Writer {
   const { flags = 'w' } = options
   const to = checkPathOrFd(sink)
   const openFlags = parseFlags(flags)
-  ring()
+  check()
   return new QueuedWriter(asker => openSink(to, openFlags, asker), askerOf(caller))
+}
+
+/** @throws ERR_KIRUNA_UNAVAILABLE with the reason */
+export function check(): void {
+  ring()
 }
 
 async function openSource(
@@ -126,7 +113,85 @@ function open(path: string | Buffer, flags: number, asker: Asker): Promise<Opene
   return new Promise((resolve, reject) => new OpenStream(path, flags, asker, resolve, reject).begin(0))
 }
 
-/** @throws ERR_KIRUNA_UNAVAILABLE with the reason */
-export function check(): void {
-  ring()
+interface OpenedStream {
+  fd: number
+  /** undefined: it is new, and so it is a file. */
+  stats: Stats | undefined
+}
+
+/**
+ * Opens a path as a stream: statx, then openat. What is not on a disk is opened without waiting, which is for reads and
+ * writes to do; a file is not, as io_uring takes its O_NONBLOCK at its word.
+ * A FIFO that nobody reads cannot be opened for writing like that: ENXIO. So it is tried again.
+ * @see fifo(7)
+ */
+class OpenStream extends RingOperation<OpenedStream> {
+  protected readonly ownsBuffer = true
+  readonly #path: string | Buffer
+  readonly #flags: number
+  readonly #name: Buffer // held until the kernel has it
+  #status: Buffer | undefined = Buffer.allocUnsafe(statxBytes)
+  #stats: Stats | undefined = undefined
+  #retryMs = firstRetryMs
+  #timer: NodeJS.Timeout | undefined = undefined
+
+  constructor(
+    path: string | Buffer,
+    flags: number,
+    asker: Asker,
+    resolve: (opened: OpenedStream) => void,
+    reject: (reason: unknown) => void,
+  ) {
+    super(asker, resolve, reject)
+    this.#path = path
+    this.#flags = flags
+    this.#name = cString(path)
+  }
+
+  start(): void {
+    if (this.#status !== undefined) {
+      prepStatx(this.ring, this.ring.sqe(AT_FDCWD, this), this.#name, this.#status)
+      this.ring.submitSoon(this.laneRank as Rank)
+      return
+    }
+    const isFile = this.#stats === undefined || isOnDisk(this.#stats)
+    const flags = isFile ? this.#flags : this.#flags | O_NONBLOCK | O_NOCTTY
+    openat(this, this.#name, flags, 0o666)
+  }
+
+  complete(result: number): void {
+    this.leave()
+    if (this.aborted) {
+      if (this.#status === undefined && result >= 0) this.ring.close(result)
+    } else if (result === EINTR) this.enter(0)
+    else if (this.#status !== undefined) this.#found(result)
+    else if (result >= 0) this.succeed({ fd: result, stats: this.#stats })
+    else if (result === ENXIO && this.#stats?.isFIFO()) this.#retry()
+    else this.fail(systemError(result, 'open', this.#path))
+  }
+
+  #found(result: number): void {
+    if (result >= 0) this.#stats = statsOf(this.#status!)
+    else if (result !== ENOENT || (this.#flags & O_CREAT) === 0) {
+      this.fail(systemError(result, 'open', this.#path))
+      return
+    }
+    this.#status = undefined
+    this.enter(0)
+  }
+
+  #retry(): void {
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined
+      this.enter(0)
+    }, this.#retryMs)
+    this.#retryMs = Math.min(this.#retryMs * 2, longestRetryMs)
+  }
+
+  protected override stop(): void {
+    if (this.#timer === undefined) super.stop()
+    else clearTimeout(this.#timer)
+  }
+
+  end(): void {}
 }

@@ -1,5 +1,10 @@
+// What this machine has: the addon, the ring that its kernel sets up, and its mounts.
+import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { loadAddon } from '@kiruna/priority/addon'
+import { release } from 'node:os'
+import { isMainThread } from 'node:worker_threads'
+import { loadAddon, unavailable } from '@kiruna/priority/addon'
+import { systemError } from '@kiruna/priority/error'
 
 /** What uring.cc exports. */
 export interface Native {
@@ -26,7 +31,7 @@ export interface Native {
   unref(): void
 }
 
-/** The ring as JavaScript sees it, and in bytes where in `rings` the kernel and it find each other. */
+/** The ring as JavaScript sees it, and where in `rings` the kernel and it find each other: of `setup` in bytes. */
 export interface NativeRing {
   submissions: Uint32Array
   rings: Int32Array
@@ -53,4 +58,97 @@ let native: Native | undefined
 export function loadNative(): Native {
   native ??= loadAddon<Native>(createRequire(import.meta.url), 'uring', 'uv_poll')
   return native
+}
+
+const EPERM = -1
+const EINVAL = -22
+const EOPNOTSUPP = -95
+
+/**
+ * Sets the ring of this thread up, in memory of ours; before Linux 6.5 in memory of the kernel's.
+ * @returns with what `rings` has where as indices
+ * @throws Error ERR_KIRUNA_UNAVAILABLE with the reason
+ * @see io_uring_setup(2)
+ */
+export function setUp(native: Native, onReady: () => void): NativeRing {
+  const memory = new ArrayBuffer(native.memoryBytes)
+  let ring = native.setup(memory, onReady, isMainThread, false)
+  if ('errno' in ring && ring.errno === EINVAL && ring.syscall === 'io_uring_setup')
+    ring = native.setup(memory, onReady, isMainThread, true)
+  if ('errno' in ring) throw failed(ring)
+  const inWords = { ...ring }
+  for (const part of ['sqHead', 'sqTail', 'sqFlags', 'sqArray', 'cqHead', 'cqTail', 'cqes'] as const) {
+    inWords[part] /= 4
+  }
+  return inWords
+}
+
+function failed({ errno, syscall }: NativeFailure): Error {
+  return unavailable(systemError(errno, syscall).message + because(errno, syscall))
+}
+
+/** What a user can do about it. */
+function because(errno: number, syscall: string): string {
+  if (errno === EPERM) return ` (${whoForbids()})`
+  if (errno === EOPNOTSUPP)
+    return ` (Linux before 6.5, this is ${release()}, needs external buffers, and they are forbidden here)`
+  if (errno === EINVAL && syscall !== 'mmap') return ` (Linux 6.0 or later is needed, this is ${release()})`
+  return ''
+}
+
+function whoForbids(): string {
+  try {
+    const disabled = readFileSync('/proc/sys/kernel/io_uring_disabled', 'latin1').trim() // from Linux 6.6 on
+    if (disabled !== '0') return `sysctl kernel.io_uring_disabled=${disabled}`
+  } catch {}
+  return 'a seccomp filter forbids it, as a container has it by default'
+}
+
+/** No more often, and no more than a thousandth of the time: a thousand mounts take 10 ms to read. */
+const [rereadMs, share] = [1000, 1000]
+
+let devices: ReadonlySet<number> = new Set()
+let isRecent = false
+
+/**
+ * The devices that are FUSE (sshfs, gvfs, AppImage, virtiofs …), as of a second ago. io_uring takes it that what can be
+ * polled can be tried without waiting, but FUSE knows no IOCB_NOWAIT and waits for its server, on this thread. NFS and
+ * 9p have no poll: those io_uring leaves to the kernel's threads by itself.
+ * @see proc_pid_mountinfo(5)
+ */
+export function fuseDevices(): ReadonlySet<number> {
+  if (isRecent) return devices
+  isRecent = true
+  const startMs = performance.now()
+  try {
+    devices = fuseDevicesIn(readFileSync('/proc/self/mountinfo', 'latin1'))
+  } catch {} // no fd left, or no /proc: what was known is the best guess
+  // Not by the clock: asked at every open, that would cost as much as all the rest of this.
+  setTimeout(expire, Math.max(rereadMs, (performance.now() - startMs) * share)).unref()
+  return devices
+}
+
+function expire(): void {
+  isRecent = false
+}
+
+/** By st_dev, of lines such as `36 35 0:52 / /mnt rw,noatime shared:1 - fuse.sshfs host:/ rw,user_id=0`. */
+export function fuseDevicesIn(mountinfo: string): Set<number> {
+  const found = new Set<number>()
+  for (const [, major, minor] of mountinfo.matchAll(line))
+    found.add(deviceNumber(Number(major), Number(minor)))
+  return found
+}
+
+/** A space within a field is written as \040, so that the first hyphen by itself is the one before the type. */
+const line = /^\d+ \d+ (\d+):(\d+) (?:(?!- )\S* )*- (?:fuse|fuse\.\S*|fuseblk|virtiofs) /gm
+
+/** makedev(3) */
+export function deviceNumber(major: number, minor: number): number {
+  return (
+    (major & 0xfff) * 256 +
+    (minor & 0xff) +
+    Math.floor(minor / 256) * 2 ** 20 +
+    Math.floor(major / 4096) * 2 ** 44
+  )
 }

@@ -1,7 +1,22 @@
-import type { Rank } from '@kiruna/priority'
-import { Operation } from '@kiruna/priority/operation'
-import { ring } from './ring.ts'
-import type { Completion } from './sqe.ts'
+import type { Caller, Rank } from '@kiruna/priority'
+import { systemError } from '@kiruna/priority/error'
+import { type InUse, Operation } from '@kiruna/priority/operation'
+import { fuseDevices } from './native.ts'
+import { type Ring, ring } from './ring.ts'
+import { AT_FDCWD, type Completion, EINTR, prepOpenat, punt } from './sqe.ts'
+
+/** What the operations on one open file share. */
+export interface OpenFile {
+  readonly fd: number
+  readonly path: string | Buffer
+  /** O_DIRECT. */
+  readonly direct: boolean
+  readonly inUse: InUse
+  /** Large reads that the kernel has, below user-blocking. */
+  scans: number
+  /** The kernel may read beyond what it is asked for. */
+  readsAhead: boolean
+}
 
 /** A disk operation on the ring: it goes through the lane, and is settled with its batch. */
 export abstract class RingOperation<T> extends Operation<T> implements Completion {
@@ -22,5 +37,101 @@ export abstract class RingOperation<T> extends Operation<T> implements Completio
 
   protected override delivered(): void {
     if (this.deliveredRank !== -1) this.ring.delivered(this.deliveredRank)
+  }
+}
+
+/** What a call is about. */
+export interface About {
+  /** As node:fs calls it. */
+  syscall: string
+  /** For errors. */
+  path?: string | Buffer | undefined
+  /** Of the open file, which does not close meanwhile: it has been entered. */
+  inUse?: InUse | undefined
+}
+
+/** An operation that is one submission. A closure each: it is for what costs far more than that. */
+export class RingCall<T> extends RingOperation<T> {
+  protected readonly ownsBuffer: boolean
+  readonly #about: About
+  readonly #prepare: (ring: Ring, call: RingCall<T>) => void
+  readonly #found: ((result: number) => T) | undefined
+
+  /**
+   * @param prepare fills the submission, once the lane has let it in
+   * @param found makes the value of the result. Without it the call changes a file: once begun, it has the outcome that the
+   *   kernel gives it, whatever the signal says by then
+   */
+  constructor(
+    about: About,
+    prepare: (ring: Ring, call: RingCall<T>) => void,
+    found: ((result: number) => T) | undefined,
+    caller: Caller,
+    resolve: (value: T) => void,
+    reject: (reason: unknown) => void,
+  ) {
+    super(caller, resolve, reject)
+    this.#about = about
+    this.#prepare = prepare
+    this.#found = found
+    this.ownsBuffer = found !== undefined
+  }
+
+  start(): void {
+    this.#prepare(this.ring, this)
+    this.ring.submitSoon(this.laneRank as Rank)
+  }
+
+  complete(result: number): void {
+    this.leave()
+    if (this.retry(result, () => this.enter(0))) return
+    if (result < 0) this.fail(systemError(result, this.#about.syscall, this.#about.path))
+    else if (this.#found === undefined) this.commit(undefined as T)
+    else this.succeed(this.#found(result))
+    this.end()
+  }
+
+  end(): void {
+    this.#about.inUse?.leave()
+  }
+}
+
+/**
+ * Fills in the open of an operation.
+ * @param name a C string, to be held until the kernel has read it
+ * @param mayWait a thread of the kernel's does it. Otherwise it is tried on this one first, unless the path may be FUSE's
+ */
+export function openat<T>(
+  operation: RingOperation<T>,
+  name: Buffer,
+  flags: number,
+  mode: number,
+  mayWait = false,
+): void {
+  const to = ring()
+  const sqe = to.sqe(AT_FDCWD, operation, true)
+  prepOpenat(to, sqe, name, flags, mode)
+  if (mayWait || fuseDevices().size > 0) punt(to, sqe)
+  to.submitSoon(operation.laneRank as Rank)
+}
+
+/** Nobody is in its way: it takes nothing from the disk, so it passes by the lane. @see close(2) */
+export class Close implements Completion {
+  slot = -1
+  readonly #path: string | Buffer
+  readonly #resolve: () => void
+  readonly #reject: (reason: unknown) => void
+
+  constructor(fd: number, path: string | Buffer, resolve: () => void, reject: (reason: unknown) => void) {
+    this.#path = path
+    this.#resolve = resolve
+    this.#reject = reject
+    ring().close(fd, this)
+  }
+
+  complete(result: number): void {
+    // Linux has closed the fd even where it says EINTR.
+    if (result < 0 && result !== EINTR) this.#reject(systemError(result, 'close', this.#path))
+    else this.#resolve()
   }
 }

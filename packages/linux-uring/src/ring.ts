@@ -1,18 +1,25 @@
-import { type Rank, rankOf, shared } from '@kiruna/priority'
+import { type Rank, shared } from '@kiruna/priority'
+import { Batch, type Deliverable } from '@kiruna/priority/batch'
 import { reportUncaught, systemError } from '@kiruna/priority/error'
-import { fuseDevices } from './fuse.ts'
-import { loadNative, type Native } from './native.ts'
-import { setUp } from './setup.ts'
-import { SocketCalls } from './socket-sqe.ts'
-import { type AnyOperation, type Completion, EAGAIN, EINTR, IORING_CQE_F_MORE, inlineBytes } from './sqe.ts'
+import { fuseDevices, loadNative, type Native, type NativeRing, setUp } from './native.ts'
+import {
+  type Completion,
+  EAGAIN,
+  EINTR,
+  IORING_CQE_F_MORE,
+  inlineBytesOf,
+  prepCancel,
+  prepClose,
+  type Submissions,
+} from './sqe.ts'
 
-export type { Completion }
+/** What is delivered with its batch. */
+export interface RingDeliverable extends Deliverable {
+  /** @internal the rank of its batch, −1 for none */
+  deliveredRank: Rank | -1
+}
 
-/** What has its outcome, and waits for its caller's turn. */
-export type Deliverable = Pick<AnyOperation, 'asker' | 'deliveredRank' | 'deliver'>
-
-const IORING_OP_ASYNC_CANCEL = 14 // linux/io_uring.h
-const IORING_SQ_CQ_OVERFLOW = 2
+const IORING_SQ_CQ_OVERFLOW = 2 // linux/io_uring.h
 const EBUSY = -16
 
 // As uring.cc has them.
@@ -24,40 +31,45 @@ const cqeWords = 4
 /** Completions within enter, and what follows on them, may go on so long before the event loop has its turn. */
 const turnMs = 0.25
 
+/**
+ * What hits the page cache is copied on this thread, within enter: so much at most in one call. Large reads are left to
+ * the kernel's own threads, which costs a turn of the event loop: so the first of a batch that are urgent are not.
+ */
+const maxInlineBytes = 256 * 1024
+const largeBytes = 64 * 1024
+
+/** In the upper word of user_data: the result is a new fd. uring.cc closes it if nobody is left to take it. */
+const newFd = 0x8000_0000
 /** Marks the completions that nobody waits for. */
 const noSlot = 0xffff_ffff
 const generations = 0x3fff_ffff
 
 /**
- * The ring of this thread. Operations fill a submission each and are staged; at the end of the tick one system call
- * hands them over and completions are taken from the same memory:
+ * The ring of this thread. Operations fill a submission each, which is staged; at the end of the tick one system call
+ * hands over what is staged, and completions are taken from the same memory:
  *
  *     read() ─► staged ─► submission queue ─► enter ─► completion queue ─► complete() ─► settled, most urgent first
  *
  * @see io_uring(7)
  */
-export class Ring extends SocketCalls {
-  readonly #submissions: Uint32Array
-  readonly #rings: Int32Array
-  readonly #owned: Uint32Array
-  // Indices into #rings.
-  readonly #sqHead: number
-  readonly #sqTail: number
-  readonly #sqFlags: number
-  readonly #sqArray: number
-  readonly #cqHead: number
-  readonly #cqTail: number
-  readonly #cqes: number
-
-  protected staged = new Uint32Array(sqEntries * sqeWords)
+export class Ring implements Submissions {
+  readonly native: Native
+  /** What is staged: the submissions that the kernel has not been given yet. */
+  words = new Uint32Array(sqEntries * sqeWords)
+  /** The fds that must not be tried on this thread: see fuseDevices. */
+  readonly onFuse = new Set<number>()
+  /** Runs before each flush, and may stage more: what has waited for its turn until then. */
+  beforeFlush: () => void = () => {}
+  /** What the kernel and this thread share. */
+  readonly #shared: NativeRing
   #stagedFirst = 0
   #stagedCount = 0
   /** Somebody urgent waits for what is staged. */
   #stagedUrgent = false
   /** And since the last flush somebody has asked for what is in memory as a rule: no socket's transfer. */
   #stagedUrgentFile = false
-  /** Stages what waits for its turn until the moment before a flush. Asked for by `flushWithTurn`. */
-  beforeFlush: () => void = () => {}
+  /** What the reads and writes among it may copy on this thread. */
+  #inlineBytes = 0
   readonly #completions: (Completion | undefined)[] = []
   /** The upper word of user_data, by slot. Its generation keeps a late cancel from hitting the slot's next user. */
   readonly #userHigh: number[] = []
@@ -76,23 +88,13 @@ export class Ring extends SocketCalls {
   /** Something urgent has been settled, and its continuation waits until this thread is free. */
   #settledUrgent = false
   /** Those that got their outcome in the batch being reaped, by rank: handed over when the whole batch is taken. */
-  readonly #batch: Deliverable[][] = [[], [], [], []]
+  readonly #batch = new Batch<RingDeliverable>()
   /** Handed over and not yet delivered, by rank. */
   readonly #undelivered = [0, 0, 0, 0]
 
   constructor(native: Native) {
-    super(native)
-    const parts = setUp(native, this.#ready)
-    this.#submissions = parts.submissions
-    this.#rings = parts.rings
-    this.#owned = parts.owned
-    this.#sqHead = parts.sqHead / 4
-    this.#sqTail = parts.sqTail / 4
-    this.#sqFlags = parts.sqFlags / 4
-    this.#sqArray = parts.sqArray / 4
-    this.#cqHead = parts.cqHead / 4
-    this.#cqTail = parts.cqTail / 4
-    this.#cqes = parts.cqes / 4
+    this.native = native
+    this.#shared = setUp(native, this.#ready)
   }
 
   /**
@@ -102,10 +104,21 @@ export class Ring extends SocketCalls {
   cancel(completion: Completion): void {
     const slot = completion.slot
     if (slot === -1) return
-    const sqe = this.stage(IORING_OP_ASYNC_CANCEL, -1, undefined)
-    this.staged[sqe + 4] = slot
-    this.staged[sqe + 5] = this.#userHigh[slot]!
-    this.flushSoon(0)
+    prepCancel(this, this.sqe(-1, undefined), slot, this.#userHigh[slot]!)
+    this.submitSoon(0)
+  }
+
+  /** Closes `fd`. Without a completion nobody waits for it. @see close(2) */
+  close(fd: number, completion?: Completion): void {
+    prepClose(this, this.sqe(fd, completion), fd)
+    this.submitSoon(completion === undefined ? 3 : 1)
+  }
+
+  /** Whether a copy of so much would hold up this thread: FUSE, and what is too large. */
+  mustPunt(fd: number, bytes: number, rank: Rank | -1): boolean {
+    if (this.onFuse.has(fd)) return true
+    this.#inlineBytes += bytes
+    return bytes >= largeBytes && (rank > 1 || this.#inlineBytes > maxInlineBytes)
   }
 
   /** What this completion waits for keeps the process alive, as it does at first, or not. */
@@ -121,14 +134,11 @@ export class Ring extends SocketCalls {
   addressOf(buffer: NodeJS.ArrayBufferView): number {
     const memory = buffer.buffer
     let address = addresses.get(memory)
-    if (address === undefined) {
-      address = this.native.address(new Uint8Array(memory))
-      addresses.set(memory, address)
-    }
+    if (address === undefined) addresses.set(memory, (address = this.native.address(new Uint8Array(memory))))
     return address + buffer.byteOffset
   }
 
-  /** Says of an fd that is new to this thread whether it is `onFuse`. */
+  /** Notes of an fd that is new to this thread whether it is `onFuse`. */
   noteFuse(fd: number): void {
     const devices = fuseDevices()
     if (devices.size > 0 && devices.has(this.native.device(fd))) this.onFuse.add(fd)
@@ -136,8 +146,8 @@ export class Ring extends SocketCalls {
   }
 
   /** An operation has its outcome: it is delivered with its batch, the most urgent first. */
-  handOver(operation: Deliverable): void {
-    if (this.#reaping) this.#batch[rankOf(operation.asker.priority)]!.push(operation)
+  handOver(operation: RingDeliverable): void {
+    if (this.#reaping) this.#batch.add(operation)
     else operation.deliver()
   }
 
@@ -148,20 +158,28 @@ export class Ring extends SocketCalls {
       resolved.then(this.#armTick)
   }
 
-  protected stage(opcodeAndFlags: number, fd: number, completion: Completion | undefined, high = 0): number {
-    if ((this.#stagedFirst + this.#stagedCount) * sqeWords === this.staged.length) this.#makeRoom()
-    const words = this.staged
+  /**
+   * A cleared submission for `fd`, staged.
+   * @param completion takes its result; held until then, and with it its buffer
+   * @param makesFd the result is a new fd, to be closed if nobody is left to take it
+   * @returns where it begins in `words`
+   * @see io_uring_get_sqe(3)
+   */
+  sqe(fd: number, completion: Completion | undefined, makesFd = false): number {
+    if ((this.#stagedFirst + this.#stagedCount) * sqeWords === this.words.length) this.#makeRoom()
+    const words = this.words
     const sqe = (this.#stagedFirst + this.#stagedCount++) * sqeWords
     let slot = noSlot
+    let high = 0
     if (completion !== undefined) {
       slot = this.#freeSlots.pop() ?? this.#completions.length
-      high = (((this.#userHigh[slot] ?? 0) + 1) & generations) | high
+      high = (((this.#userHigh[slot] ?? 0) + 1) & generations) | (makesFd ? newFd : 0)
       this.#completions[slot] = completion
       this.#userHigh[slot] = high
       completion.slot = slot
       if (completion.isUnref !== true) this.#inFlight++
     }
-    words[sqe] = opcodeAndFlags
+    words[sqe] = 0
     words[sqe + 1] = fd
     for (let word = sqe + 2; word < sqe + 8; word++) words[word] = 0 // a call of fill costs more
     words[sqe + 8] = slot
@@ -171,18 +189,18 @@ export class Ring extends SocketCalls {
   }
 
   #makeRoom(): void {
-    const { length } = this.staged
-    const staged = this.staged.subarray(this.#stagedFirst * sqeWords)
-    if (staged.length > length / 2) this.staged = new Uint32Array(length * 2)
-    this.staged.set(staged)
+    const { length } = this.words
+    const staged = this.words.subarray(this.#stagedFirst * sqeWords)
+    if (staged.length > length / 2) this.words = new Uint32Array(length * 2)
+    this.words.set(staged)
     this.#stagedFirst = 0
   }
 
   /**
-   * Flushes at the end of this tick. While completions as urgent are still being delivered, their continuations may
+   * What is staged goes down at the end of this tick. While completions as urgent are still being delivered, their continuations may
    * ask for more: then it waits for the last of them, but not beyond this turn.
    */
-  flushSoon(rank: Rank): void {
+  submitSoon(rank: Rank): void {
     if (rank <= 1) this.#stagedUrgent = this.#stagedUrgentFile = true
     this.#arm(rank > 1 || this.#undelivered[rank] === 0)
   }
@@ -191,7 +209,7 @@ export class Ring extends SocketCalls {
    * For what a peer answers: answers gather in the next turn, and one by one each costs both sides their system calls.
    * So what is not urgent goes down at the end of this tick only if it is the first of its turn.
    */
-  flushWithTurn(rank: Rank): void {
+  submitWithTurn(rank: Rank): void {
     if (rank <= 1) this.#stagedUrgent = true
     this.#arm(this.#undelivered[rank] === 0 && (rank <= 1 || this.#turnStartMs === 0))
   }
@@ -245,7 +263,8 @@ export class Ring extends SocketCalls {
     this.#turnStartMs = 0
     this.#flushing = true
     // What did not fit the completion queue is brought in. All else is there: see IORING_SETUP_COOP_TASKRUN.
-    if ((Atomics.load(this.#rings, this.#sqFlags) & IORING_SQ_CQ_OVERFLOW) !== 0) this.native.enter(0)
+    const { rings, sqFlags } = this.#shared
+    if ((Atomics.load(rings, sqFlags) & IORING_SQ_CQ_OVERFLOW) !== 0) this.native.enter(0)
     this.#reap()
     this.#flush()
   }
@@ -254,14 +273,14 @@ export class Ring extends SocketCalls {
   #flush(): void {
     this.#flushing = true
     this.#settledUrgent = this.#stagedUrgentFile = false
-    this.inlineBytes = 0
+    this.#inlineBytes = 0
     this.beforeFlush()
     while (this.#stagedCount > 0) {
       const count = this.#fill()
-      const rings = this.#rings
-      const head = rings[this.#sqHead]!
-      for (let i = 0; i < count; i++) rings[this.#sqArray + ((head + i) & (sqEntries - 1))] = i
-      Atomics.store(rings, this.#sqTail, (head + count) | 0)
+      const { rings, sqHead, sqTail, sqArray } = this.#shared
+      const head = rings[sqHead]!
+      for (let i = 0; i < count; i++) rings[sqArray + ((head + i) & (sqEntries - 1))] = i
+      Atomics.store(rings, sqTail, (head + count) | 0)
       const taken = this.native.enter(count)
       if (taken > 0) {
         this.#stagedCount -= taken
@@ -302,28 +321,28 @@ export class Ring extends SocketCalls {
   /** Copies what is staged into the submission queue, as much as one call may do. Returns how many submissions. */
   #fill(): number {
     const most = Math.min(this.#stagedCount, sqEntries)
-    const { staged } = this
-    const queue = this.#submissions
+    const { words } = this
+    const queue = this.#shared.submissions
     let copiedBytes = 0
     let count = 0
     for (let sqe = this.#stagedFirst * sqeWords; count < most; count++, sqe += sqeWords) {
-      copiedBytes += this.copiedBytes(sqe)
-      if (copiedBytes > inlineBytes && count > 0) break
+      copiedBytes += inlineBytesOf(this, sqe)
+      if (copiedBytes > maxInlineBytes && count > 0) break
       const at = count * sqeWords
-      for (let word = 0; word < sqeWords; word++) queue[at + word] = staged[sqe + word]!
+      for (let word = 0; word < sqeWords; word++) queue[at + word] = words[sqe + word]!
     }
     return count
   }
 
   /** Takes the whole batch of completions, then hands over what has its outcome. */
   #reap(): void {
-    const rings = this.#rings
-    let head = rings[this.#cqHead]!
-    let tail = Atomics.load(rings, this.#cqTail)
+    const { rings, cqHead, cqTail, cqes, owned } = this.#shared
+    let head = rings[cqHead]!
+    let tail = Atomics.load(rings, cqTail)
     if (head === tail) return
     this.#reaping = true
     while (head !== tail) {
-      const cqe = this.#cqes + (head & (cqEntries - 1)) * cqeWords
+      const cqe = cqes + (head & (cqEntries - 1)) * cqeWords
       const slot = rings[cqe]!
       const high = rings[cqe + 1]!
       const result = rings[cqe + 2]!
@@ -338,7 +357,7 @@ export class Ring extends SocketCalls {
           if (completion.isUnref !== true) this.#inFlight--
         }
         if (high < 0 && result >= 0) {
-          if (result < this.#owned.length * 32) this.#owned[result >>> 5]! |= 1 << (result & 31)
+          if (result < owned.length * 32) owned[result >>> 5]! |= 1 << (result & 31)
           this.noteFuse(result)
         }
         try {
@@ -348,23 +367,19 @@ export class Ring extends SocketCalls {
         }
       }
       if (head === tail) {
-        Atomics.store(rings, this.#cqHead, head)
-        tail = Atomics.load(rings, this.#cqTail)
+        Atomics.store(rings, cqHead, head)
+        tail = Atomics.load(rings, cqTail)
       }
     }
     this.#reaping = false
-    for (let rank: Rank = 0; rank < 4; rank++) this.#deliver(rank as Rank)
-  }
-
-  #deliver(rank: Rank): void {
-    const operations = this.#batch[rank]!
-    if (operations.length === 0) return
-    if (rank <= 1) this.#settledUrgent = true
-    this.#batch[rank] = []
-    this.#undelivered[rank]! += operations.length
-    for (const operation of operations) {
-      operation.deliveredRank = rank
-      operation.deliver()
+    for (let rank: Rank = 0; rank < 4; rank++) {
+      const operations = this.#batch.take(rank as Rank)
+      if (operations.length > 0 && rank <= 1) this.#settledUrgent = true
+      this.#undelivered[rank]! += operations.length
+      for (const operation of operations) {
+        operation.deliveredRank = rank as Rank
+        operation.deliver()
+      }
     }
   }
 }

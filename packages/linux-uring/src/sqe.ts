@@ -1,38 +1,59 @@
-import { type Rank, rankOf } from '@kiruna/priority'
-import { fuseDevices } from './fuse.ts'
-import type { RingOperation } from './operation.ts'
+// What liburing's io_uring_prep_… functions do: each fills one submission. `sqe` is where that begins in `words`, as
+// `ring.sqe()` returns it: cleared, but for its fd and its user_data.
+
+// struct io_uring_sqe in words of 32 bits, linux/io_uring.h. OPCODE has the flags in its second byte, ioprio in its upper half.
+const OPCODE = 0
+const OFF = 2
+const ADDR = 4
+const LEN = 6
+const OP_FLAGS = 7
+const USER_DATA_HIGH = 9
 
 // linux/io_uring.h
 const IORING_OP_FSYNC = 3
 const IORING_OP_POLL_ADD = 6
 const IORING_OP_SYNC_FILE_RANGE = 8
+const IORING_OP_SENDMSG = 9
+const IORING_OP_RECVMSG = 10
+const IORING_OP_ACCEPT = 13
+const IORING_OP_ASYNC_CANCEL = 14
+const IORING_OP_CONNECT = 16
+const IORING_OP_FALLOCATE = 17
 const IORING_OP_OPENAT = 18
 const IORING_OP_CLOSE = 19
 const IORING_OP_STATX = 21
 const IORING_OP_READ = 22
 const IORING_OP_WRITE = 23
 const IORING_OP_FADVISE = 24
+const IORING_OP_SEND = 26
+const IORING_OP_RECV = 27
+const IORING_OP_SHUTDOWN = 34
 const IORING_OP_RENAMEAT = 35
 const IORING_OP_UNLINKAT = 36
+const IORING_OP_SOCKET = 45
 const IORING_OP_FTRUNCATE = 55
 const IOSQE_ASYNC = 1 << 4
+const IORING_ACCEPT_MULTISHOT = 1
+const IORING_RECVSEND_POLL_FIRST = 1
 
 /** The completion's submission is still there: more follow. */
 export const IORING_CQE_F_MORE = 2
 /** There is more to be received. */
 export const IORING_CQE_F_SOCK_NONEMPTY = 4
 
-// linux/fcntl.h, linux/stat.h
-const AT_FDCWD = -100
-const POSIX_FADV_NORMAL = 0
-const POSIX_FADV_RANDOM = 1
+// linux/fcntl.h, linux/stat.h, sys/socket.h
+export const AT_FDCWD = -100
 const AT_SYMLINK_NOFOLLOW = 0x100
 const AT_EMPTY_PATH = 0x1000
 const O_CLOEXEC = 0o2000000
+const SOCK_CLOEXEC = 0o2000000
+const POSIX_FADV_NORMAL = 0
+const POSIX_FADV_RANDOM = 1
 const SYNC_FILE_RANGE_WRITE_AND_WAIT = 7
 const STATX_BASIC_STATS_AND_BTIME = 0xfff
 export const statxBytes = 256
 
+export const ENOENT = -2
 export const EINTR = -4
 export const EIO = -5
 export const ENXIO = -6
@@ -40,20 +61,8 @@ export const EAGAIN = -11
 export const EINVAL = -22
 export const EOPNOTSUPP = -95
 
-/**
- * What hits the page cache is copied on this thread, within enter: so much at most in one call. Large reads are left to
- * the kernel's own threads, which costs a turn of the event loop: so the first of a batch that are urgent are not.
- */
-export const inlineBytes = 256 * 1024
-export const largeReadBytes = 64 * 1024
-/** In the upper word of user_data: the result is a new fd. uring.cc closes it if nobody is left to take it. */
-export const resultIsFd = 0x8000_0000
-/** And this: the rest is the fd that is closed. uring.cc closes it if the kernel was kept from it. */
+/** In the upper word of user_data: the fd that is closed. uring.cc closes it if the kernel was kept from it. */
 const closesFd = 0x4000_0000
-
-/** A RingOperation, whatever its value. */
-export type AnyOperation = Completion &
-  Pick<RingOperation<unknown>, 'asker' | 'laneRank' | 'deliveredRank' | 'deliver'>
 
 /** Takes one completion. It is held, and with it its buffer, until the kernel is done. */
 export interface Completion {
@@ -68,248 +77,245 @@ export interface Completion {
   complete(result: number, flags: number): void
 }
 
-/** Each fills one submission, as the functions of liburing do, and leaves it to the ring. */
-export abstract class SystemCalls {
-  /** The submissions that the kernel has not been given yet. */
-  protected abstract staged: Uint32Array
-  /** What the reads and writes among them may copy on this thread. */
-  protected inlineBytes = 0
-  /** The fds that must not be tried on this thread: see fuseDevices. */
-  readonly onFuse = new Set<number>()
-
-  /** Returns the index in `staged` of a cleared submission. */
-  protected abstract stage(
-    opcodeAndFlags: number,
-    fd: number,
-    completion: Completion | undefined,
-    high?: number,
-  ): number
-
-  /** What is staged goes down at the end of this tick, or of this turn of the event loop. */
-  abstract flushSoon(rank: Rank): void
-
-  /** How much of what is staged there is copied on this thread, should it be cached. */
-  protected copiedBytes(sqe: number): number {
-    const opcodeAndFlags = this.staged[sqe]!
-    const isCopy = opcodeAndFlags === IORING_OP_READ || opcodeAndFlags === IORING_OP_WRITE
-    return isCopy ? this.staged[sqe + 6]! : 0
-  }
-
-  /** The flag for what would hold up this thread: FUSE, and a copy that is too large. */
-  #punt(fd: number, lengthBytes: number, operation: AnyOperation): number {
-    if (this.onFuse.has(fd)) return IOSQE_ASYNC << 8
-    this.inlineBytes += lengthBytes
-    const isPunted =
-      lengthBytes >= largeReadBytes && (operation.laneRank > 1 || this.inlineBytes > inlineBytes)
-    return isPunted ? IOSQE_ASYNC << 8 : 0
-  }
-
+/** Submissions that the kernel has not been given yet. */
+export interface Submissions {
+  /** After `ring.sqe()` it may be another array. */
+  words: Uint32Array
   /** Where the kernel finds the buffer: valid as long as the buffer is held. */
-  abstract addressOf(buffer: NodeJS.ArrayBufferView): number
+  addressOf(buffer: NodeJS.ArrayBufferView): number
+}
 
-  /**
-   * Reads from `fd` at `offsetBytes` into memory at `address`: one SQE, one CQE.
-   * Completes with the bytes read; fewer than asked is normal, 0 is the end of the file.
-   * @see io_uring_prep_read(3), pread(2)
-   */
-  read(fd: number, address: number, lengthBytes: number, offsetBytes: number, operation: AnyOperation): void {
-    const sqe = this.stage(IORING_OP_READ | this.#punt(fd, lengthBytes, operation), fd, operation)
-    const words = this.staged
-    words[sqe + 2] = offsetBytes
-    words[sqe + 3] = offsetBytes / 2 ** 32
-    words[sqe + 4] = address
-    words[sqe + 5] = address / 2 ** 32
-    words[sqe + 6] = lengthBytes
-    this.flushSoon(operation.laneRank as Rank)
-  }
+/** A number of up to 53 bits, or −1, as the kernel's 64. */
+function set64(words: Uint32Array, at: number, value: number): void {
+  words[at] = value
+  words[at + 1] = Math.floor(value / 2 ** 32)
+}
 
-  /**
-   * Completes when `fd` is ready for `events`, or hangs up. Cancelled, it has taken nothing from anybody.
-   * @see io_uring_prep_poll_add(3), poll(2)
-   */
-  poll(fd: number, events: number, completion: Completion, rank: Rank): void {
-    const sqe = this.stage(IORING_OP_POLL_ADD, fd, completion)
-    this.staged[sqe + 7] = events
-    this.flushSoon(rank)
-  }
+function prepMemory(
+  { words }: Submissions,
+  sqe: number,
+  opcode: number,
+  address: number,
+  bytes: number,
+): void {
+  words[sqe + OPCODE] = opcode
+  set64(words, sqe + ADDR, address)
+  words[sqe + LEN] = bytes
+}
 
-  /**
-   * Reads from `fd` where it stands: its file position, or what a pipe holds.
-   * @param flags RWF_NOWAIT: EAGAIN instead of waiting; EOPNOTSUPP where the file has no such thing
-   * @param isPunted a thread of the kernel does it, at once
-   * @see io_uring_prep_read(3) with an offset of −1, preadv2(2)
-   */
-  readOn(
-    fd: number,
-    address: number,
-    lengthBytes: number,
-    flags: number,
-    isPunted: boolean,
-    operation: AnyOperation,
-  ): void {
-    const sqe = this.stage(IORING_OP_READ | (isPunted ? IOSQE_ASYNC << 8 : 0), fd, operation)
-    const words = this.staged
-    words[sqe + 2] = words[sqe + 3] = 0xffff_ffff
-    words[sqe + 4] = address
-    words[sqe + 5] = address / 2 ** 32
-    words[sqe + 6] = lengthBytes
-    words[sqe + 7] = flags
-    this.flushSoon(rankOf(operation.asker.priority))
-  }
+/** A thread of the kernel does it, from the beginning. @see io_uring_sqe_set_flags(3) */
+export function punt({ words }: Submissions, sqe: number): void {
+  words[sqe + OPCODE]! |= IOSQE_ASYNC << 8
+}
 
-  /**
-   * Writes to `fd` where it stands: its file position, its end with O_APPEND, or a pipe.
-   * @param flags as for `readOn`
-   * @see io_uring_prep_write(3) with an offset of −1, pwritev2(2)
-   */
-  writeOn(
-    fd: number,
-    address: number,
-    lengthBytes: number,
-    flags: number,
-    isPunted: boolean,
-    operation: AnyOperation,
-  ): void {
-    const sqe = this.stage(IORING_OP_WRITE | (isPunted ? IOSQE_ASYNC << 8 : 0), fd, operation)
-    const words = this.staged
-    words[sqe + 2] = words[sqe + 3] = 0xffff_ffff
-    words[sqe + 4] = address
-    words[sqe + 5] = address / 2 ** 32
-    words[sqe + 6] = lengthBytes
-    words[sqe + 7] = flags
-    this.flushSoon(rankOf(operation.asker.priority))
-  }
+/** How much this thread may copy within enter: of a read or a write that is not punted. */
+export function inlineBytesOf({ words }: Submissions, sqe: number): number {
+  const opcode = words[sqe + OPCODE]
+  return opcode === IORING_OP_READ || opcode === IORING_OP_WRITE ? words[sqe + LEN]! : 0
+}
 
-  /**
-   * Writes memory at `address` to `fd` at `offsetBytes`, −1: where the descriptor stands. One SQE, one CQE.
-   * Completes with the bytes written; fewer than asked is normal where the disk is full or a signal came.
-   * @see io_uring_prep_write(3), pwrite(2)
-   */
-  write(
-    fd: number,
-    address: number,
-    lengthBytes: number,
-    offsetBytes: number,
-    operation: AnyOperation,
-  ): void {
-    const sqe = this.stage(IORING_OP_WRITE | this.#punt(fd, lengthBytes, operation), fd, operation)
-    const words = this.staged
-    words[sqe + 2] = offsetBytes
-    words[sqe + 3] = Math.floor(offsetBytes / 2 ** 32)
-    words[sqe + 4] = address
-    words[sqe + 5] = address / 2 ** 32
-    words[sqe + 6] = lengthBytes
-    this.flushSoon(operation.laneRank as Rank)
-  }
+/** @param slot @param high the two words of the other's user_data @see io_uring_prep_cancel(3) */
+export function prepCancel({ words }: Submissions, sqe: number, slot: number, high: number): void {
+  words[sqe + OPCODE] = IORING_OP_ASYNC_CANCEL
+  words[sqe + ADDR] = slot
+  words[sqe + ADDR + 1] = high
+}
 
-  /**
-   * Whether the kernel reads ahead on `fd`, beyond what it is asked for. It is told before it is given what is staged
-   * later, and does not answer.
-   * @see io_uring_prep_fadvise(3), posix_fadvise(2)
-   */
-  fadvise(fd: number, readsAhead: boolean): void {
-    const sqe = this.stage(IORING_OP_FADVISE, fd, undefined)
-    this.staged[sqe + 7] = readsAhead ? POSIX_FADV_NORMAL : POSIX_FADV_RANDOM
-  }
+/**
+ * Completes with the bytes read; fewer than asked is normal, 0 is the end of the file.
+ * @param position in bytes; −1: where the file stands
+ * @see io_uring_prep_read(3), pread(2)
+ */
+export function prepRead(
+  to: Submissions,
+  sqe: number,
+  address: number,
+  bytes: number,
+  position: number,
+): void {
+  prepMemory(to, sqe, IORING_OP_READ, address, bytes)
+  set64(to.words, sqe + OFF, position)
+}
 
-  /** @see io_uring_prep_fsync(3), fsync(2) */
-  fsync(fd: number, operation: AnyOperation): void {
-    this.stage(IORING_OP_FSYNC, fd, operation)
-    this.flushSoon(operation.laneRank as Rank)
-  }
+/**
+ * Completes with the bytes written; fewer than asked is normal where the disk is full or a signal came.
+ * @param position in bytes; −1: where the file stands
+ * @see io_uring_prep_write(3), pwrite(2)
+ */
+export function prepWrite(
+  to: Submissions,
+  sqe: number,
+  address: number,
+  bytes: number,
+  position: number,
+): void {
+  prepMemory(to, sqe, IORING_OP_WRITE, address, bytes)
+  set64(to.words, sqe + OFF, position)
+}
 
-  /**
-   * Hands what is dirty there to the disk, and waits for it; no more than that is promised.
-   * @see io_uring_prep_sync_file_range(3), sync_file_range(2)
-   */
-  syncFileRange(fd: number, offsetBytes: number, lengthBytes: number, operation: AnyOperation): void {
-    const sqe = this.stage(IORING_OP_SYNC_FILE_RANGE, fd, operation)
-    const words = this.staged
-    words[sqe + 2] = offsetBytes
-    words[sqe + 3] = offsetBytes / 2 ** 32
-    words[sqe + 6] = lengthBytes
-    words[sqe + 7] = SYNC_FILE_RANGE_WRITE_AND_WAIT
-    this.flushSoon(operation.laneRank as Rank)
-  }
+/** @param flags RWF_NOWAIT: EAGAIN instead of waiting; EOPNOTSUPP where the file has no such thing @see preadv2(2) */
+export function setRwFlags({ words }: Submissions, sqe: number, flags: number): void {
+  words[sqe + OP_FLAGS] = flags
+}
 
-  /**
-   * Completes with −EINVAL before Linux 6.9, and where ftruncate(2) says so too.
-   * @see io_uring_prep_ftruncate(3), ftruncate(2)
-   */
-  ftruncate(fd: number, lengthBytes: number, operation: AnyOperation): void {
-    const sqe = this.stage(IORING_OP_FTRUNCATE, fd, operation)
-    this.staged[sqe + 2] = lengthBytes
-    this.staged[sqe + 3] = lengthBytes / 2 ** 32
-    this.flushSoon(operation.laneRank as Rank)
-  }
+/** Completes when the fd is ready for `events`, or hangs up. Cancelled, it has taken nothing. @see io_uring_prep_poll_add(3) */
+export function prepPoll({ words }: Submissions, sqe: number, events: number): void {
+  words[sqe + OPCODE] = IORING_OP_POLL_ADD
+  words[sqe + OP_FLAGS] = events
+}
 
-  /** @see io_uring_prep_renameat(3), rename(2) */
-  renameat(from: Buffer, to: Buffer, operation: AnyOperation): void {
-    const [fromAddress, toAddress] = [this.addressOf(from), this.addressOf(to)]
-    const sqe = this.stage(IORING_OP_RENAMEAT, AT_FDCWD, operation)
-    const words = this.staged
-    words[sqe + 2] = toAddress
-    words[sqe + 3] = toAddress / 2 ** 32
-    words[sqe + 4] = fromAddress
-    words[sqe + 5] = fromAddress / 2 ** 32
-    words[sqe + 6] = AT_FDCWD
-    this.flushSoon(operation.laneRank as Rank)
-  }
+/** Whether the kernel reads beyond what it is asked for. @see io_uring_prep_fadvise(3), posix_fadvise(2) */
+export function prepFadvise({ words }: Submissions, sqe: number, readsAhead: boolean): void {
+  words[sqe + OPCODE] = IORING_OP_FADVISE
+  words[sqe + OP_FLAGS] = readsAhead ? POSIX_FADV_NORMAL : POSIX_FADV_RANDOM
+}
 
-  /** @see io_uring_prep_unlinkat(3), unlink(2) */
-  unlinkat(path: Buffer, operation: AnyOperation): void {
-    const address = this.addressOf(path)
-    const sqe = this.stage(IORING_OP_UNLINKAT, AT_FDCWD, operation)
-    const words = this.staged
-    words[sqe + 4] = address
-    words[sqe + 5] = address / 2 ** 32
-    this.flushSoon(operation.laneRank as Rank)
-  }
+/** @see io_uring_prep_fsync(3), fsync(2) */
+export function prepFsync({ words }: Submissions, sqe: number): void {
+  words[sqe + OPCODE] = IORING_OP_FSYNC
+}
 
-  /**
-   * Completes with a new fd, close-on-exec. The kernel has copied the path by the time the submission is taken.
-   * @param mayWait left to a thread of the kernel's: otherwise it is tried without waiting first
-   * @see io_uring_prep_openat(3), open(2)
-   */
-  openat(path: Buffer, flags: number, mode: number, operation: AnyOperation, mayWait = false): void {
-    const address = this.addressOf(path)
-    const isPunted = mayWait || fuseDevices().size > 0 ? IOSQE_ASYNC << 8 : 0
-    const sqe = this.stage(IORING_OP_OPENAT | isPunted, AT_FDCWD, operation, resultIsFd)
-    const words = this.staged
-    words[sqe + 4] = address
-    words[sqe + 5] = address / 2 ** 32
-    words[sqe + 6] = mode
-    words[sqe + 7] = flags | O_CLOEXEC
-    this.flushSoon(operation.laneRank as Rank)
-  }
+/** What is dirty there goes to the disk, and has arrived; no more than that. @see io_uring_prep_sync_file_range(3) */
+export function prepSyncFileRange(
+  { words }: Submissions,
+  sqe: number,
+  position: number,
+  bytes: number,
+): void {
+  words[sqe + OPCODE] = IORING_OP_SYNC_FILE_RANGE
+  set64(words, sqe + OFF, position)
+  words[sqe + LEN] = bytes
+  words[sqe + OP_FLAGS] = SYNC_FILE_RANGE_WRITE_AND_WAIT
+}
 
-  /**
-   * The status of `path`, or of `fd` where there is no path, into the `statxBytes` at `status`.
-   * @param follow of a symbolic link, what it points to
-   * @see io_uring_prep_statx(3), statx(2)
-   */
-  statx(fd: number, path: Buffer | undefined, status: Buffer, operation: AnyOperation, follow = true): void {
-    const [pathAddress, statusAddress] = [this.addressOf(path ?? emptyPath), this.addressOf(status)]
-    const sqe = this.stage(IORING_OP_STATX, path === undefined ? fd : AT_FDCWD, operation)
-    const words = this.staged
-    words[sqe + 2] = statusAddress
-    words[sqe + 3] = statusAddress / 2 ** 32
-    words[sqe + 4] = pathAddress
-    words[sqe + 5] = pathAddress / 2 ** 32
-    words[sqe + 6] = STATX_BASIC_STATS_AND_BTIME
-    words[sqe + 7] = (path === undefined ? AT_EMPTY_PATH : 0) | (follow ? 0 : AT_SYMLINK_NOFOLLOW)
-    this.flushSoon(operation.laneRank as Rank)
-  }
+/** Completes with −EINVAL before Linux 6.9, too. @see io_uring_prep_ftruncate(3), ftruncate(2) */
+export function prepFtruncate({ words }: Submissions, sqe: number, lengthBytes: number): void {
+  words[sqe + OPCODE] = IORING_OP_FTRUNCATE
+  set64(words, sqe + OFF, lengthBytes)
+}
 
-  /**
-   * Closes `fd`. Without a completion nobody waits for it.
-   * @see io_uring_prep_close(3), close(2)
-   */
-  close(fd: number, completion?: Completion): void {
-    const sqe = this.stage(IORING_OP_CLOSE, fd, completion)
-    this.staged[sqe + 9] = closesFd | fd
-    this.flushSoon(completion === undefined ? 3 : 1)
-  }
+/** Mode 0: it reserves, and grows the file. @see io_uring_prep_fallocate(3), fallocate(2) */
+export function prepFallocate(
+  { words }: Submissions,
+  sqe: number,
+  offsetBytes: number,
+  lengthBytes: number,
+): void {
+  words[sqe + OPCODE] = IORING_OP_FALLOCATE
+  set64(words, sqe + OFF, offsetBytes)
+  set64(words, sqe + ADDR, lengthBytes)
+}
+
+/** @param from @param to C strings @see io_uring_prep_renameat(3), rename(2) */
+export function prepRenameat(ring: Submissions, sqe: number, from: Buffer, to: Buffer): void {
+  prepMemory(ring, sqe, IORING_OP_RENAMEAT, ring.addressOf(from), AT_FDCWD)
+  set64(ring.words, sqe + OFF, ring.addressOf(to))
+}
+
+/** @param path a C string @see io_uring_prep_unlinkat(3), unlink(2) */
+export function prepUnlinkat(to: Submissions, sqe: number, path: Buffer): void {
+  prepMemory(to, sqe, IORING_OP_UNLINKAT, to.addressOf(path), 0)
+}
+
+/**
+ * Completes with a new fd, close-on-exec.
+ * @param path a C string, which the kernel has copied by the time the submission is taken
+ * @see io_uring_prep_openat(3), open(2)
+ */
+export function prepOpenat(to: Submissions, sqe: number, path: Buffer, flags: number, mode: number): void {
+  prepMemory(to, sqe, IORING_OP_OPENAT, to.addressOf(path), mode)
+  to.words[sqe + OP_FLAGS] = flags | O_CLOEXEC
+}
+
+/**
+ * @param path a C string; none: the status of the fd
+ * @param status `statxBytes` of memory
+ * @param follow of a symbolic link, what it points to
+ * @see io_uring_prep_statx(3), statx(2)
+ */
+export function prepStatx(
+  to: Submissions,
+  sqe: number,
+  path: Buffer | undefined,
+  status: Buffer,
+  follow = true,
+): void {
+  prepMemory(to, sqe, IORING_OP_STATX, to.addressOf(path ?? emptyPath), STATX_BASIC_STATS_AND_BTIME)
+  set64(to.words, sqe + OFF, to.addressOf(status))
+  to.words[sqe + OP_FLAGS] = (path === undefined ? AT_EMPTY_PATH : 0) | (follow ? 0 : AT_SYMLINK_NOFOLLOW)
+}
+
+/** @see io_uring_prep_close(3), close(2) */
+export function prepClose({ words }: Submissions, sqe: number, fd: number): void {
+  words[sqe + OPCODE] = IORING_OP_CLOSE
+  words[sqe + USER_DATA_HIGH] = closesFd | fd
+}
+
+/** Completes with a new fd, close-on-exec. The family stands where others have their fd. @see io_uring_prep_socket(3) */
+export function prepSocket({ words }: Submissions, sqe: number, type: number): void {
+  words[sqe + OPCODE] = IORING_OP_SOCKET
+  words[sqe + OFF] = type | SOCK_CLOEXEC
+}
+
+/** @see io_uring_prep_connect(3), connect(2) */
+export function prepConnect(to: Submissions, sqe: number, sockaddr: Buffer): void {
+  prepMemory(to, sqe, IORING_OP_CONNECT, to.addressOf(sockaddr), 0)
+  to.words[sqe + OFF] = sockaddr.length
+}
+
+/**
+ * Completes with a new fd, close-on-exec, for each connection that comes, until it is cancelled or one fails.
+ * @see io_uring_prep_multishot_accept(3), accept4(2)
+ */
+export function prepAccept({ words }: Submissions, sqe: number): void {
+  words[sqe + OPCODE] = IORING_OP_ACCEPT | (IORING_ACCEPT_MULTISHOT << 16)
+  words[sqe + OP_FLAGS] = SOCK_CLOEXEC
+}
+
+/**
+ * Completes with the bytes received, 0 is the end.
+ * @param flags MSG_DONTWAIT: EAGAIN instead of waiting
+ * @param pollFirst nothing is there yet: it waits without looking first
+ * @see io_uring_prep_recv(3), recv(2)
+ */
+export function prepRecv(
+  to: Submissions,
+  sqe: number,
+  address: number,
+  bytes: number,
+  flags: number,
+  pollFirst: boolean,
+): void {
+  prepMemory(to, sqe, IORING_OP_RECV | (pollFirst ? IORING_RECVSEND_POLL_FIRST << 16 : 0), address, bytes)
+  to.words[sqe + OP_FLAGS] = flags
+}
+
+/**
+ * Completes with the bytes that the kernel has taken.
+ * @param flags MSG_DONTWAIT: EAGAIN instead of waiting
+ * @see io_uring_prep_send(3), send(2)
+ */
+export function prepSend(to: Submissions, sqe: number, address: number, bytes: number, flags: number): void {
+  prepMemory(to, sqe, IORING_OP_SEND, address, bytes)
+  to.words[sqe + OP_FLAGS] = flags
+}
+
+/** @param msghdr where the struct is; the kernel has read it when the submission is taken @see io_uring_prep_sendmsg(3) */
+export function prepSendmsg(to: Submissions, sqe: number, msghdr: number, flags: number): void {
+  prepMemory(to, sqe, IORING_OP_SENDMSG, msghdr, 1)
+  to.words[sqe + OP_FLAGS] = flags
+}
+
+/** @param msghdr where the struct is; the kernel writes to it as well @see io_uring_prep_recvmsg(3), recvmsg(2) */
+export function prepRecvmsg(to: Submissions, sqe: number, msghdr: number, flags: number): void {
+  prepMemory(to, sqe, IORING_OP_RECVMSG, msghdr, 1)
+  to.words[sqe + OP_FLAGS] = flags
+}
+
+/** @param how SHUT_RD, SHUT_WR, SHUT_RDWR @see io_uring_prep_shutdown(3), shutdown(2) */
+export function prepShutdown({ words }: Submissions, sqe: number, how: number): void {
+  words[sqe + OPCODE] = IORING_OP_SHUTDOWN
+  words[sqe + LEN] = how
 }
 
 /** A path as the kernel takes it: a C string. */

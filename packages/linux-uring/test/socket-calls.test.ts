@@ -1,12 +1,14 @@
 import { closeSync, openSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { expect, test } from 'vitest'
-import { ring } from '../src/ring.ts'
+import { type Ring, ring } from '../src/ring.ts'
+import * as sqe from '../src/sqe.ts'
 import { type Completion, IORING_CQE_F_MORE } from '../src/sqe.ts'
 
 const AF_INET = 2
 const SOCK_STREAM = 1
 const [SOL_SOCKET, SO_REUSEADDR] = [1, 2]
+const one = new Uint8Array(Int32Array.of(1).buffer)
 const ECANCELED = -125
 const ENOTSOCK = -88
 const EBADF = -9
@@ -30,11 +32,24 @@ class Completions implements Completion {
   }
 }
 
-async function once(stage: (completion: Completion) => void): Promise<number> {
+async function once(fd: number, prepare: (at: number, to: Ring) => void, makesFd = false): Promise<number> {
   const completions = new Completions()
-  stage(completions)
+  submit(fd, completions, prepare, makesFd)
   return (await completions.first(1))[0]!
 }
+
+function submit(
+  fd: number,
+  completion: Completion,
+  prepare: (at: number, to: Ring) => void,
+  makesFd = false,
+): void {
+  prepare(ring().sqe(fd, completion, makesFd), ring())
+  ring().submitWithTurn(1)
+}
+
+const socket = () => once(AF_INET, (at, to) => sqe.prepSocket(to, at, SOCK_STREAM), true)
+const close = (fd: number) => once(fd, (at, to) => sqe.prepClose(to, at, fd))
 
 function loopback(port: number): Buffer {
   const sockaddr = Buffer.alloc(16)
@@ -45,19 +60,19 @@ function loopback(port: number): Buffer {
 }
 
 async function listening(): Promise<{ fd: number; port: number }> {
-  const fd = await once(done => ring().socket(AF_INET, SOCK_STREAM, done, 1))
-  expect(ring().setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1)).toBe(0)
-  expect(ring().bind(fd, loopback(0))).toBe(0)
-  expect(ring().listen(fd, 8)).toBe(0)
+  const fd = await socket()
+  expect(ring().native.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, one)).toBe(0)
+  expect(ring().native.bind(fd, loopback(0))).toBe(0)
+  expect(ring().native.listen(fd, 8)).toBe(0)
   const sockaddr = Buffer.alloc(128)
-  expect(ring().getsockname(fd, sockaddr, false)).toBe(16)
+  expect(ring().native.getsockname(fd, sockaddr, false)).toBe(16)
   return { fd, port: sockaddr.readUInt16BE(2) }
 }
 
 test('one accept completes for each connection, with IORING_CQE_F_MORE, until it is cancelled', async () => {
   const { fd, port } = await listening()
   const accepts = new Completions()
-  ring().accept(fd, accepts, 1)
+  submit(fd, accepts, (at, to) => sqe.prepAccept(to, at), true)
   const clients = [0, 1, 2].map(() => connect(port, '127.0.0.1'))
   const fds = [...(await accepts.first(3))]
   expect(fds.every(one => one > 2)).toBe(true)
@@ -67,37 +82,37 @@ test('one accept completes for each connection, with IORING_CQE_F_MORE, until it
   expect(accepts.flags.map(flags => flags & IORING_CQE_F_MORE)).toEqual([2, 2, 2, 0])
   expect(accepts.slot).toBe(-1)
   for (const client of clients) client.destroy()
-  for (const one of [fd, ...fds]) expect(await once(done => ring().close(one, done))).toBe(0)
+  for (const one of [fd, ...fds]) expect(await close(one)).toBe(0)
 })
 
 test('a socket connects, sends, receives, and ends its half', async () => {
   const server = createServer(socket => socket.pipe(socket))
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as { port: number }
-  const fd = await once(done => ring().socket(AF_INET, SOCK_STREAM, done, 1))
-  expect(await once(done => ring().connect(fd, loopback(port), done, 1))).toBe(0)
+  const fd = await socket()
+  expect(await once(fd, (at, to) => sqe.prepConnect(to, at, loopback(port)))).toBe(0)
   const sockaddr = Buffer.alloc(128)
-  expect(ring().getsockname(fd, sockaddr, true)).toBe(16)
+  expect(ring().native.getsockname(fd, sockaddr, true)).toBe(16)
   expect(sockaddr.readUInt16BE(2)).toBe(port)
 
   const [bytes, memory] = [Buffer.from('there and back'), Buffer.alloc(64)]
   const [from, to] = [ring().addressOf(bytes), ring().addressOf(memory)]
-  expect(await once(done => ring().send(fd, from, bytes.length, 0, done, 1))).toBe(bytes.length)
-  expect(await once(done => ring().recv(fd, to, 64, 0, true, done, 1))).toBe(bytes.length)
+  expect(await once(fd, (at, ring) => sqe.prepSend(ring, at, from, bytes.length, 0))).toBe(bytes.length)
+  expect(await once(fd, (at, ring) => sqe.prepRecv(ring, at, to, 64, 0, true))).toBe(bytes.length)
   expect(String(memory.subarray(0, bytes.length))).toBe('there and back')
-  expect(await once(done => ring().shutdown(fd, 1, done, 1))).toBe(0)
-  expect(await once(done => ring().recv(fd, to, 64, 0, false, done, 1))).toBe(0)
-  expect(await once(done => ring().close(fd, done))).toBe(0)
+  expect(await once(fd, (at, to) => sqe.prepShutdown(to, at, 1))).toBe(0)
+  expect(await once(fd, (at, ring) => sqe.prepRecv(ring, at, to, 64, 0, false))).toBe(0)
+  expect(await close(fd)).toBe(0)
   await new Promise(resolve => server.close(resolve))
 })
 
 test('what is no socket is ENOTSOCK', () => {
   const folder = openSync('/', 'r')
-  expect(ring().getsockname(folder, Buffer.alloc(128), false)).toBe(ENOTSOCK)
-  expect(ring().getsockname(-1, Buffer.alloc(128), true)).toBe(EBADF)
-  expect(ring().bind(folder, loopback(0))).toBe(ENOTSOCK)
-  expect(ring().listen(folder, 8)).toBe(ENOTSOCK)
-  expect(ring().setsockopt(folder, SOL_SOCKET, SO_REUSEADDR, 1)).toBe(ENOTSOCK)
+  expect(ring().native.getsockname(folder, Buffer.alloc(128), false)).toBe(ENOTSOCK)
+  expect(ring().native.getsockname(-1, Buffer.alloc(128), true)).toBe(EBADF)
+  expect(ring().native.bind(folder, loopback(0))).toBe(ENOTSOCK)
+  expect(ring().native.listen(folder, 8)).toBe(ENOTSOCK)
+  expect(ring().native.setsockopt(folder, SOL_SOCKET, SO_REUSEADDR, one)).toBe(ENOTSOCK)
   closeSync(folder)
 })
 
@@ -110,7 +125,7 @@ test('what is staged just before a flush goes down with it', async () => {
     before()
     if (order.push('asked') === 1) ring().close(fd, late)
   }
-  ring().flushSoon(3)
+  ring().submitSoon(3)
   expect(await late.first(1)).toEqual([0])
   expect(order.length).toBeGreaterThan(0)
   ring().beforeFlush = before

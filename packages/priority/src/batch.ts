@@ -10,19 +10,21 @@ export interface Deliverable {
 /** What has completed together: collected first, then delivered most urgent first, in order of completion within a priority. */
 export class Batch<One extends Deliverable = Deliverable> {
   #byRank: One[][] = [[], [], [], []]
+  #count = 0
 
   /** @returns whether it is the first of its batch */
   add(one: One): boolean {
-    const [realtime, blocking, visible, background] = this.#byRank as [One[], One[], One[], One[]]
-    const isFirst = realtime.length + blocking.length + visible.length + background.length === 0
     this.#byRank[rankOf(one.asker.priority)]!.push(one)
-    return isFirst
+    return this.#count++ === 0
   }
 
   /** Those of a priority, which leave it. */
   take(rank: Rank): One[] {
     const all = this.#byRank[rank]!
-    if (all.length > 0) this.#byRank[rank] = []
+    if (all.length > 0) {
+      this.#byRank[rank] = []
+      this.#count -= all.length
+    }
     return all
   }
 
@@ -30,6 +32,7 @@ export class Batch<One extends Deliverable = Deliverable> {
   deliver(): void {
     const batch = this.#byRank
     this.#byRank = [[], [], [], []]
+    this.#count = 0
     for (const all of batch) for (const one of all) one.deliver()
   }
 }

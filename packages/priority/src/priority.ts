@@ -20,7 +20,7 @@ export interface Asker {
   deliver?(job: () => void): void
   /** Tells of a change of `priority`. Returns the unsubscribing; held only while an operation waits. */
   onPriorityChange?(listener: () => void): () => void
-  /** What it asks for are steps of an operation that has begun: in the lane they go before what has not. */
+  /** @internal what it asks for are steps of an operation that has begun: in the lane they go before what has not */
   readonly isContinuation?: boolean
 }
 

@@ -1,4 +1,10 @@
 import { Stats } from 'node:fs'
+import type { Caller } from '@kiruna/priority'
+import type { InUse } from '@kiruna/priority/operation'
+import { deviceNumber } from './native.ts'
+import { RingCall } from './operation.ts'
+import type { Ring } from './ring.ts'
+import { cString, prepStatx, statxBytes } from './sqe.ts'
 
 // struct statx, linux/stat.h; the kernel's byte order is the machine's, which is little-endian wherever Node runs but s390x.
 const offset = {
@@ -19,6 +25,26 @@ const offset = {
   devMajor: 136,
   devMinor: 140,
 } as const
+
+/** @param kind 'fstat': of `fd`, and `path` is for errors only @see statx(2) */
+export function statx(
+  kind: 'stat' | 'lstat' | 'fstat',
+  fd: number,
+  path: string | Buffer,
+  caller: Caller,
+  resolve: (stats: Stats) => void,
+  reject: (reason: unknown) => void,
+  inUse?: InUse,
+): RingCall<Stats> {
+  const name = kind === 'fstat' ? undefined : cString(path)
+  let status: Buffer
+  const prepare = (ring: Ring, call: RingCall<Stats>) => {
+    status = Buffer.allocUnsafe(statxBytes)
+    prepStatx(ring, ring.sqe(fd, call), name, status, kind !== 'lstat')
+  }
+  const about = { syscall: kind, path, inUse }
+  return new RingCall(about, prepare, () => statsOf(status), caller, resolve, reject)
+}
 
 /** The file's length in bytes, of what statx(2) has written. */
 export function statxSize(status: Buffer): number {
@@ -68,14 +94,4 @@ function timeMs(view: DataView, at: number): number {
 /** A Date has whole milliseconds: node:fs rounds so. */
 function dateOf(timeMs: number): Date {
   return new Date(Math.round(timeMs))
-}
-
-/** makedev(3) */
-export function deviceNumber(major: number, minor: number): number {
-  return (
-    (major & 0xfff) * 256 +
-    (minor & 0xff) +
-    Math.floor(minor / 256) * 2 ** 20 +
-    Math.floor(major / 4096) * 2 ** 44
-  )
 }
