@@ -7,6 +7,7 @@ import {
   EINVAL,
   EIO,
   prepFadvise,
+  prepFallocate,
   prepFsync,
   prepFtruncate,
   prepRead,
@@ -67,9 +68,8 @@ export class File implements SeekFile {
   /** @see io_uring_prep_statx(3), statx(2) */
   stat(caller: Caller): Promise<Stats> {
     return new Promise((resolve, reject) => {
-      const call = statx('fstat', this.fd, this.#file.path, caller, resolve, reject, this.#file.inUse)
-      this.#file.inUse.enter('fstat')
-      call.begin(0)
+      const { fd, path, inUse } = this.#file
+      statx('fstat', fd, path, caller, resolve, reject, inUse).begin(0)
     })
   }
 
@@ -79,9 +79,7 @@ export class File implements SeekFile {
       const { fd, path, inUse } = this.#file
       const prepare = (ring: Ring, call: RingCall<void>) => prepFsync(ring, ring.sqe(fd, call))
       const about = { syscall: 'fsync', path, inUse }
-      const call = new RingCall<void>(about, prepare, undefined, caller, resolve, reject)
-      inUse.enter('fsync')
-      call.begin(0)
+      new RingCall<void>(about, prepare, undefined, caller, resolve, reject).begin(0)
     })
   }
 
@@ -89,9 +87,26 @@ export class File implements SeekFile {
   truncate(lengthBytes: number, caller: Caller): Promise<void> {
     return new Promise((resolve, reject) => {
       checkInteger(lengthBytes, 'lengthBytes')
-      const call = new Ftruncate(this.#file, lengthBytes, caller, resolve, reject)
-      this.#file.inUse.enter('ftruncate')
-      call.begin(0)
+      const { fd, path, inUse } = this.#file
+      const prepare = (ring: Ring, call: RingCall<void>) => {
+        if (call.pooled) ftruncate(fd, lengthBytes, error => call.complete(error?.errno ?? 0))
+        else prepFtruncate(ring, ring.sqe(fd, call), lengthBytes)
+      }
+      const about = { syscall: 'ftruncate', path, inUse }
+      new Ftruncate(about, prepare, undefined, caller, resolve, reject).begin(0)
+    })
+  }
+
+  /** @see io_uring_prep_fallocate(3), fallocate(2) */
+  allocate(offsetBytes: number, lengthBytes: number, caller: Caller): Promise<void> {
+    return new Promise((resolve, reject) => {
+      checkInteger(offsetBytes, 'offsetBytes')
+      checkInteger(lengthBytes, 'lengthBytes', 1)
+      const { fd, path, inUse } = this.#file
+      const prepare = (ring: Ring, call: RingCall<void>) =>
+        prepFallocate(ring, ring.sqe(fd, call), offsetBytes, lengthBytes)
+      const about = { syscall: 'fallocate', path, inUse }
+      new RingCall<void>(about, prepare, undefined, caller, resolve, reject).begin(0)
     })
   }
 
@@ -261,35 +276,10 @@ export class Write extends RingOperation<void> {
   }
 }
 
+/** Before Linux 6.9 io_uring cannot. */
 class Ftruncate extends RingCall<void> {
   static #isMissing = false
   override pooled = Ftruncate.#isMissing
-  readonly #fd: number
-  readonly #lengthBytes: number
-
-  constructor(
-    { fd, path, inUse }: OpenFile,
-    lengthBytes: number,
-    caller: Caller,
-    resolve: () => void,
-    reject: (reason: unknown) => void,
-  ) {
-    super(
-      { syscall: 'ftruncate', path, inUse },
-      (ring, call) => prepFtruncate(ring, ring.sqe(fd, call), lengthBytes),
-      undefined,
-      caller,
-      resolve,
-      reject,
-    )
-    this.#fd = fd
-    this.#lengthBytes = lengthBytes
-  }
-
-  override start(): void {
-    if (this.pooled) ftruncate(this.#fd, this.#lengthBytes, error => this.complete(error?.errno ?? 0))
-    else super.start()
-  }
 
   override complete(result: number): void {
     if (result !== EINVAL || this.pooled || this.aborted) {

@@ -46,7 +46,7 @@ export interface About {
   syscall: string
   /** For errors. */
   path?: string | Buffer | undefined
-  /** Of the open file, which does not close meanwhile: it has been entered. */
+  /** Of the open file, which does not close meanwhile. */
   inUse?: InUse | undefined
 }
 
@@ -75,6 +75,12 @@ export class RingCall<T> extends RingOperation<T> {
     this.#prepare = prepare
     this.#found = found
     this.ownsBuffer = found !== undefined
+  }
+
+  /** @throws EBADF: the file has been closed */
+  override begin(bytes: number): void {
+    this.#about.inUse?.enter(this.#about.syscall)
+    super.begin(bytes)
   }
 
   start(): void {
