@@ -1,38 +1,31 @@
 import type { Dirent, Stats } from 'node:fs'
 import * as fs from 'node:fs'
-import type { Chunk, ChunksOptions } from '@kiruna/fs-seek/chunks'
-import {
-  type ReadManyOptions,
-  type ReadResult,
-  type ReadUpTo,
-  readMany as readManyWith,
-} from '@kiruna/fs-seek/read-many'
-import { type WriteAllOptions, type WriteData, writeAll as writeAllWith } from '@kiruna/fs-seek/write-all'
-import { type Failure, PoolCall } from '@kiruna/node-libuv/pool'
+import type {
+  Chunk,
+  ChunksOptions,
+  OpenOptions,
+  PathLike,
+  ReadManyOptions,
+  ReadResult,
+  WriteAllOptions,
+  WriteData,
+} from '@kiruna/fs-seek'
+import { GrowingBuffer } from '@kiruna/fs-seek/growing-buffer'
+import { type ReadUpTo, readMany as readManyWith } from '@kiruna/fs-seek/read-many'
+import { type WriteCalls, writeAll as writeAllWith } from '@kiruna/fs-seek/write-all'
+import { type Failure, PoolCall, PoolOperation, pooled, withPath } from '@kiruna/node-libuv/pool'
 import type { Caller } from '@kiruna/priority'
-import { checkInteger, checkPath, type PathLike } from '@kiruna/priority/arguments'
+import { checkInteger, checkPath } from '@kiruna/priority/arguments'
 import { largestFileBytes } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
 import { maxPieceBytes } from '@kiruna/priority/lane'
-import type { File } from './file.ts'
-import { Open } from './open.ts'
-import { ReadAll } from './read-all.ts'
-import { calls } from './write-calls.ts'
+import { File, Write } from './file.ts'
 
 export { File } from './file.ts'
 export type { Chunk, ChunksOptions, PathLike, ReadManyOptions, ReadResult, WriteAllOptions }
 
-/**
- * Opens a file, close-on-exec.
- * @param options `flags` as in node:fs, a string or a number such as `O_RDONLY | O_DIRECT`; `mode` of a new file, 0o666
- * @throws ENOENT, EACCES, EISDIR, EMFILE … (`err.code`); ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE
- * @see open(2)
- */
-export function open(
-  path: PathLike,
-  caller: Caller,
-  options: { flags?: string | number; mode?: number } = {},
-): Promise<File> {
+/** Opens a file, close-on-exec. @see open(2) */
+export function open(path: PathLike, caller: Caller, options: OpenOptions = {}): Promise<File> {
   return new Promise((resolve, reject) => {
     const { flags = 'r', mode = 0o666 } = options
     const name = checkPath(path)
@@ -41,11 +34,7 @@ export function open(
   })
 }
 
-/**
- * A whole file, of a size unknown beforehand: /proc too.
- * @throws ENOENT, EACCES, EISDIR … (`err.code`); ERR_FS_FILE_TOO_LARGE beyond 2 GiB
- * @see open(2), pread(2)
- */
+/** A whole file, of a size unknown beforehand: /proc too. @see open(2), pread(2) */
 export function readAll(path: PathLike, caller: Caller): Promise<Buffer> {
   return new Promise((resolve, reject) => readUpTo(largestFileBytes, path, caller, resolve, reject))
 }
@@ -54,11 +43,7 @@ const readUpTo: ReadUpTo = (maxBytes, path, caller, resolve, reject) => {
   new ReadAll(checkPath(path), maxBytes, caller, resolve, reject).begin(maxPieceBytes)
 }
 
-/**
- * Many files, in the order in which they complete. A file that cannot be read is a result with its `error`.
- * At most about `bufferedBytes` wait to be taken; leaving the loop cancels what is under way.
- * @throws TypeError, RangeError: bad arguments, at once
- */
+/** Many files, in the order in which they complete. @throws TypeError, RangeError: bad arguments, at once */
 export function readMany(
   paths: Iterable<PathLike> | AsyncIterable<PathLike>,
   caller: Caller,
@@ -67,23 +52,15 @@ export function readMany(
   return readManyWith(readUpTo, paths, caller, options)
 }
 
-/**
- * The status of a file; a symbolic link is followed.
- * @returns node:fs's own Stats
- * @see stat(2)
- */
+/** The status of a file; a symbolic link is followed. @see stat(2) */
 export function stat(path: PathLike, caller: Caller): Promise<Stats> {
   return new Promise((resolve, reject) => {
     const name = checkPath(path)
-    const call = (done: (error: Failure, stats: Stats) => void) => fs.stat(name, done)
-    new PoolCall(call, { path: name }, caller, resolve, reject).begin(0)
+    new PoolCall<Stats>(done => fs.stat(name, done), { path: name }, caller, resolve, reject).begin(0)
   })
 }
 
-/**
- * The entries of a folder.
- * @see readdir(3)
- */
+/** The entries of a folder. @see readdir(3) */
 export function readdir(path: PathLike, caller: Caller): Promise<Dirent[]> {
   return new Promise((resolve, reject) => {
     const name = checkPath(path)
@@ -94,14 +71,8 @@ export function readdir(path: PathLike, caller: Caller): Promise<Dirent[]> {
 }
 
 /**
- * Makes `data` a file's whole content: however it ends, by an error, an abort or the power, the file holds the old
- * content or the new, whole. It is written beside the file, in `.kiruna-…`, brought to the disk and renamed over it. A
- * symbolic link is followed, the file's mode is kept, and its owner where permitted. What is not a regular file is
- * written in place.
- * @param options `atomic: false`: emptied and written in place. `durable: false`: resolves before the new content would
- *   survive a loss of power. `mode` of a new file, 0o666
- * @throws EACCES, EISDIR, ENOENT, ENOSPC … (`err.code`), with the file as it was; ERR_INVALID_ARG_TYPE for a chunk that is
- *   no Uint8Array
+ * Makes `data` a file's whole content: however it ends, the file holds the old content or the new, whole. On Windows it
+ * does not wait for the folder to be on the disk: node:fs has no call for it.
  * @see open(2), pwrite(2), fsync(2), rename(2)
  */
 export function writeAll(
@@ -111,4 +82,167 @@ export function writeAll(
   options?: WriteAllOptions,
 ): Promise<void> {
   return writeAllWith(calls, path, data, caller, options)
+}
+
+// writeAll gives their errors its own path.
+const reads = { path: '' }
+const changes = { path: '', changes: true }
+
+const calls: WriteCalls<File> = {
+  open: (path, flags, mode, asker) =>
+    new Promise((resolve, reject) => new Open(path, flags, mode, false, asker, resolve, reject).begin(0)),
+  create: (path, flags, mode, asker) =>
+    new Promise((resolve, reject) => new Open(path, flags, mode, true, asker, resolve, reject).begin(0)),
+  lstat: (path, asker) => pooled(done => fs.lstat(path, done), reads, asker),
+  stat,
+  fstat: (file, asker) => file.stat(asker),
+  readlink: (path, asker) => pooled(done => fs.readlink(path, 'buffer', done), reads, asker),
+  write: ({ fd }, bytes, position, asker) =>
+    new Promise((resolve, reject) => {
+      const write = new Write({ fd, path: '' }, bytes, position, asker, resolve, reject)
+      write.begin(write.nextBytes)
+    }),
+  fsync: (file, asker) => file.sync(asker),
+  // node:fs has no sync_file_range.
+  writeBack: ({ fd }, _position, _lengthBytes, asker) =>
+    pooled(done => fs.fdatasync(fd, done), changes, asker),
+  fchown: ({ fd }, uid, gid, asker) => pooled(done => fs.fchown(fd, uid, gid, done), changes, asker),
+  fchmod: ({ fd }, mode, asker) => pooled(done => fs.fchmod(fd, mode, done), changes, asker),
+  rename: (from, to, asker) => pooled(done => fs.rename(from, to, done), changes, asker),
+  unlink: (path, asker) => pooled(done => fs.unlink(path, done), changes, asker),
+}
+
+/** @see open(2) */
+class Open extends PoolOperation<File> {
+  protected readonly ownsBuffer: boolean
+  readonly #path: string | Buffer
+  readonly #flags: number
+  readonly #mode: number
+
+  /** @param changes an abort that comes too late does not hide the file: it has been made, or emptied */
+  constructor(
+    path: string | Buffer,
+    flags: number,
+    mode: number,
+    changes: boolean,
+    caller: Caller,
+    resolve: (value: File) => void,
+    reject: (reason: unknown) => void,
+  ) {
+    super(caller, resolve, reject)
+    this.#path = path
+    this.#flags = flags
+    this.#mode = mode
+    this.ownsBuffer = !changes
+  }
+
+  start(): void {
+    const direct = (this.#flags & fs.constants.O_DIRECT) !== 0
+    fs.open(this.#path, this.#flags, this.#mode, (error, fd) => {
+      // The close of what nobody wants any more holds a pool thread too: until then it stays in the lane.
+      if (error === null && this.aborted && this.ownsBuffer) return fs.close(fd, () => this.leave())
+      this.leave()
+      if (error === null) this.commit(new File(fd, this.#path, direct))
+      else if (!this.retry(error.errno!, () => this.enter(0))) this.fail(error)
+    })
+  }
+
+  end(): void {}
+}
+
+/**
+ * open, read until 0, close. The lane admits the open with the first piece and, where that was short, with the read
+ * that finds the end: most files are done then. One that fills the landing and a guess beyond it is asked for its size.
+ */
+class ReadAll extends PoolOperation<Buffer> {
+  protected readonly ownsBuffer = true
+  readonly #path: string | Buffer
+  readonly #maxBytes: number
+  #fd = -1
+  #content: GrowingBuffer | undefined = undefined
+  #askedBytes = 0
+  /** What the lane has admitted includes a short read already: another is no more than the one that finds the end. */
+  #readOnce = false
+
+  constructor(
+    path: string | Buffer,
+    maxBytes: number,
+    caller: Caller,
+    resolve: (value: Buffer) => void,
+    reject: (reason: unknown) => void,
+  ) {
+    super(caller, resolve, reject)
+    this.#path = path
+    this.#maxBytes = maxBytes
+  }
+
+  start(): void {
+    if (this.#fd === -1) {
+      fs.open(this.#path, 'r', this.#opened)
+      return
+    }
+    const content = (this.#content ??= new GrowingBuffer(this.#path, this.#maxBytes))
+    if (content.outgrown) {
+      fs.fstat(this.#fd, this.#measured)
+      return
+    }
+    this.#askedBytes = Math.min(content.makeRoom(), this.maxBytes)
+    const { memory, lengthBytes } = content
+    fs.read(this.#fd, memory, lengthBytes, this.#askedBytes, lengthBytes, this.#transferred)
+  }
+
+  readonly #opened = (error: Failure, fd: number): void => {
+    if (error === null) this.#fd = fd
+    this.#continue(error, () => this.start())
+  }
+
+  readonly #measured = (error: Failure, stats: Stats): void => {
+    this.#continue(error, content => {
+      content.expect(stats.size)
+      this.#askAgain(maxPieceBytes)
+    })
+  }
+
+  readonly #transferred = (error: Failure, bytes: number): void => {
+    this.#continue(error, content => {
+      if (bytes === 0) {
+        this.succeed(content.take(), content.lengthBytes)
+        this.end()
+        return
+      }
+      content.add(bytes)
+      if (content.outgrown) this.#askAgain(0)
+      else if (bytes < this.#askedBytes && !this.#readOnce) {
+        this.#readOnce = true
+        this.start()
+      } else this.#askAgain(maxPieceBytes)
+    })
+  }
+
+  /** Runs `next` if somebody still wants the file: it starts what the lane has admitted already, or asks again. */
+  #continue(error: Failure, next: (content: GrowingBuffer) => void): void {
+    try {
+      if (error !== null) throw withPath(error, this.#path)
+      if (this.aborted) this.end()
+      else next(this.#content!)
+    } catch (error) {
+      this.fail(error) // the system's, or too large, or no memory
+      this.end()
+    }
+  }
+
+  #askAgain(bytes: number): void {
+    this.#readOnce = false
+    this.isContinuation = true
+    this.leave()
+    this.enter(bytes)
+  }
+
+  /** The close holds a pool thread too, though nobody waits for it: until then it stays in the lane. */
+  end(): void {
+    this.#content?.release()
+    this.#content = undefined
+    if (this.#fd === -1) this.leave()
+    else fs.close(this.#fd, () => this.leave())
+  }
 }
