@@ -1,5 +1,7 @@
 import { type Asker, limit } from '@kiruna/priority'
+import type { PathLike } from '@kiruna/priority/arguments'
 import { fileTooLarge, largestFileBytes } from '@kiruna/priority/error'
+import { checkPathOrFd } from './stream-source.ts'
 
 /** A source that has been opened. */
 export interface Reading {
@@ -51,19 +53,13 @@ async function* inOrder(
   }
 }
 
-/**
- * All of a source.
- * @throws RangeError ERR_FS_FILE_TOO_LARGE
- */
-export async function concatenate(
-  source: string | Buffer | number,
-  chunks: AsyncIterable<Buffer>,
-): Promise<Buffer> {
+/** All of a source. @throws RangeError ERR_FS_FILE_TOO_LARGE */
+export async function concatenate(source: PathLike | number, chunks: AsyncIterable<Buffer>): Promise<Buffer> {
   const all: Buffer[] = []
   let lengthBytes = 0
   for await (const bytes of chunks) {
     lengthBytes += bytes.length
-    if (lengthBytes > largestFileBytes) throw fileTooLarge(String(source), largestFileBytes)
+    if (lengthBytes > largestFileBytes) throw fileTooLarge(String(checkPathOrFd(source)), largestFileBytes)
     all.push(bytes)
   }
   return Buffer.concat(all, lengthBytes)

@@ -22,6 +22,7 @@ export interface Writer extends AsyncDisposable {
 
 /** A sink that has been opened. */
 export interface Writing {
+  /** All of the bytes; there are some. */
   write(bytes: Uint8Array, asker: Asker): Promise<void>
   close(): Promise<void>
 }
@@ -114,7 +115,8 @@ export class QueuedWriter implements Writer {
   async #perform({ bytes }: Entry): Promise<void> {
     this.#sink ??= await this.#open(this.#asker)
     if (bytes === undefined) await this.#close()
-    else await this.#sink.write(bytes, this.#asker)
+    else if (bytes.length > 0) await this.#sink.write(bytes, this.#asker)
+    else await new Promise<void>(resolve => deliver(this.#asker, resolve))
   }
 
   async #close(): Promise<void> {

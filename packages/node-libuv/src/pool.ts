@@ -1,3 +1,4 @@
+import * as fs from 'node:fs'
 import type { Caller } from '@kiruna/priority'
 import { Batch } from '@kiruna/priority/batch'
 import { systemError } from '@kiruna/priority/error'
@@ -74,7 +75,7 @@ export class PoolCall<T> extends PoolOperation<T> {
   }
 }
 
-/** Makes one call of node:fs that is about no open file: for a promise of its value. */
+/** One call of node:fs that is about no open file, as a promise of its value. */
 export function pooled<T>(
   call: (done: (error: Failure, value: T) => void) => void,
   about: About,
@@ -83,7 +84,15 @@ export function pooled<T>(
   return new Promise((resolve, reject) => new PoolCall(call, about, caller, resolve, reject).begin(0))
 }
 
+/** Closes an fd, beside the lane: to give something back waits for nobody. @see close(2) */
+export function close(fd: number, path: string | Buffer): Promise<void> {
+  return new Promise((resolve, reject) => {
+    fs.close(fd, error => (error ? reject(withPath(error, path)) : resolve()))
+  })
+}
+
 /** node:fs gives no path where it only knows a descriptor. */
-export function withPath(error: NodeJS.ErrnoException, path: string | Buffer): Error {
-  return error.path === undefined ? systemError(error.errno!, error.syscall!, path) : error
+export function withPath(error: NodeJS.ErrnoException, path: string | Buffer | undefined): Error {
+  if (path === undefined || error.path !== undefined || error.errno === undefined) return error
+  return systemError(error.errno, error.syscall!, path)
 }

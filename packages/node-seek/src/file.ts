@@ -2,31 +2,17 @@ import type { Stats } from 'node:fs'
 import * as fs from 'node:fs'
 import type { File as SeekFile } from '@kiruna/fs-seek'
 import { type Chunk, type ChunksOptions, chunks } from '@kiruna/fs-seek/chunks'
-import { type Failure, PoolCall, PoolOperation, withPath } from '@kiruna/node-libuv/pool'
+import { close, type Failure, PoolCall, withPath } from '@kiruna/node-libuv/pool'
+import { type OpenFile, Transfer, Write } from '@kiruna/node-libuv/transfer'
 import type { Caller } from '@kiruna/priority'
 import { checkBuffer, checkInteger, detached } from '@kiruna/priority/arguments'
-import { errnoOf, systemError } from '@kiruna/priority/error'
-import { maxPieceBytes } from '@kiruna/priority/lane'
 import { InUse } from '@kiruna/priority/operation'
-
-const EIO = errnoOf('EIO')
-
-/** An open file, as its operations know it. */
-interface OpenFile {
-  readonly fd: number
-  /** For errors: node:fs only knows the descriptor. */
-  readonly path: string | Buffer
-  /** Opened with O_DIRECT. */
-  readonly direct?: boolean
-  /** Keeps it open under them; absent where nobody else can close it. */
-  readonly inUse?: InUse
-}
 
 /** An open file, read and written at offsets: any number of operations at once. */
 export class File implements SeekFile {
   /** The file descriptor. It stays this file's: close the file, not the descriptor. */
   readonly fd: number
-  readonly #file: Required<OpenFile>
+  readonly #file: OpenFile & { path: string | Buffer; inUse: InUse }
 
   /** @internal */
   constructor(fd: number, path: string | Buffer, direct: boolean) {
@@ -97,51 +83,12 @@ export class File implements SeekFile {
 
   /** Refuses new operations at once, waits for those under way, and closes. Idempotent. @see close(2) */
   close(): Promise<void> {
-    return this.#file.inUse.close(
-      () =>
-        new Promise((resolve, reject) => {
-          fs.close(this.fd, error => (error ? reject(withPath(error, this.#file.path)) : resolve()))
-        }),
-    )
+    const { fd, path, inUse } = this.#file
+    return inUse.close(() => close(fd, path))
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
-  }
-}
-
-/** A buffer on its way to a file or from it, piece by piece. */
-abstract class Transfer<T> extends PoolOperation<T> {
-  protected readonly ownsBuffer = false
-  protected readonly file: OpenFile
-  protected readonly buffer: NodeJS.ArrayBufferView
-  protected readonly position: number
-  protected readonly lengthBytes: number
-  protected doneBytes = 0
-
-  /** @param position −1: where the descriptor stands */
-  constructor(
-    file: OpenFile,
-    buffer: NodeJS.ArrayBufferView,
-    position: number,
-    caller: Caller,
-    resolve: (value: T) => void,
-    reject: (reason: unknown) => void,
-  ) {
-    super(caller, resolve, reject)
-    this.file = file
-    this.buffer = buffer
-    this.position = position
-    this.lengthBytes = buffer.byteLength
-  }
-
-  /** What the lane counts the next piece as. */
-  get nextBytes(): number {
-    return Math.min(this.lengthBytes - this.doneBytes, maxPieceBytes)
-  }
-
-  end(): void {
-    this.file.inUse?.leave()
   }
 }
 
@@ -165,32 +112,6 @@ class Read extends Transfer<number> {
         const isEnd = bytes === 0 || this.doneBytes === this.lengthBytes || (direct && bytes < askedBytes)
         if (!isEnd) return this.enter(this.nextBytes)
         this.succeed(this.doneBytes)
-      }
-      this.end()
-    })
-  }
-}
-
-/** @see pwrite(2) */
-export class Write extends Transfer<void> {
-  start(): void {
-    if (this.buffer.byteLength !== this.lengthBytes) throw detached() // as in a read
-    const { fd, path } = this.file
-    const done = this.doneBytes
-    const askedBytes = Math.min(this.lengthBytes - done, this.maxBytes)
-    const position = this.position === -1 ? null : this.position + done
-    fs.write(fd, this.buffer, done, askedBytes, position, (error, bytes) => {
-      this.leave()
-      if (error !== null) {
-        if (this.retry(error.errno!, () => this.enter(this.nextBytes))) return
-        this.fail(withPath(error, path))
-      } else {
-        this.doneBytes += bytes
-        if (this.doneBytes === this.lengthBytes) this.commit(undefined)
-        else if (bytes === 0)
-          this.fail(systemError(EIO, 'write', path)) // it would come again for ever
-        else if (this.aborted) this.fail(undefined)
-        else return this.enter(this.nextBytes)
       }
       this.end()
     })

@@ -2,11 +2,23 @@ import * as fs from 'node:fs'
 import { Socket, type SocketConstructorOpts } from 'node:net'
 import { isatty, ReadStream } from 'node:tty'
 import { isMainThread } from 'node:worker_threads'
-import { flagsOf, isTerminalsOtherSide } from '@kiruna/fs-stream/stream-source'
+import type { Reading } from '@kiruna/fs-stream/pieces'
+import type { Writing } from '@kiruna/fs-stream/queued-writer'
+import {
+  flagsOf,
+  isTerminalsOtherSide,
+  type StreamSource,
+  waitingPieceBytes,
+} from '@kiruna/fs-stream/stream-source'
+import type { InTurn } from '@kiruna/fs-stream/turns'
+import { PoolOperation, withPath } from '@kiruna/node-libuv/pool'
+import type { Asker } from '@kiruna/priority'
 import { coded, type ErrnoException, errnoOf, systemError } from '@kiruna/priority/error'
-import { noWait } from './open.ts'
 
-const { O_NONBLOCK } = fs.constants
+// Windows has neither.
+const { O_NOCTTY = 0, O_NONBLOCK = 0 } = fs.constants as Partial<typeof fs.constants>
+/** Neither the open nor a read waits for the other end. */
+export const noWait = O_NONBLOCK | O_NOCTTY
 const EPIPE = errnoOf('EPIPE')
 
 /** An fd that libuv's event loop can wait on. */
@@ -53,8 +65,216 @@ export function borrowForLoop(fd: number, stats: fs.Stats, accessMode: number): 
   return { fd, isOwn: false, wasBlocking: (flagsOf(fd) & O_NONBLOCK) === 0 }
 }
 
+/** A pipe, a terminal or a socket that is read. */
+export function loopReading(source: StreamSource, loopFd: LoopFd, chunkBytes: number): Reading {
+  const arrivals = new Arrivals(source, loopFd, chunkBytes)
+  source.addReader()
+  return {
+    read: asker => new Promise((resolve, reject) => new LoopRead(arrivals, asker, resolve, reject).begin(0)),
+    close: () => source.removeReader(() => arrivals.close()),
+  }
+}
+
+/** One that is written. */
+export function loopWriting(loopFd: LoopFd, path: string | Buffer | undefined): Writing {
+  const socket = socketOf(loopFd, { readable: false, writable: true })
+  let closed: Promise<void> | undefined
+  const close = () => (closed ??= letGo(socket, loopFd))
+  return {
+    write: (bytes, asker) =>
+      new Promise((resolve, reject) => {
+        new LoopWrite(socket, close, path, bytes, asker, resolve, reject).begin(0)
+      }),
+    close,
+  }
+}
+
+/** What comes from a pipe, a terminal or a socket: read by the event loop, only when somebody asks, a piece at a time. */
+class Arrivals {
+  readonly source: StreamSource
+  readonly #loopFd: LoopFd
+  readonly #memory: Buffer
+  /** A FIFO that was opened anew does not tell the event loop that its writers have gone before: a read does. */
+  readonly #readsFirst: boolean
+  #socket: Socket | undefined = undefined
+  #read: LoopRead | undefined = undefined
+
+  constructor(source: StreamSource, loopFd: LoopFd, chunkBytes: number) {
+    this.source = source
+    this.#loopFd = loopFd
+    this.#memory = Buffer.allocUnsafeSlow(Math.min(chunkBytes, waitingPieceBytes))
+    this.#readsFirst = loopFd.isOwn && source.path === undefined && source.stats.isFIFO()
+  }
+
+  get mostBytes(): number {
+    return this.#memory.length
+  }
+
+  /** The next piece goes to `read`. @throws what the system says to opening it as a socket, or to the read */
+  begin(read: LoopRead): void {
+    const bytes = this.#readsFirst ? this.#readNow() : undefined
+    if (bytes !== undefined) {
+      read.complete(this.#cut(bytes))
+      return
+    }
+    this.#read = read
+    this.#socket ??= this.#connect()
+    this.#socket.resume()
+  }
+
+  /** Nothing more is taken. */
+  pause(): void {
+    this.#read = undefined
+    this.#socket!.pause()
+  }
+
+  /** When nothing waits. */
+  close(): void {
+    if (this.#socket !== undefined) void letGo(this.#socket, this.#loopFd)
+    else if (this.#loopFd.isOwn) fs.close(this.#loopFd.fd)
+  }
+
+  #connect(): Socket {
+    const onread = { buffer: this.#memory, callback: this.#arrived }
+    return socketOf(this.#loopFd, { readable: true, writable: false, onread })
+      .on('end', this.#ended)
+      .on('error', error => this.#take()?.refuse(error))
+  }
+
+  /** Returns false: libuv stops reading at once. */
+  readonly #arrived = (bytes: number): boolean => {
+    this.#take()?.complete(this.#cut(bytes))
+    return false
+  }
+
+  readonly #ended = (): void => {
+    if (this.#loopFd.wasBlocking) setBlocking(this.#socket!) // it is about to be destroyed
+    this.#take()?.complete(this.#cut(0))
+  }
+
+  #take(): LoopRead | undefined {
+    const read = this.#read
+    this.#read = undefined
+    return read
+  }
+
+  #cut(bytes: number): Buffer {
+    return Buffer.from(this.#memory.subarray(0, bytes))
+  }
+
+  /** It is O_NONBLOCK. Returns undefined where there is nothing yet. */
+  #readNow(): number | undefined {
+    try {
+      return fs.readSync(this.#loopFd.fd, this.#memory)
+    } catch (error) {
+      if ((error as ErrnoException).code === 'EAGAIN') return undefined
+      throw error
+    }
+  }
+}
+
+/** One read of what may have to wait: neither in the lane nor on a thread of the pool. */
+class LoopRead extends PoolOperation<Buffer> implements InTurn {
+  protected readonly ownsBuffer = true
+  readonly #arrivals: Arrivals
+
+  constructor(
+    arrivals: Arrivals,
+    asker: Asker,
+    resolve: (value: Buffer) => void,
+    reject: (reason: unknown) => void,
+  ) {
+    super(asker, resolve, reject)
+    this.#arrivals = arrivals
+  }
+
+  override enter(): void {
+    this.#arrivals.source.turns.enter(this)
+  }
+
+  takeTurn(): void {
+    try {
+      const left = this.#arrivals.source.takeBack(this.#arrivals.mostBytes)
+      if (left === undefined) this.start()
+      else this.complete(left)
+    } catch (error) {
+      this.refuse(error as Error)
+    }
+  }
+
+  start(): void {
+    this.#arrivals.begin(this)
+  }
+
+  complete(bytes: Buffer): void {
+    this.succeed(bytes)
+    this.end()
+  }
+
+  refuse(error: NodeJS.ErrnoException): void {
+    const { path, stats } = this.#arrivals.source
+    if (error.code === 'EIO' && isTerminalsOtherSide(stats)) this.succeed(Buffer.alloc(0))
+    else this.fail(withPath(error, path))
+    this.end()
+  }
+
+  /** The event loop takes bytes on this thread: paused, it has taken none. */
+  protected override stop(): void {
+    if (this.#arrivals.source.turns.has(this)) this.#arrivals.pause()
+    this.end()
+  }
+
+  end(): void {
+    this.#arrivals.source.turns.leave(this)
+  }
+}
+
+/** Writes all of the bytes to a pipe, a terminal or a socket: the event loop does, as room is made for them. */
+class LoopWrite extends PoolOperation<void> {
+  protected readonly ownsBuffer = false
+  readonly #socket: Socket
+  readonly #close: () => void
+  readonly #path: string | Buffer | undefined
+  readonly #data: Uint8Array
+
+  constructor(
+    socket: Socket,
+    close: () => void,
+    path: string | Buffer | undefined,
+    data: Uint8Array,
+    asker: Asker,
+    resolve: () => void,
+    reject: (reason: unknown) => void,
+  ) {
+    super(asker, resolve, reject)
+    this.#socket = socket
+    this.#close = close
+    this.#path = path
+    this.#data = data
+  }
+
+  override enter(): void {
+    this.start()
+  }
+
+  start(): void {
+    this.#socket.write(this.#data, error => {
+      if (error == null) this.succeed(undefined)
+      else this.fail(withPath(error, this.#path))
+    })
+  }
+
+  /** libuv cannot take a write back: it lets go of the pipe, and of the bytes. */
+  protected override stop(): void {
+    this.#close()
+    this.fail(undefined)
+  }
+
+  end(): void {}
+}
+
 /** @throws ERR_INVALID_FD_TYPE; EEXIST: this thread's event loop waits on it already */
-export function socketOf({ fd }: LoopFd, options: SocketConstructorOpts): Socket {
+function socketOf({ fd }: LoopFd, options: SocketConstructorOpts): Socket {
   // Not tty.WriteStream: its writes hold up this thread.
   const socket = isatty(fd)
     ? new ReadStream(fd, options)
@@ -63,7 +283,7 @@ export function socketOf({ fd }: LoopFd, options: SocketConstructorOpts): Socket
 }
 
 /** Gives back what was borrowed and closes what is ours. Resolves when it is closed. */
-export async function letGo(socket: Socket, { fd, isOwn, wasBlocking }: LoopFd): Promise<void> {
+async function letGo(socket: Socket, { fd, isOwn, wasBlocking }: LoopFd): Promise<void> {
   const isTerminal = socket instanceof ReadStream
   if (wasBlocking) setBlocking(socket)
   const closed = socket.closed ? undefined : new Promise(resolve => socket.once('close', resolve))
@@ -89,7 +309,7 @@ function forget(fd: number): void {
 }
 
 /** Node.js has no public call for fcntl(2); this one it keeps for process.stdout. */
-export function setBlocking(socket: Socket): void {
+function setBlocking(socket: Socket): void {
   const { _handle } = socket as Socket & { _handle?: { setBlocking?(isBlocking: boolean): void } | null }
   _handle?.setBlocking?.(true)
 }

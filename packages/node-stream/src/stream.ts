@@ -1,34 +1,42 @@
 import * as fs from 'node:fs'
+import type { PathLike, ReadOptions, WriteOptions, Writer } from '@kiruna/fs-stream'
 import { concatenate, pieces, type Reading } from '@kiruna/fs-stream/pieces'
-import { QueuedWriter, type Writer, type Writing } from '@kiruna/fs-stream/queued-writer'
-import { borrow, borrowSink, checkPathOrFd, StreamSource } from '@kiruna/fs-stream/stream-source'
-import { withPath } from '@kiruna/node-libuv/pool'
+import { QueuedWriter, type Writing } from '@kiruna/fs-stream/queued-writer'
+import {
+  borrow,
+  borrowSink,
+  checkPathOrFd,
+  StreamSource,
+  waitingPieceBytes,
+} from '@kiruna/fs-stream/stream-source'
+import type { InTurn } from '@kiruna/fs-stream/turns'
+import { close, type Failure, PoolOperation, withPath } from '@kiruna/node-libuv/pool'
+import { Write } from '@kiruna/node-libuv/transfer'
 import { type Asker, askerOf, type Caller } from '@kiruna/priority'
-import { checkInteger, type PathLike } from '@kiruna/priority/arguments'
+import { checkInteger } from '@kiruna/priority/arguments'
+import { errnoOf } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
-import { borrowForLoop, isForLoop, type LoopFd, letGo, socketOf } from './loop.ts'
-import { Arrivals, ReadArrived, WriteDeparting } from './on-loop.ts'
-import { type OpenedStream, OpenStream } from './open.ts'
-import { ReadPooled, WritePooled } from './pooled.ts'
+import { borrowForLoop, isForLoop, loopReading, loopWriting, noWait } from './loop.ts'
 
 export type { PathLike, Writer }
 
 const { O_RDONLY, O_WRONLY } = fs.constants
+const EAGAIN = errnoOf('EAGAIN')
+const ENXIO = errnoOf('ENXIO')
+/** While a FIFO has no reader its open is tried again. */
+const [firstRetryMs, longestRetryMs] = [1, 50]
+/** libuv has nothing to wait with for a device that has nothing to say. */
+const deviceRetryMs = 20
 
 /**
- * Reads what comes in order and of unknown length: pipes, FIFOs, terminals, devices; files too.
- * Each `next` makes one read, and nothing is read before. Leaving the loop loses no bytes.
- * @param source a path, opened at the first `next` and closed at the end; or an fd, which is only borrowed: it is read
- *   where it stands, its flags are as before afterwards, and it is never closed
- * @param options `chunkBytes`: the most that one read takes, 64 KiB. More only has an effect on files
- * @throws ENOENT, EACCES, EISDIR, EBADF … (`err.code`) from the loop; ERR_KIRUNA_UNAVAILABLE: a socket that is none of
- *   the standard three fds; TypeError, RangeError at once
+ * Reads what comes in order, a piece at each `next`.
+ * @throws ERR_KIRUNA_UNAVAILABLE from the loop: a borrowed socket that is none of the standard three fds
  * @see read(2)
  */
 export function read(
   source: PathLike | number,
   caller: Caller,
-  options: { chunkBytes?: number } = {},
+  options: ReadOptions = {},
 ): AsyncIterableIterator<Buffer, undefined, undefined> {
   const { chunkBytes = 64 * 1024 } = options
   const from = checkPathOrFd(source)
@@ -36,27 +44,13 @@ export function read(
   return pieces(asker => openSource(from, chunkBytes, asker), askerOf(caller))
 }
 
-/**
- * All of a source, until its end.
- * @throws as `read` does; ERR_FS_FILE_TOO_LARGE beyond 2 GiB
- */
+/** All of a source, until its end. @throws ERR_FS_FILE_TOO_LARGE beyond 2 GiB */
 export async function all(source: PathLike | number, caller: Caller): Promise<Buffer> {
-  const chunks = read(source, caller, { chunkBytes: 256 * 1024 })
-  return concatenate(checkPathOrFd(source), chunks)
+  return concatenate(source, read(source, caller, { chunkBytes: 256 * 1024 }))
 }
 
-/**
- * Writes in order, to files, pipes, FIFOs, terminals and devices.
- * @param sink a path, opened at the first write and closed by `end`; or an fd, which is only borrowed, as in `read`
- * @param options `flags` as in node:fs, for a path: 'w', 'a' to append
- * @throws TypeError, RangeError at once; what the system says, from `write` and `end`
- * @see write(2)
- */
-export function write(
-  sink: PathLike | number,
-  caller: Caller,
-  options: { flags?: string | number } = {},
-): Writer {
+/** Writes in order. @throws ERR_KIRUNA_UNAVAILABLE from `write`, as `read` does @see write(2) */
+export function write(sink: PathLike | number, caller: Caller, options: WriteOptions = {}): Writer {
   const { flags = 'w' } = options
   const to = checkPathOrFd(sink)
   const openFlags = parseFlags(flags)
@@ -70,79 +64,187 @@ async function openSource(
 ): Promise<Reading> {
   if (typeof from === 'number') {
     const source = borrow(from)
-    if (!isForLoop(from, source.stats)) return readingFile(source, chunkBytes, nothing)
-    return readingLoop(source, borrowForLoop(from, source.stats, O_RDONLY), chunkBytes)
+    if (!isForLoop(from, source.stats)) return reading(source, chunkBytes, () => {})
+    return loopReading(source, borrowForLoop(from, source.stats, O_RDONLY), chunkBytes)
   }
   const { fd, stats } = await open(from, O_RDONLY, asker)
   const source = new StreamSource(fd, stats, from)
-  if (isForLoop(fd, stats)) return readingLoop(source, { fd, isOwn: true, wasBlocking: false }, chunkBytes)
-  return readingFile(source, chunkBytes, () => fs.close(fd))
+  if (isForLoop(fd, stats)) return loopReading(source, { fd, isOwn: true, wasBlocking: false }, chunkBytes)
+  return reading(source, chunkBytes, () => fs.close(fd))
 }
 
-function readingFile(source: StreamSource, chunkBytes: number, close: () => void): Reading {
+function reading(source: StreamSource, chunkBytes: number, close: () => void): Reading {
   source.addReader()
   return {
     read: asker =>
-      new Promise((resolve, reject) => new ReadPooled(source, chunkBytes, asker, resolve, reject).begin(0)),
+      new Promise((resolve, reject) => new Read(source, chunkBytes, asker, resolve, reject).begin(0)),
     close: () => source.removeReader(close),
-  }
-}
-
-function readingLoop(source: StreamSource, loopFd: LoopFd, chunkBytes: number): Reading {
-  const arrivals = new Arrivals(source, loopFd, chunkBytes)
-  source.addReader()
-  return {
-    read: asker =>
-      new Promise((resolve, reject) => new ReadArrived(arrivals, asker, resolve, reject).begin(0)),
-    close: () => source.removeReader(() => arrivals.close()),
   }
 }
 
 async function openSink(to: string | Buffer | number, flags: number, asker: Asker): Promise<Writing> {
   if (typeof to === 'number') {
     const stats = borrowSink(to)
-    if (isForLoop(to, stats)) return writingLoop(borrowForLoop(to, stats, O_WRONLY), undefined)
-    return writingFile(to, undefined, async () => {})
+    if (isForLoop(to, stats)) return loopWriting(borrowForLoop(to, stats, O_WRONLY), undefined)
+    return writing(to, undefined, async () => {})
   }
   const { fd, stats } = await open(to, flags, asker)
-  if (isForLoop(fd, stats)) return writingLoop({ fd, isOwn: true, wasBlocking: false }, to)
-  return writingFile(
-    fd,
-    to,
-    () =>
-      new Promise((resolve, reject) => {
-        fs.close(fd, error => (error ? reject(withPath(error, to)) : resolve()))
-      }),
-  )
+  if (isForLoop(fd, stats)) return loopWriting({ fd, isOwn: true, wasBlocking: false }, to)
+  return writing(fd, to, () => close(fd, to))
 }
 
-function writingFile(fd: number, path: string | Buffer | undefined, close: () => Promise<void>): Writing {
+/** A file or a device, where the descriptor stands. */
+function writing(fd: number, path: string | Buffer | undefined, close: () => Promise<void>): Writing {
   return {
     write: (bytes, asker) =>
       new Promise((resolve, reject) => {
-        const write = new WritePooled(fd, path, bytes, asker, resolve, reject)
-        if (bytes.byteLength > 0) write.begin(write.nextBytes)
-        else write.succeed()
+        const write = new Write({ fd, path }, bytes, -1, asker, resolve, reject)
+        write.begin(write.nextBytes)
       }),
     close,
   }
 }
 
-function writingLoop(loopFd: LoopFd, path: string | Buffer | undefined): Writing {
-  const socket = socketOf(loopFd, { readable: false, writable: true })
-  let closed: Promise<void> | undefined
-  const close = () => (closed ??= letGo(socket, loopFd))
-  return {
-    write: (bytes, asker) =>
-      new Promise((resolve, reject) => {
-        new WriteDeparting(socket, close, path, bytes, asker, resolve, reject).begin(0)
-      }),
-    close,
-  }
+interface OpenedStream {
+  fd: number
+  stats: fs.Stats
 }
 
 function open(path: string | Buffer, flags: number, asker: Asker): Promise<OpenedStream> {
-  return new Promise((resolve, reject) => new OpenStream(path, flags, asker, resolve, reject).begin(0))
+  return new Promise((resolve, reject) => new Open(path, flags, asker, resolve, reject).begin(0))
 }
 
-const nothing = () => {}
+/**
+ * open and fstat. The open of a FIFO that has no other end yet would keep its thread of the pool, and the end of the
+ * process, for ever: so nothing is waited for here. For writing that is ENXIO, and it is tried again.
+ * @see fifo(7)
+ */
+class Open extends PoolOperation<OpenedStream> {
+  protected readonly ownsBuffer = true
+  readonly #path: string | Buffer
+  readonly #flags: number
+  #retryMs = firstRetryMs
+  #timer: NodeJS.Timeout | undefined = undefined
+
+  constructor(
+    path: string | Buffer,
+    flags: number,
+    asker: Asker,
+    resolve: (value: OpenedStream) => void,
+    reject: (reason: unknown) => void,
+  ) {
+    super(asker, resolve, reject)
+    this.#path = path
+    this.#flags = flags
+  }
+
+  start(): void {
+    fs.open(this.#path, this.#flags | noWait, (error, fd) => {
+      if (error?.errno === ENXIO) fs.stat(this.#path, (_, stats) => this.#refused(error, stats))
+      else if (error !== null) {
+        this.leave()
+        this.fail(error)
+      } else fs.fstat(fd, (error, stats) => this.#opened(fd, error, stats))
+    })
+  }
+
+  #opened(fd: number, error: Failure, stats: fs.Stats): void {
+    if (error !== null || this.aborted) {
+      if (error !== null) this.fail(withPath(error, this.#path))
+      fs.close(fd, () => this.leave())
+    } else {
+      this.leave()
+      this.succeed({ fd, stats })
+    }
+  }
+
+  #refused(error: Error, stats: fs.Stats | undefined): void {
+    this.leave()
+    if (!stats?.isFIFO())
+      this.fail(error) // a socket, a device that is not there
+    else if (!this.aborted) {
+      this.#timer = setTimeout(() => this.enter(0), this.#retryMs)
+      this.#retryMs = Math.min(this.#retryMs * 2, longestRetryMs)
+    }
+  }
+
+  protected override stop(): void {
+    clearTimeout(this.#timer)
+  }
+
+  end(): void {}
+}
+
+/** One read of a file, or of a device that never waits, on a thread of the pool. @see read(2) */
+class Read extends PoolOperation<Buffer> implements InTurn {
+  protected readonly ownsBuffer = true
+  readonly #source: StreamSource
+  readonly #askedBytes: number
+  #memory: Buffer | undefined = undefined
+  #timer: NodeJS.Timeout | undefined = undefined
+
+  constructor(
+    source: StreamSource,
+    chunkBytes: number,
+    asker: Asker,
+    resolve: (value: Buffer) => void,
+    reject: (reason: unknown) => void,
+  ) {
+    super(asker, resolve, reject)
+    this.#source = source
+    this.#askedBytes = Math.min(chunkBytes, source.isOnDisk ? this.maxBytes : waitingPieceBytes)
+  }
+
+  override enter(bytes: number): void {
+    this.bytes = bytes
+    this.#source.turns.enter(this)
+  }
+
+  takeTurn(): void {
+    const left = this.#source.takeBack(this.#askedBytes)
+    if (left === undefined) super.enter(this.#askedBytes)
+    else {
+      this.succeed(left)
+      this.end()
+    }
+  }
+
+  start(): void {
+    this.#memory ??= this.#source.takeMemory(this.#askedBytes)
+    fs.read(this.#source.fd, this.#memory, 0, this.#askedBytes, null, (error, bytes) => {
+      this.leave()
+      if (error === null) this.#complete(bytes)
+      else if (this.aborted) this.end()
+      else if (error.errno === EAGAIN) this.#retryLater()
+      else {
+        this.fail(withPath(error, this.#source.path))
+        this.end()
+      }
+    })
+  }
+
+  #complete(bytes: number): void {
+    const piece = this.#source.cut(this.#memory!, bytes)
+    this.#memory = undefined
+    if (this.aborted) this.#source.giveBack(piece)
+    else this.succeed(piece)
+    this.end()
+  }
+
+  #retryLater(): void {
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined
+      super.enter(this.#askedBytes)
+    }, deviceRetryMs)
+  }
+
+  protected override stop(): void {
+    if (this.#source.turns.has(this) && this.#timer === undefined) return
+    clearTimeout(this.#timer)
+    this.end()
+  }
+
+  end(): void {
+    this.#source.turns.leave(this)
+  }
+}

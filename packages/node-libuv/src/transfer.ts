@@ -1,0 +1,82 @@
+import * as fs from 'node:fs'
+import type { Caller } from '@kiruna/priority'
+import { detached } from '@kiruna/priority/arguments'
+import { errnoOf, systemError } from '@kiruna/priority/error'
+import { maxPieceBytes } from '@kiruna/priority/lane'
+import type { InUse } from '@kiruna/priority/operation'
+import { PoolOperation, withPath } from './pool.ts'
+
+const EIO = errnoOf('EIO')
+
+/** An open file, as its operations know it. */
+export interface OpenFile {
+  readonly fd: number
+  /** For errors; undefined for a borrowed fd. */
+  readonly path: string | Buffer | undefined
+  /** Opened with O_DIRECT. */
+  readonly direct?: boolean
+  /** Keeps it open under them; absent where nobody else can close it. */
+  readonly inUse?: InUse
+}
+
+/** A buffer on its way to a file or from it, piece by piece. */
+export abstract class Transfer<T> extends PoolOperation<T> {
+  protected readonly ownsBuffer = false
+  protected readonly file: OpenFile
+  protected readonly buffer: NodeJS.ArrayBufferView
+  protected readonly position: number
+  protected readonly lengthBytes: number
+  protected doneBytes = 0
+
+  /** @param position −1: where the descriptor stands */
+  constructor(
+    file: OpenFile,
+    buffer: NodeJS.ArrayBufferView,
+    position: number,
+    caller: Caller,
+    resolve: (value: T) => void,
+    reject: (reason: unknown) => void,
+  ) {
+    super(caller, resolve, reject)
+    this.file = file
+    this.buffer = buffer
+    this.position = position
+    this.lengthBytes = buffer.byteLength
+  }
+
+  /** What the lane counts the next piece as. */
+  get nextBytes(): number {
+    return Math.min(this.lengthBytes - this.doneBytes, maxPieceBytes)
+  }
+
+  end(): void {
+    this.file.inUse?.leave()
+  }
+}
+
+/** Writes a buffer, at its place in a file or where the descriptor stands. @see pwrite(2), write(2) */
+export class Write extends Transfer<void> {
+  start(): void {
+    // It was checked when it was given, but may have been transferred while it waited.
+    if (this.buffer.byteLength !== this.lengthBytes) throw detached()
+    const { fd, path } = this.file
+    const done = this.doneBytes
+    const askedBytes = Math.min(this.lengthBytes - done, this.maxBytes)
+    const position = this.position === -1 ? null : this.position + done
+    fs.write(fd, this.buffer, done, askedBytes, position, (error, bytes) => {
+      this.leave()
+      if (error !== null) {
+        if (this.retry(error.errno!, () => this.enter(this.nextBytes))) return
+        this.fail(withPath(error, path))
+      } else {
+        this.doneBytes += bytes
+        if (this.doneBytes === this.lengthBytes) this.commit(undefined)
+        // Tried again, it could write nothing for ever.
+        else if (bytes === 0) this.fail(systemError(EIO, 'write', path))
+        else if (this.aborted) this.fail(undefined)
+        else return this.enter(this.nextBytes)
+      }
+      this.end()
+    })
+  }
+}
