@@ -1,15 +1,13 @@
 import { constants } from 'node:os'
 import { isMainThread } from 'node:worker_threads'
-import { type Rank, rankOf } from '@kiruna/priority'
 import { unavailable } from '@kiruna/priority/addon'
-import { systemError } from '@kiruna/priority/error'
+import { Batch, type Deliverable } from '@kiruna/priority/batch'
+import { reportUncaught, systemError } from '@kiruna/priority/error'
 import { loadNative, type Native } from './native.ts'
-import type { DispatchOperation } from './operation.ts'
 
 const { errno } = constants
 export const EINTR = -errno.EINTR
 export const EIO = -errno.EIO
-export const EAGAIN = -errno.EAGAIN
 export const ECANCELED = -errno.ECANCELED
 /** As calls.cc has it: an open of a FIFO for writing that nobody reads. */
 export const noReader = -100_000
@@ -21,8 +19,6 @@ export interface Completion {
   /** @param result as the system call returns it, or a negative errno */
   complete(result: number, value: Buffer | undefined): void
 }
-
-type AnyOperation = Pick<DispatchOperation<unknown>, 'asker' | 'deliver'>
 
 /** A call that GCD is given at the end of the tick. */
 interface Staged {
@@ -43,8 +39,8 @@ export class Dispatcher {
   #inFlight = 0
   readonly #staged: Staged[] = []
   #taking = false
-  /** Those that got their outcome in the batch being taken, by rank. */
-  readonly #batch: AnyOperation[][] = [[], [], [], []]
+  /** Those that got their outcome in the batch being taken. */
+  readonly #batch = new Batch()
 
   constructor(native: Native) {
     const error = native.setup(this.#ready, isMainThread)
@@ -87,33 +83,35 @@ export class Dispatcher {
   }
 
   /** An operation has its outcome: it is delivered with its batch, the most urgent first. */
-  handOver(operation: AnyOperation): void {
-    if (this.#taking) this.#batch[rankOf(operation.asker.priority)]!.push(operation)
+  handOver(operation: Deliverable): void {
+    if (this.#taking) this.#batch.add(operation)
     else operation.deliver()
   }
 
-  /** Takes the whole batch of results, then hands over what has its outcome. */
+  /** Takes all results that are there, then delivers what has its outcome. */
   readonly #ready = (): void => {
     const taken = this.native.take()
     this.#taking = true
     for (let at = 0; at < taken.length; at += 3) {
-      const slot = taken[at] as number
-      const completion = this.#completions[slot]!
-      this.#completions[slot] = undefined
-      this.#freeSlots.push(slot)
-      completion.slot = -1
-      this.#inFlight--
+      const completion = this.#release(taken[at] as number)
       try {
         completion.complete(taken[at + 1] as number, taken[at + 2] as Buffer | undefined)
       } catch (error) {
-        process.nextTick(rethrow, error) // an asker's own code: it must not cost the others their completion
+        reportUncaught(error) // an asker's own code: it must not cost the others their completion
       }
     }
     this.#taking = false
-    for (let rank: Rank = 0; rank < 4; rank++) {
-      for (const operation of this.#batch[rank]!.splice(0)) operation.deliver()
-    }
+    this.#batch.deliver()
     if (this.#inFlight === 0) this.native.unref()
+  }
+
+  #release(slot: number): Completion {
+    const completion = this.#completions[slot]!
+    this.#completions[slot] = undefined
+    this.#freeSlots.push(slot)
+    completion.slot = -1
+    this.#inFlight--
+    return completion
   }
 }
 
@@ -128,8 +126,4 @@ let threadDispatcher: Dispatcher | undefined
 export function dispatcher(): Dispatcher {
   threadDispatcher ??= new Dispatcher(loadNative())
   return threadDispatcher
-}
-
-function rethrow(error: unknown): never {
-  throw error
 }

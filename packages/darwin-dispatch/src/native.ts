@@ -1,9 +1,9 @@
 import { createRequire } from 'node:module'
 import { loadAddon } from '@kiruna/priority/addon'
 
-/** Of an fd: as channels.cc has it. A duplicate is closed with the operation that is given it. */
-export const whose = { ours: 0, borrowed: 1, duplicate: 2 } as const
-export type Whose = (typeof whose)[keyof typeof whose]
+/** Who closes an fd, as channels.cc has it: its File or stream; whoever lent it; the operation that is given it. */
+export const fdOwner = { ours: 0, borrowed: 1, duplicate: 2 } as const
+export type FdOwner = (typeof fdOwner)[keyof typeof fdOwner]
 
 /** What dispatch.cc exports. Each call begins with its slot and the rank of its caller's priority. */
 export interface Native {
@@ -24,10 +24,10 @@ export interface Native {
     address: number,
     bytes: number,
     position: number,
-    whose: Whose,
+    owner: FdOwner,
     stopsAtFirstBytes: boolean,
   ): void
-  /** @param hasBorrowedFlags it is no file's: they are put back */
+  /** @param hasBorrowedFlags it is no file's: its flags are restored afterwards */
   write(
     id: number,
     rank: number,
@@ -35,12 +35,12 @@ export interface Native {
     address: number,
     bytes: number,
     position: number,
-    whose: Whose,
+    owner: FdOwner,
     hasBorrowedFlags: boolean,
   ): void
   isReadable(fd: number): boolean
   /** Until there is something to read. The result is the fd to read it from. */
-  wait(id: number, rank: number, fd: number, whose: Whose): void
+  wait(id: number, rank: number, fd: number, owner: FdOwner): void
 
   open(id: number, rank: number, path: Buffer, flags: number, mode: number, wantsStatus: boolean): void
   close(id: number, rank: number, fd: number): void

@@ -1,131 +1,220 @@
 import type { Stats } from 'node:fs'
-import { Call } from '@kiruna/darwin-dispatch/call'
-import { Close } from '@kiruna/darwin-dispatch/close'
-import type { Native } from '@kiruna/darwin-dispatch/native'
+import { EIO } from '@kiruna/darwin-dispatch/dispatch'
+import { fdOwner } from '@kiruna/darwin-dispatch/native'
+import { Call, DispatchOperation, nothing, type OpenFile } from '@kiruna/darwin-dispatch/operation'
 import { statsOf } from '@kiruna/darwin-dispatch/stat'
+import type { File as SeekFile } from '@kiruna/fs-seek'
 import { type Chunk, type ChunksOptions, chunks } from '@kiruna/fs-seek/chunks'
 import type { Caller } from '@kiruna/priority'
-import { checkBuffer, checkInteger } from '@kiruna/priority/arguments'
-import { InUse } from '@kiruna/priority/operation'
-import { Read } from './read.ts'
-import { Write } from './write.ts'
+import { checkBuffer, checkInteger, detached } from '@kiruna/priority/arguments'
+import { systemError } from '@kiruna/priority/error'
+import { maxPieceBytes } from '@kiruna/priority/lane'
 
-/** An open file, read and written at offsets: any number of operations at once. */
-export class File {
-  /** The file descriptor. It stays this file's: close the file, not the descriptor. */
-  readonly fd: number
-  readonly #path: string | Buffer
-  readonly #inUse = new InUse()
+/** An open file. What its functions promise stands in fs-seek's `File`. */
+export class File implements SeekFile {
+  readonly #file: OpenFile
 
   /** @internal */
-  constructor(fd: number, path: string | Buffer) {
-    this.fd = fd
-    this.#path = path
+  constructor(file: OpenFile) {
+    this.#file = file
   }
 
-  /**
-   * Fills `buffer` from `position` on.
-   * @param position in bytes
-   * @returns how many bytes were read: fewer than the buffer holds only at the end of the file
-   * @throws EBADF, EIO, EISDIR, EINVAL … (`err.code`). An abort rejects when GCD is done with the buffer,
-   *   whose content is then undefined
-   * @see dispatch_io_read(3), pread(2)
-   */
+  /** The file descriptor. GCD guards it: close the file, not the descriptor. */
+  get fd(): number {
+    return this.#file.fd
+  }
+
+  /** Fills `buffer` from `position` on. @see pread(2), dispatch_io_read(3): from 2 MiB on */
   read(buffer: NodeJS.ArrayBufferView, position: number, caller: Caller): Promise<number> {
     return new Promise((resolve, reject) => {
       checkBuffer(buffer)
       checkInteger(position, 'position')
-      const [fd, path, inUse] = [this.fd, this.#path, this.#inUse]
-      const read = new Read(fd, path, buffer, position, inUse, caller, resolve, reject)
-      inUse.enter('read')
-      if (buffer.byteLength > 0 || read.asker.signal?.aborted) return read.begin(read.nextBytes)
-      read.succeed(0)
-      read.end()
+      new Read(this.#file, buffer, position, caller, resolve, reject).run('read')
     })
   }
 
-  /**
-   * Writes all of `buffer`, from `position` on; a file opened to append (`'a'`) has it at its end.
-   * @param position in bytes
-   * @throws EBADF, EFBIG, EIO, ENOSPC … (`err.code`): some of it may have been written. An abort rejects when GCD
-   *   is done with the buffer, or resolves if all of it had been written by then
-   * @see dispatch_io_write(3), pwrite(2)
-   */
+  /** Writes all of `buffer`, from `position` on. @see dispatch_io_write(3) */
   write(buffer: NodeJS.ArrayBufferView, position: number, caller: Caller): Promise<void> {
     return new Promise((resolve, reject) => {
       checkBuffer(buffer)
       checkInteger(position, 'position')
-      const [fd, path, inUse] = [this.fd, this.#path, this.#inUse]
-      const write = new Write(fd, path, buffer, position, inUse, caller, resolve, reject)
-      inUse.enter('write')
-      if (buffer.byteLength > 0 || write.asker.signal?.aborted) return write.begin(write.nextBytes)
-      write.succeed(undefined)
-      write.end()
+      new Write(this.#file, buffer, position, caller, resolve, reject).run('write')
     })
   }
 
-  /**
-   * The file in order, read ahead.
-   * @throws TypeError, RangeError: bad options, at once
-   */
+  /** The file in order, read ahead. */
   chunks(caller: Caller, options?: ChunksOptions): AsyncGenerator<Chunk, void, void> {
     return chunks((buffer, position, asker) => this.read(buffer, position, asker), caller, options)
   }
 
   /** @see fstat(2) */
   stat(caller: Caller): Promise<Stats> {
-    return new Promise((resolve, reject) => {
-      const about = { syscall: 'fstat', path: this.#path, inUse: this.#inUse }
-      const call = (native: Native, id: number, rank: number) => native.fstat(id, rank, this.fd)
-      const fstat = new Call(about, call, statsOf, caller, resolve, reject)
-      this.#inUse.enter('fstat')
-      fstat.begin(0)
-    })
+    return new Promise((resolve, reject) =>
+      new Call(
+        { syscall: 'fstat', file: this.#file },
+        (native, id, rank) => native.fstat(id, rank, this.fd),
+        statsOf,
+        caller,
+        resolve,
+        reject,
+      ).run(),
+    )
   }
 
-  /**
-   * Resolves when what has been written, and the file's size and times, are on the disk.
-   * @throws EIO, ENOSPC, EINVAL: a kind of file that knows no such thing (`err.code`)
-   * @see fsync(2); on macOS F_FULLFSYNC of fcntl(2), out of the disk's own cache
-   */
+  /** Out of the disk's own cache too. @see fcntl(2): F_FULLFSYNC */
   sync(caller: Caller): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const about = { syscall: 'fsync', path: this.#path, inUse: this.#inUse }
-      const call = (native: Native, id: number, rank: number) => native.fsync(id, rank, this.fd, true)
-      const fsync = new Call<void>(about, call, undefined, caller, resolve, reject)
-      this.#inUse.enter('fsync')
-      fsync.begin(0)
-    })
+    return new Promise((resolve, reject) =>
+      new Call(
+        { syscall: 'fsync', file: this.#file, changes: true },
+        (native, id, rank) => native.fsync(id, rank, this.fd, true),
+        nothing,
+        caller,
+        resolve,
+        reject,
+      ).run(),
+    )
   }
 
-  /**
-   * Makes the file `lengthBytes` long: what is beyond is lost, what is new reads as zeros.
-   * @throws EFBIG, EINVAL: not opened for writing (`err.code`)
-   * @see ftruncate(2)
-   */
+  /** Makes the file `lengthBytes` long. @see ftruncate(2) */
   truncate(lengthBytes: number, caller: Caller): Promise<void> {
     return new Promise((resolve, reject) => {
       checkInteger(lengthBytes, 'lengthBytes')
-      const about = { syscall: 'ftruncate', path: this.#path, inUse: this.#inUse }
-      const call = (native: Native, id: number, rank: number) =>
-        native.ftruncate(id, rank, this.fd, lengthBytes)
-      const ftruncate = new Call<void>(about, call, undefined, caller, resolve, reject)
-      this.#inUse.enter('ftruncate')
-      ftruncate.begin(0)
+      new Call(
+        { syscall: 'ftruncate', file: this.#file, changes: true },
+        (native, id, rank) => native.ftruncate(id, rank, this.fd, lengthBytes),
+        nothing,
+        caller,
+        resolve,
+        reject,
+      ).run()
     })
   }
 
-  /**
-   * Refuses new operations at once, waits for those under way, and closes. Idempotent.
-   * @see close(2)
-   */
+  /** Refuses new operations at once, waits for those under way, and closes. @see close(2) */
   close(): Promise<void> {
-    return this.#inUse.close(
-      () => new Promise((resolve, reject) => new Close(this.fd, this.#path, resolve, reject)),
-    )
+    return this.#file.close()
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
+  }
+}
+
+/** What a read and a write share: a buffer that is transferred piece by piece. */
+abstract class Transfer<T> extends DispatchOperation<T> {
+  protected readonly ownsBuffer = false
+  protected readonly file: OpenFile
+  protected readonly position: number
+  protected readonly lengthBytes: number
+  protected doneBytes = 0
+  readonly #buffer: NodeJS.ArrayBufferView
+
+  constructor(
+    file: OpenFile,
+    buffer: NodeJS.ArrayBufferView,
+    position: number,
+    caller: Caller,
+    resolve: (value: T) => void,
+    reject: (reason: unknown) => void,
+  ) {
+    super(caller, resolve, reject)
+    this.file = file
+    this.#buffer = buffer
+    this.position = position
+    this.lengthBytes = buffer.byteLength
+  }
+
+  /** @throws EBADF: the file is closed */
+  run(syscall: string): void {
+    this.file.enter(syscall)
+    if (this.lengthBytes > 0 || this.asker.signal?.aborted) {
+      this.begin(this.nextBytes)
+      return
+    }
+    this.finish()
+    this.end()
+  }
+
+  /** All bytes that there are have been transferred. */
+  protected abstract finish(): void
+
+  /** What the lane counts the next piece as. */
+  protected get nextBytes(): number {
+    return Math.min(this.lengthBytes - this.doneBytes, maxPieceBytes)
+  }
+
+  /** Where the next piece is in memory. */
+  protected get address(): number {
+    // It was checked when it was given, but may have been transferred while it waited.
+    if (this.#buffer.byteLength !== this.lengthBytes) throw detached()
+    return this.gcd.addressOf(this.#buffer) + this.doneBytes
+  }
+
+  end(): void {
+    this.file.leave()
+  }
+}
+
+/** Fills a buffer, up to the end of the file. @see pread(2), dispatch_io_read(3) */
+class Read extends Transfer<number> {
+  #askedBytes = 0
+
+  start(): void {
+    const { gcd, address, rank, file } = this
+    const bytes = (this.#askedBytes = Math.min(this.lengthBytes - this.doneBytes, this.maxBytes))
+    const position = this.position + this.doneBytes
+    gcd.native.read(gcd.begin(this), rank, file.fd, address, bytes, position, fdOwner.ours, false)
+  }
+
+  complete(result: number): void {
+    this.leave()
+    if (result < 0) {
+      if (this.retry(result, () => this.enter(this.nextBytes))) return
+      this.fail(systemError(result, 'read', this.file.path))
+    } else {
+      this.doneBytes += result
+      const isWhole = this.doneBytes === this.lengthBytes || result < this.#askedBytes
+      if (!isWhole && !this.aborted) {
+        this.enter(this.nextBytes)
+        return
+      }
+      this.finish()
+    }
+    this.end()
+  }
+
+  protected finish(): void {
+    this.succeed(this.doneBytes)
+  }
+}
+
+/** Writes all of a buffer; at position −1 where the descriptor stands. @see dispatch_io_write(3) */
+export class Write extends Transfer<void> {
+  start(): void {
+    const { gcd, address, rank, file } = this
+    const bytes = Math.min(this.lengthBytes - this.doneBytes, this.maxBytes)
+    const position = this.position === -1 ? -1 : this.position + this.doneBytes
+    gcd.native.write(gcd.begin(this), rank, file.fd, address, bytes, position, fdOwner.ours, false)
+  }
+
+  complete(result: number): void {
+    this.leave()
+    if (result <= 0) {
+      if (this.retry(result, () => this.enter(this.nextBytes))) return
+      this.fail(systemError(result < 0 ? result : EIO, 'write', this.file.path)) // 0 would come again for ever
+    } else {
+      this.doneBytes += result
+      if (this.doneBytes === this.lengthBytes) this.finish()
+      else if (this.aborted) this.fail(undefined)
+      else {
+        this.enter(this.nextBytes)
+        return
+      }
+    }
+    this.end()
+  }
+
+  protected finish(): void {
+    this.commit(undefined)
   }
 }

@@ -1,66 +1,64 @@
-import type { Dirent, Stats } from 'node:fs'
-import { Call, pathBytes } from '@kiruna/darwin-dispatch/call'
+import { constants, Dirent, type Stats } from 'node:fs'
 import { dispatcher } from '@kiruna/darwin-dispatch/dispatch'
-import { Open } from '@kiruna/darwin-dispatch/open'
-import { direntsOf, statsOf } from '@kiruna/darwin-dispatch/stat'
+import { fdOwner, type Native } from '@kiruna/darwin-dispatch/native'
+import {
+  Call,
+  Close,
+  DispatchOperation,
+  nothing,
+  Open,
+  OpenFile,
+  type Opening,
+  pathBytes,
+} from '@kiruna/darwin-dispatch/operation'
+import { statsOf } from '@kiruna/darwin-dispatch/stat'
+import type { OpenOptions } from '@kiruna/fs-seek'
 import type { Chunk, ChunksOptions } from '@kiruna/fs-seek/chunks'
+import { GrowingBuffer } from '@kiruna/fs-seek/growing-buffer'
 import {
   type ReadManyOptions,
   type ReadResult,
   type ReadUpTo,
   readMany as readManyWith,
 } from '@kiruna/fs-seek/read-many'
-import { type WriteAllOptions, type WriteData, writeAll as writeAllWith } from '@kiruna/fs-seek/write-all'
-import type { Caller } from '@kiruna/priority'
+import {
+  type WriteAllOptions,
+  type WriteCalls,
+  type WriteData,
+  writeAll as writeAllWith,
+} from '@kiruna/fs-seek/write-all'
+import type { Asker, Caller, Rank } from '@kiruna/priority'
 import { checkInteger, checkPath, type PathLike } from '@kiruna/priority/arguments'
-import { largestFileBytes } from '@kiruna/priority/error'
+import { largestFileBytes, systemError } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
 import { maxPieceBytes } from '@kiruna/priority/lane'
-import { File } from './file.ts'
-import { ReadAll } from './read-all.ts'
-import { calls } from './write-calls.ts'
+import { File, Write } from './file.ts'
 
 export { File } from './file.ts'
 export type { Chunk, ChunksOptions, PathLike, ReadManyOptions, ReadResult, WriteAllOptions }
 
-/**
- * Opens a file, close-on-exec.
- * @param options `flags` as in node:fs, a string or a number such as `O_RDWR | O_CREAT`; `mode` of a new file, 0o666
- * @throws ENOENT, EACCES, EISDIR, EMFILE … (`err.code`); ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE
- * @see open(2)
- */
-export function open(
-  path: PathLike,
-  caller: Caller,
-  options: { flags?: string | number; mode?: number } = {},
-): Promise<File> {
+/** Opens a file, close-on-exec. @see open(2) */
+export function open(path: PathLike, caller: Caller, options: OpenOptions = {}): Promise<File> {
   return new Promise((resolve, reject) => {
     const { flags = 'r', mode = 0o666 } = options
     const name = checkPath(path)
     const permissions = checkInteger(mode, 'mode', 0, 2 ** 32 - 1)
-    const make = (fd: number) => new File(fd, name)
-    new Open(name, parseFlags(flags), permissions, false, make, caller, resolve, reject).begin(0)
+    new Open(
+      { path: name, flags: parseFlags(flags), mode: permissions },
+      (_status, fd) => new File(new OpenFile(fd, name)),
+      caller,
+      resolve,
+      reject,
+    ).run()
   })
 }
 
-/**
- * A whole file, of a size unknown beforehand.
- * @throws ENOENT, EACCES, EISDIR … (`err.code`); ERR_FS_FILE_TOO_LARGE beyond 2 GiB
- * @see open(2), dispatch_io_read(3)
- */
+/** A whole file, of a size unknown beforehand. @see open(2), pread(2) */
 export function readAll(path: PathLike, caller: Caller): Promise<Buffer> {
   return new Promise((resolve, reject) => readUpTo(largestFileBytes, path, caller, resolve, reject))
 }
 
-const readUpTo: ReadUpTo = (maxBytes, path, caller, resolve, reject) => {
-  new ReadAll(checkPath(path), maxBytes, caller, resolve, reject).begin(maxPieceBytes)
-}
-
-/**
- * Many files, in the order in which they complete. A file that cannot be read is a result with its `error`.
- * At most about `bufferedBytes` wait to be taken; leaving the loop cancels what is under way.
- * @throws TypeError, RangeError: bad arguments, at once
- */
+/** Many files, in the order in which they complete. */
 export function readMany(
   paths: Iterable<PathLike> | AsyncIterable<PathLike>,
   caller: Caller,
@@ -69,11 +67,11 @@ export function readMany(
   return readManyWith(readUpTo, paths, caller, options)
 }
 
-/**
- * The status of a file; a symbolic link is followed.
- * @returns node:fs's own Stats
- * @see stat(2)
- */
+const readUpTo: ReadUpTo = (maxBytes, path, caller, resolve, reject) => {
+  new ReadAll(checkPath(path), maxBytes, caller, resolve, reject).begin(maxPieceBytes)
+}
+
+/** The status of a file; a symbolic link is followed. @see stat(2) */
 export function stat(path: PathLike, caller: Caller): Promise<Stats> {
   return new Promise((resolve, reject) => {
     const name = checkPath(path)
@@ -84,49 +82,198 @@ export function stat(path: PathLike, caller: Caller): Promise<Stats> {
       caller,
       resolve,
       reject,
-    ).begin(0)
+    ).run()
   })
 }
 
-/**
- * The entries of a folder.
- * @see readdir(3)
- */
+/** The entries of a folder. @see readdir(3) */
 export function readdir(path: PathLike, caller: Caller): Promise<Dirent[]> {
   return new Promise((resolve, reject) => {
     const name = checkPath(path)
     new Call(
       { syscall: 'scandir', path: name },
       (native, id, rank) => native.readdir(id, rank, pathBytes(name)),
-      found => direntsOf(found, name),
+      entries => direntsOf(entries, name),
       caller,
       resolve,
       reject,
-    ).begin(0)
+    ).run()
   })
 }
 
-/**
- * Makes `data` a file's whole content: however it ends, by an error, an abort or the power, the file holds the old
- * content or the new, whole. It is written beside the file, in `.kiruna-…`, brought to the disk and renamed over it. A
- * symbolic link is followed, the file's mode is kept, and its owner where permitted. What is not a regular file is
- * written in place.
- * @param options `atomic: false`: emptied and written in place. `durable: false`: resolves before the new content would
- *   survive a loss of power. `mode` of a new file, 0o666
- * @throws EACCES, EISDIR, ENOENT, ENOSPC … (`err.code`), with the file as it was; ERR_INVALID_ARG_TYPE for a chunk that is
- *   no Uint8Array
- * @see open(2), pwrite(2), fsync(2), rename(2)
- */
+/** Makes `data` a file's whole content, or leaves the file as it was. @see fcntl(2): F_FULLFSYNC, rename(2) */
 export function writeAll(
   path: PathLike,
   data: WriteData,
   caller: Caller,
   options?: WriteAllOptions,
 ): Promise<void> {
-  return writeAllWith(calls, path, data, caller, options)
+  return writeAllWith(writeCalls, path, data, caller, options)
 }
 
 /** @throws ERR_KIRUNA_UNAVAILABLE with the reason */
 export function check(): void {
   dispatcher()
+}
+
+/**
+ * open, read, close. A read that comes back short has found the end. The lane admits the open with the first piece: most
+ * files are done then. One that is larger than the buffer's first guess is asked for its size.
+ */
+class ReadAll extends DispatchOperation<Buffer> {
+  protected readonly ownsBuffer = true
+  readonly #path: string | Buffer
+  readonly #maxBytes: number
+  #step: 'open' | 'read' | 'fstat' = 'open'
+  #fd = -1
+  #content: GrowingBuffer | undefined = undefined
+  #askedBytes = 0
+
+  constructor(
+    path: string | Buffer,
+    maxBytes: number,
+    caller: Caller,
+    resolve: (bytes: Buffer) => void,
+    reject: (reason: unknown) => void,
+  ) {
+    super(caller, resolve, reject)
+    this.#path = path
+    this.#maxBytes = maxBytes
+  }
+
+  start(): void {
+    const { gcd, rank } = this
+    const { native } = gcd
+    if (this.#step === 'open') {
+      native.open(gcd.begin(this), rank, pathBytes(this.#path), constants.O_RDONLY, 0, false)
+    } else if (this.#step === 'fstat') native.fstat(gcd.begin(this), rank, this.#fd)
+    else {
+      const content = (this.#content ??= new GrowingBuffer(this.#path, this.#maxBytes))
+      const position = content.lengthBytes
+      const bytes = (this.#askedBytes = Math.min(content.makeRoom(), this.maxBytes))
+      const address = gcd.addressOf(content.memory) + position
+      native.read(gcd.begin(this), rank, this.#fd, address, bytes, position, fdOwner.ours, false)
+    }
+  }
+
+  complete(result: number, status: Buffer | undefined): void {
+    if (this.#step === 'open' && result >= 0) this.#fd = result
+    try {
+      if (this.aborted) this.#finish()
+      else if (this.retry(result, () => this.start())) return
+      else if (result < 0) throw systemError(result, this.#step, this.#path)
+      else this.#next(result, status)
+    } catch (error) {
+      this.fail(error) // the system's, or too large, or no memory
+      this.#finish()
+    }
+  }
+
+  #next(result: number, status: Buffer | undefined): void {
+    const content = this.#content
+    if (content === undefined) {
+      this.#step = 'read' // as what the lane has admitted already
+      this.start()
+    } else if (this.#step === 'fstat') {
+      content.expect(statsOf(status!).size)
+      this.#askAgain('read', maxPieceBytes)
+    } else {
+      content.add(result)
+      if (result < this.#askedBytes) {
+        this.succeed(content.take(), content.lengthBytes)
+        this.#finish()
+      } else if (content.outgrown) this.#askAgain('fstat', 0)
+      else this.#askAgain('read', maxPieceBytes)
+    }
+  }
+
+  #askAgain(step: 'read' | 'fstat', bytes: number): void {
+    this.#step = step
+    this.isContinuation = true
+    this.leave()
+    this.enter(bytes)
+  }
+
+  #finish(): void {
+    this.leave()
+    this.end()
+  }
+
+  end(): void {
+    if (this.#fd !== -1) new Close(this.#fd)
+    this.#content?.release()
+    this.#content = undefined
+  }
+}
+
+/** writeAll's system calls. */
+const writeCalls: WriteCalls<OpenFile> = {
+  open: (path, flags, mode, asker) => openFile({ path, flags, mode }, asker),
+  create: (path, flags, mode, asker) => openFile({ path, flags, mode, changes: true }, asker),
+  lstat: (path, asker) =>
+    call('lstat', (native, id, rank) => native.stat(id, rank, path, false), statsOf, asker),
+  stat: (path, asker) =>
+    call('stat', (native, id, rank) => native.stat(id, rank, path, true), statsOf, asker),
+  fstat: ({ fd }, asker) => call('fstat', (native, id, rank) => native.fstat(id, rank, fd), statsOf, asker),
+  readlink: (path, asker) =>
+    call('readlink', (native, id, rank) => native.readlink(id, rank, path), asItIs, asker),
+  write: (file, bytes, position, asker) =>
+    new Promise((resolve, reject) => new Write(file, bytes, position, asker, resolve, reject).run('write')),
+  fsync: ({ fd }, asker) => change('fsync', (native, id, rank) => native.fsync(id, rank, fd, true), asker),
+  // macOS has no sync_file_range; its fsync(2) leaves the bytes in the disk's own cache, which is what is wanted here.
+  writeBack: ({ fd }, _position, _lengthBytes, asker) =>
+    change('fsync', (native, id, rank) => native.fsync(id, rank, fd, false), asker),
+  fchown: ({ fd }, uid, gid, asker) =>
+    change('fchown', (native, id, rank) => native.fchown(id, rank, fd, uid, gid), asker),
+  fchmod: ({ fd }, mode, asker) =>
+    change('fchmod', (native, id, rank) => native.fchmod(id, rank, fd, mode), asker),
+  rename: (from, to, asker) =>
+    change('rename', (native, id, rank) => native.rename(id, rank, from, to), asker),
+  unlink: (path, asker) => change('unlink', (native, id, rank) => native.unlink(id, rank, path), asker),
+}
+
+type MakeCall = (native: Native, id: number, rank: Rank) => void
+
+function openFile(opening: Opening, asker: Asker): Promise<OpenFile> {
+  const opened = (_status: Buffer, fd: number) => new OpenFile(fd, opening.path)
+  return new Promise((resolve, reject) => new Open(opening, opened, asker, resolve, reject).run())
+}
+
+function call<T>(syscall: string, make: MakeCall, resultOf: (value: Buffer) => T, asker: Asker): Promise<T> {
+  return new Promise((resolve, reject) => new Call({ syscall }, make, resultOf, asker, resolve, reject).run())
+}
+
+function change(syscall: string, make: MakeCall, asker: Asker): Promise<void> {
+  const about = { syscall, changes: true }
+  return new Promise((resolve, reject) => new Call(about, make, nothing, asker, resolve, reject).run())
+}
+
+function asItIs(value: Buffer): Buffer {
+  return value
+}
+
+// A Dirent's kind is behind a symbol, and only its constructor sets it: node:fs's own is called with what it is
+// called with there (lib/internal/fs/utils.js, the same in Node 20, 22 and 24). The kinds are libuv's.
+const NodeDirent = Dirent as unknown as new (name: string, kind: number, folder: string | Buffer) => Dirent
+/** dirent(5)'s DT_FIFO, DT_CHR, DT_DIR, DT_BLK, DT_REG, DT_LNK, DT_SOCK as uv_dirent_type_t */
+const kinds = new Map([
+  [1, 4],
+  [2, 6],
+  [4, 2],
+  [6, 7],
+  [8, 1],
+  [10, 3],
+  [12, 5],
+])
+
+/** Of a folder's entries, sorted by name as node:fs has them; of each the addon gives its kind, its name and a 0. */
+function direntsOf(bytes: Buffer, folder: string | Buffer): Dirent[] {
+  const entries: Buffer[] = []
+  for (let at = 0; at < bytes.length; ) {
+    const end = bytes.indexOf(0, at + 1)
+    entries.push(bytes.subarray(at, end))
+    at = end + 1
+  }
+  entries.sort((a, b) => Buffer.compare(a.subarray(1), b.subarray(1)))
+  return entries.map(entry => new NodeDirent(entry.toString('utf8', 1), kinds.get(entry[0]!) ?? 0, folder))
 }

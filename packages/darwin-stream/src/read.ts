@@ -1,14 +1,12 @@
 import { constants } from 'node:fs'
 import { isatty } from 'node:tty'
-import { Close } from '@kiruna/darwin-dispatch/close'
 import { EINTR, EIO } from '@kiruna/darwin-dispatch/dispatch'
-import { whose } from '@kiruna/darwin-dispatch/native'
-import { DispatchOperation } from '@kiruna/darwin-dispatch/operation'
+import { fdOwner } from '@kiruna/darwin-dispatch/native'
+import { Close, DispatchOperation } from '@kiruna/darwin-dispatch/operation'
 import { isTerminalsOtherSide, type StreamSource, waitingPieceBytes } from '@kiruna/fs-stream/stream-source'
 import type { InTurn } from '@kiruna/fs-stream/turns'
 import { type Asker, rankOf } from '@kiruna/priority'
 import { systemError } from '@kiruna/priority/error'
-import { type Awaited, arrived, begin, left, longestHoldMs } from './order.ts'
 
 const [firstRetryMs, longestRetryMs] = [1, 50]
 
@@ -16,20 +14,19 @@ const [firstRetryMs, longestRetryMs] = [1, 50]
 export interface ReadState {
   readonly source: StreamSource
   /** Somebody may have to come first: a FIFO's writer, who is at a keyboard, at the other end. */
-  readonly isWaitedFor: boolean
+  readonly mayWait: boolean
   /**
    * A FIFO that was opened without waiting, and nobody has written yet: macOS says of it that it is at its end. It is
    * looked at again; a writer who comes and goes meanwhile, and writes nothing, is not seen.
    */
-  isLonely: boolean
+  lacksWriter: boolean
 }
 
 export function stateOf(source: StreamSource): ReadState {
   const { fd, path, stats } = source
   // No kind of file at all: what has no name, such as Linux's eventfd.
-  const isWaitedFor =
-    stats.isFIFO() || stats.isSocket() || (stats.mode & constants.S_IFMT) === 0 || isatty(fd)
-  return { source, isWaitedFor, isLonely: stats.isFIFO() && path !== undefined }
+  const mayWait = stats.isFIFO() || stats.isSocket() || (stats.mode & constants.S_IFMT) === 0 || isatty(fd)
+  return { source, mayWait, lacksWriter: stats.isFIFO() && path !== undefined }
 }
 
 /**
@@ -44,12 +41,12 @@ export function stateOf(source: StreamSource): ReadState {
  *
  * What a read takes that is cancelled too late is given back, to the next reader.
  */
-export class StreamRead extends DispatchOperation<Buffer> implements InTurn, Awaited {
+export class StreamRead extends DispatchOperation<Buffer> implements InTurn {
   protected readonly ownsBuffer = true
   readonly #state: ReadState
   readonly #source: StreamSource
   readonly #askedBytes: number
-  #waiting = false
+  #isWaiting = false
   /** What was waited with is read from, whatever becomes of the fd that was borrowed. */
   #duplicate = -1
   /** When it began to read what was there. */
@@ -82,58 +79,61 @@ export class StreamRead extends DispatchOperation<Buffer> implements InTurn, Awa
       this.succeed(given)
       this.end()
     } else if (this.#source.isOnDisk) super.enter(this.#askedBytes)
-    else if (this.#state.isWaitedFor) {
-      begin(this)
-      if (this.gcd.native.isReadable(this.#source.fd)) this.#tryRead()
+    else {
+      if (this.#state.mayWait) arrivals.await(this)
+      if (!this.#state.mayWait || this.#isReadable) this.#tryRead()
       else this.#wait()
-    } else this.#tryRead()
+    }
   }
 
+  get #isReadable(): boolean {
+    return this.gcd.native.isReadable(this.#source.fd)
+  }
+
+  /** Its bytes have come: they are being read, or are about to be. */
   get hasBytes(): boolean {
-    if (this.#state.isLonely) return false
-    if (this.#waiting) return this.gcd.native.isReadable(this.#source.fd)
-    return performance.now() - this.#begunMs < longestHoldMs
+    if (this.#state.lacksWriter) return false
+    return this.#isWaiting ? this.#isReadable : performance.now() - this.#begunMs < longestHoldMs
   }
 
   protected override handOver(): void {
-    if (this.#state.isWaitedFor && !this.aborted) arrived(this)
+    if (this.#state.mayWait && !this.aborted) arrivals.arrived(this)
     else super.handOver()
   }
 
-  goOn(): void {
+  /** Its bytes are delivered. */
+  release(): void {
     super.handOver()
   }
 
   start(): void {
-    const { isOnDisk } = this.#source
+    const { gcd, rank } = this
+    const { fd, isOnDisk } = this.#source
     this.#begunMs = performance.now()
     const memory = (this.#memory ??= this.#source.takeMemory(this.#askedBytes))
-    const address = this.gcd.addressOf(memory)
-    const rank = rankOf(this.asker.priority)
-    const id = this.gcd.begin(this)
-    const fd = this.#duplicate === -1 ? this.#source.fd : this.#duplicate
-    const owner = this.#duplicate === -1 ? this.#whose : whose.duplicate
+    const address = gcd.addressOf(memory)
+    const duplicate = this.#duplicate
     this.#duplicate = -1
-    this.gcd.native.read(id, rank, fd, address, this.#askedBytes, -1, owner, !isOnDisk)
-  }
-
-  complete(result: number): void {
-    if (this.#waiting) this.#waited(result)
-    else this.#read(result)
+    const [from, owner] = duplicate === -1 ? [fd, this.#owner] : [duplicate, fdOwner.duplicate]
+    gcd.native.read(gcd.begin(this), rank, from, address, this.#askedBytes, -1, owner, !isOnDisk)
   }
 
   #wait(): void {
-    this.#waiting = true
-    const rank = rankOf(this.asker.priority)
-    this.gcd.native.wait(this.gcd.begin(this), rank, this.#source.fd, this.#whose)
+    this.#isWaiting = true
+    this.gcd.native.wait(this.gcd.begin(this), this.rank, this.#source.fd, this.#owner)
   }
 
-  get #whose() {
-    return this.#source.path === undefined ? whose.borrowed : whose.ours
+  get #owner() {
+    return this.#source.path === undefined ? fdOwner.borrowed : fdOwner.ours
+  }
+
+  complete(result: number): void {
+    if (this.#isWaiting) this.#waited(result)
+    else this.#read(result)
   }
 
   #waited(result: number): void {
-    this.#waiting = false
+    this.#isWaiting = false
     if (result >= 0 && result !== this.#source.fd) this.#duplicate = result
     if (this.aborted) this.end()
     else if (result < 0) this.#failWith(result)
@@ -143,7 +143,7 @@ export class StreamRead extends DispatchOperation<Buffer> implements InTurn, Awa
   #read(result: number): void {
     this.leave()
     const { stats, isOnDisk } = this.#source
-    if (result === 0 && this.#state.isLonely && !this.aborted) this.#waitAgain()
+    if (result === 0 && this.#state.lacksWriter && !this.aborted) this.#waitLater()
     else if (result >= 0) this.#took(result)
     else if (this.aborted) this.end()
     else if (result === EINTR && isOnDisk) super.enter(this.#askedBytes)
@@ -152,7 +152,7 @@ export class StreamRead extends DispatchOperation<Buffer> implements InTurn, Awa
     else this.#failWith(result)
   }
 
-  #waitAgain(): void {
+  #waitLater(): void {
     this.#timer = setTimeout(() => {
       this.#timer = undefined
       this.#wait()
@@ -161,7 +161,7 @@ export class StreamRead extends DispatchOperation<Buffer> implements InTurn, Awa
   }
 
   #took(bytes: number): void {
-    this.#state.isLonely = false
+    this.#state.lacksWriter = false
     const piece = this.#source.cut(this.#memory!, bytes)
     this.#memory = undefined
     if (this.aborted) this.#source.giveBack(piece)
@@ -191,8 +191,68 @@ export class StreamRead extends DispatchOperation<Buffer> implements InTurn, Awa
   }
 
   end(): void {
-    if (this.aborted) left(this)
-    if (this.#duplicate !== -1) new Close(this.#duplicate, '')
+    if (this.aborted) arrivals.left(this)
+    if (this.#duplicate !== -1) new Close(this.#duplicate)
     this.#source.turns.leave(this)
   }
 }
+
+/** A read whose bytes somebody was quicker to take is waited for no longer than this. */
+const longestHoldMs = 100
+
+/**
+ * Of what arrives together, the most urgent is delivered first, though each read has threads of its own: one that has its
+ * bytes is held while there are bytes for a more urgent one.
+ *
+ *     background     wait ─► read ─► held ··················► delivered
+ *     realtime              wait ─────────► read ─► delivered ─┘
+ */
+class Arrivals {
+  readonly #awaited = new Set<StreamRead>()
+  readonly #held = new Set<StreamRead>()
+  #timer: NodeJS.Timeout | undefined = undefined
+
+  await(read: StreamRead): void {
+    this.#awaited.add(read)
+  }
+
+  /** It has its bytes: they are delivered now, or soon. */
+  arrived(read: StreamRead): void {
+    this.#awaited.delete(read)
+    if (this.#isMostUrgent(read)) read.release()
+    else {
+      this.#held.add(read)
+      this.#timer ??= setTimeout(() => this.#releaseHeld(true), longestHoldMs)
+    }
+    this.#releaseHeld(false)
+  }
+
+  /** It ends without. */
+  left(read: StreamRead): void {
+    this.#awaited.delete(read)
+    this.#releaseHeld(false)
+  }
+
+  #isMostUrgent(read: StreamRead): boolean {
+    const rank = rankOf(read.asker.priority)
+    for (const other of this.#awaited) {
+      if (rankOf(other.asker.priority) < rank && other.hasBytes) return false
+    }
+    return true
+  }
+
+  #releaseHeld(all: boolean): void {
+    if (this.#held.size === 0) return
+    const inOrder = [...this.#held].sort((a, b) => rankOf(a.asker.priority) - rankOf(b.asker.priority))
+    for (const read of inOrder) {
+      if (!all && !this.#isMostUrgent(read)) continue
+      this.#held.delete(read)
+      read.release()
+    }
+    if (this.#held.size > 0) return
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+  }
+}
+
+const arrivals = new Arrivals()

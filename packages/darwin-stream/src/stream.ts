@@ -1,32 +1,25 @@
-import { constants } from 'node:fs'
-import { Close } from '@kiruna/darwin-dispatch/close'
-import { dispatcher } from '@kiruna/darwin-dispatch/dispatch'
+import { constants, type Stats } from 'node:fs'
+import { dispatcher, ECANCELED, EINTR, EIO } from '@kiruna/darwin-dispatch/dispatch'
+import { fdOwner } from '@kiruna/darwin-dispatch/native'
+import { Close, DispatchOperation, Open } from '@kiruna/darwin-dispatch/operation'
+import { statsOf } from '@kiruna/darwin-dispatch/stat'
+import type { ReadOptions, WriteOptions } from '@kiruna/fs-stream'
 import { concatenate, pieces, type Reading } from '@kiruna/fs-stream/pieces'
 import { QueuedWriter, type Writer, type Writing } from '@kiruna/fs-stream/queued-writer'
 import { borrow, borrowSink, checkPathOrFd, isOnDisk, StreamSource } from '@kiruna/fs-stream/stream-source'
 import { type Asker, askerOf, type Caller } from '@kiruna/priority'
-import { checkInteger, type PathLike } from '@kiruna/priority/arguments'
+import { checkInteger, detached, type PathLike } from '@kiruna/priority/arguments'
+import { systemError } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
-import { type OpenedStream, OpenStream } from './open.ts'
 import { StreamRead, stateOf } from './read.ts'
-import { type Sink, StreamWrite } from './write.ts'
 
 export type { PathLike, Writer }
 
-/**
- * Reads what comes in order and of unknown length: pipes, FIFOs, terminals, devices, sockets; files too.
- * Each `next` makes one read, and nothing is read before. Leaving the loop loses no bytes.
- * @param source a path, opened at the first `next` and closed at the end; or an fd, which is only borrowed: it is read
- *   where it stands, its flags are as before afterwards, and it is never closed
- * @param options `chunkBytes`: the most that one read takes, 64 KiB. More only has an effect on files
- * @throws ENOENT, EACCES, EISDIR, EBADF, ECONNRESET … (`err.code`) from the loop; TypeError, RangeError and
- *   ERR_KIRUNA_UNAVAILABLE at once
- * @see dispatch_io_read(3), dispatch_source_create(3), read(2)
- */
+/** Reads what comes in order; each `next` makes one read. @see dispatch_source_create(3), dispatch_io_read(3) */
 export function read(
   source: PathLike | number,
   caller: Caller,
-  options: { chunkBytes?: number } = {},
+  options: ReadOptions = {},
 ): AsyncIterableIterator<Buffer, undefined, undefined> {
   const { chunkBytes = 64 * 1024 } = options
   const from = checkPathOrFd(source)
@@ -35,32 +28,24 @@ export function read(
   return pieces(asker => openSource(from, chunkBytes, asker), askerOf(caller))
 }
 
-/**
- * All of a source, until its end.
- * @throws as `read` does; ERR_FS_FILE_TOO_LARGE beyond 2 GiB
- */
+/** All of a source, until its end. */
 export async function all(source: PathLike | number, caller: Caller): Promise<Buffer> {
   const chunks = read(source, caller, { chunkBytes: 256 * 1024 })
   return concatenate(checkPathOrFd(source), chunks)
 }
 
-/**
- * Writes in order, to files, pipes, FIFOs, terminals, devices and sockets.
- * @param sink a path, opened at the first write and closed by `end`; or an fd, which is only borrowed, as in `read`
- * @param options `flags` as in node:fs, for a path: 'w', 'a' to append
- * @throws TypeError, RangeError and ERR_KIRUNA_UNAVAILABLE at once; what the system says, from `write` and `end`
- * @see dispatch_io_write(3), write(2)
- */
-export function write(
-  sink: PathLike | number,
-  caller: Caller,
-  options: { flags?: string | number } = {},
-): Writer {
+/** Writes in order. @see dispatch_io_write(3) */
+export function write(sink: PathLike | number, caller: Caller, options: WriteOptions = {}): Writer {
   const { flags = 'w' } = options
   const to = checkPathOrFd(sink)
   const openFlags = parseFlags(flags)
   dispatcher()
   return new QueuedWriter(asker => openSink(to, openFlags, asker), askerOf(caller))
+}
+
+/** @throws ERR_KIRUNA_UNAVAILABLE with the reason */
+export function check(): void {
+  dispatcher()
 }
 
 async function openSource(
@@ -70,7 +55,7 @@ async function openSource(
 ): Promise<Reading> {
   if (typeof from === 'number') return reading(borrow(from), chunkBytes, () => {})
   const { fd, stats } = await open(from, constants.O_RDONLY, asker)
-  return reading(new StreamSource(fd, stats, from), chunkBytes, () => void new Close(fd, from))
+  return reading(new StreamSource(fd, stats, from), chunkBytes, () => void new Close(fd))
 }
 
 function reading(source: StreamSource, chunkBytes: number, close: () => void): Reading {
@@ -98,17 +83,94 @@ function writing(sink: Sink, close: () => Promise<void>): Writing {
       new Promise((resolve, reject) => {
         const write = new StreamWrite(sink, bytes, asker, resolve, reject)
         if (bytes.byteLength > 0) write.begin(0)
-        else write.succeed()
+        else write.succeed(undefined)
       }),
     close,
   }
 }
 
-function open(path: string | Buffer, flags: number, asker: Asker): Promise<OpenedStream> {
-  return new Promise((resolve, reject) => new OpenStream(path, flags, asker, resolve, reject).begin(0))
+function open(path: string | Buffer, flags: number, asker: Asker): Promise<{ fd: number; stats: Stats }> {
+  return new Promise((resolve, reject) =>
+    new Open(
+      { path, flags: flags | constants.O_NOCTTY, mode: 0o666, wantsStatus: true },
+      (status, fd) => ({ fd, stats: statsOf(status) }),
+      asker,
+      resolve,
+      reject,
+    ).run(),
+  )
 }
 
-/** @throws ERR_KIRUNA_UNAVAILABLE with the reason */
-export function check(): void {
-  dispatcher()
+/** Where a stream writes. */
+interface Sink {
+  readonly fd: number
+  /** undefined: the fd is borrowed. */
+  readonly path: string | Buffer | undefined
+  readonly isOnDisk: boolean
+}
+
+/**
+ * GCD does not learn of everything that ends a wait for room: swift-corelibs-libdispatch not that a pipe's last reader has
+ * gone. So a write that waits is begun again after so long.
+ */
+const beginAgainMs = 250
+
+/**
+ * Writes all of the bytes to a stream, a piece at a time. What is on a disk goes through the lane; what may have to wait
+ * does not, and waits in its channel until there is room.
+ */
+class StreamWrite extends DispatchOperation<void> {
+  protected readonly ownsBuffer = false
+  readonly #sink: Sink
+  readonly #data: Uint8Array
+  readonly #lengthBytes: number
+  #doneBytes = 0
+  #timer: NodeJS.Timeout | undefined = undefined
+
+  constructor(
+    sink: Sink,
+    data: Uint8Array,
+    asker: Asker,
+    resolve: () => void,
+    reject: (reason: unknown) => void,
+  ) {
+    super(asker, resolve, reject)
+    this.#sink = sink
+    this.#data = data
+    this.#lengthBytes = data.byteLength
+  }
+
+  override enter(): void {
+    this.bytes = Math.min(this.#lengthBytes - this.#doneBytes, this.maxBytes)
+    try {
+      if (this.#sink.isOnDisk) super.enter(this.bytes)
+      else this.start()
+    } catch (error) {
+      this.notStarted(error)
+    }
+  }
+
+  start(): void {
+    // It was checked when it was given, but may have been transferred while it waited.
+    if (this.#data.byteLength !== this.#lengthBytes) throw detached()
+    const { gcd, rank, bytes } = this
+    const { fd, path, isOnDisk } = this.#sink
+    const owner = path === undefined ? fdOwner.borrowed : fdOwner.ours
+    const hasBorrowedFlags = path === undefined && !isOnDisk
+    const address = gcd.addressOf(this.#data) + this.#doneBytes
+    gcd.native.write(gcd.begin(this), rank, fd, address, bytes, -1, owner, hasBorrowedFlags)
+    if (!isOnDisk) this.#timer = setTimeout(() => this.stop(), beginAgainMs)
+  }
+
+  complete(result: number): void {
+    clearTimeout(this.#timer)
+    this.leave()
+    if (result > 0) this.#doneBytes += result
+    if (this.#doneBytes === this.#lengthBytes) this.commit(undefined)
+    else if (this.aborted) this.fail(undefined)
+    else if (result > 0 || result === EINTR || result === ECANCELED) this.enter()
+    else this.fail(systemError(result === 0 ? EIO : result, 'write', this.#sink.path))
+  }
+
+  end(): void {}
 }
