@@ -1,7 +1,7 @@
 // `npm run test:dispatch`: what is for macOS on Linux, over swift-corelibs-libdispatch, whose
 // prefix KIRUNA_LIBDISPATCH names: the same sources, built with clang, against the contract and their own tests.
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, realpathSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, realpathSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -18,6 +18,14 @@ if (!existsSync(join(prefix, 'include/dispatch/dispatch.h'))) {
 }
 run(process.execPath, [join(root, 'scripts/run.mjs'), 'build'])
 const node = realpathSync(join(root, 'node_modules/.bin/node'))
+/** @type {string[]} */
+const built = []
+// The next `npm test` would load them too. An interrupt ends the child that runs, and then this script.
+process
+  .on('SIGINT', () => {})
+  .on('exit', () => {
+    for (const addon of built) rmSync(addon, { force: true })
+  })
 for (const name of ['darwin-dispatch', 'darwin-socket']) build(join(root, 'packages', name))
 const vitest = [join(root, 'node_modules/vitest/vitest.mjs'), 'run', ...process.argv.slice(2)]
 run(node, [...vitest, 'packages/darwin-'])
@@ -27,13 +35,15 @@ run(node, [...vitest, 'packages/net-socket/', 'contract/src/', '-t', '@kiruna/da
 function build(folder) {
   const [, sources = ''] =
     /"sources": \[([^\]]*)\]/.exec(readFileSync(join(folder, 'binding.gyp'), 'utf8')) ?? []
-  mkdirSync(join(folder, 'build/Release'), { recursive: true })
+  const addon = join(folder, 'build/Release/dispatch.node')
+  mkdirSync(dirname(addon), { recursive: true })
+  built.push(addon)
   run(process.env.CLANG ?? 'clang++', [
     ...['-std=c++20', '-O2', '-g', '-Wall', '-Wextra', '-Werror', '-fblocks', '-fPIC', '-shared'],
     ...['-fvisibility=hidden', '-DNAPI_VERSION=8', `-I${join(dirname(dirname(node)), 'include/node')}`],
     ...[`-I${prefix}/include`, `-L${prefix}/lib`, `-Wl,-rpath,${prefix}/lib`],
     ...[...sources.matchAll(/"([^"]+)"/g)].map(([, source = '']) => join(folder, source)),
-    ...['-ldispatch', '-lBlocksRuntime', '-o', join(folder, 'build/Release/dispatch.node')],
+    ...['-ldispatch', '-lBlocksRuntime', '-o', addon],
   ])
 }
 
