@@ -1,5 +1,5 @@
-import { type Rank, rankOf } from '@kiruna/priority'
-import type { Operation } from '@kiruna/priority/operation'
+import { Batch, type Deliverable } from '@kiruna/priority/batch'
+import { reportUncaught } from '@kiruna/priority/error'
 import { loadNative, type Native } from './native.ts'
 
 /** Who waits for what is in flight. */
@@ -10,9 +10,6 @@ export interface Completion {
   isUnref?: boolean
   complete(result: number): void
 }
-
-/** What has its outcome, and waits for its caller's turn. */
-export type Deliverable = Pick<Operation<unknown>, 'asker' | 'deliver'>
 
 /** Taken at once from the addon. */
 const batchLength = 64
@@ -33,9 +30,9 @@ export class Port {
   readonly #completions: (Completion | undefined)[] = []
   readonly #freeSlots: number[] = []
   #inFlight = 0
-  #taking = false
-  /** Those that got their outcome in the batch being taken, by rank: handed over when the whole batch is. */
-  readonly #batch: Deliverable[][] = [[], [], [], []]
+  #isTaking = false
+  /** What got its outcome among the completions that are being taken. */
+  readonly #batch = new Batch()
 
   constructor() {
     this.native = loadNative(this.#ready)
@@ -70,19 +67,19 @@ export class Port {
 
   /** An operation has its outcome: it is delivered with its batch, the most urgent first. */
   handOver(operation: Deliverable): void {
-    if (this.#taking) this.#batch[rankOf(operation.asker.priority)]!.push(operation)
+    if (this.#isTaking) this.#batch.add(operation)
     else operation.deliver()
   }
 
   readonly #ready = (): void => {
-    this.#taking = true
+    this.#isTaking = true
     const pairs = this.#pairs
     for (let count = batchLength; count === batchLength; ) {
       count = this.native.take(pairs)
       for (let i = 0; i < count; i++) this.#complete(pairs[i * 2]!, pairs[i * 2 + 1]!)
     }
-    this.#taking = false
-    for (let rank: Rank = 0; rank < 4; rank++) this.#deliver(rank as Rank)
+    this.#isTaking = false
+    this.#batch.deliver()
     if (this.#inFlight === 0) this.native.unref()
   }
 
@@ -95,12 +92,8 @@ export class Port {
     try {
       completion.complete(result)
     } catch (error) {
-      process.nextTick(rethrow, error) // an asker's own code: it must not cost the others their completion
+      reportUncaught(error) // an asker's own code: it must not cost the others their completion
     }
-  }
-
-  #deliver(rank: Rank): void {
-    for (const operation of this.#batch[rank]!.splice(0)) operation.deliver()
   }
 }
 
@@ -113,8 +106,4 @@ let threadPort: Port | undefined
 export function port(): Port {
   threadPort ??= new Port()
   return threadPort
-}
-
-function rethrow(error: unknown): never {
-  throw error
 }

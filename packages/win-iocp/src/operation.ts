@@ -1,6 +1,9 @@
-import { type Rank, rankOf } from '@kiruna/priority'
+import { type Caller, type Rank, rankOf } from '@kiruna/priority'
+import { systemError } from '@kiruna/priority/error'
 import { Operation } from '@kiruna/priority/operation'
 import { type Completion, port } from './iocp.ts'
+import type { Native } from './native.ts'
+import { Close, type OpenFile } from './open-file.ts'
 
 /** A disk operation on the port: it goes through the lane, and is settled with its batch. */
 export abstract class PortOperation<T> extends Operation<T> implements Completion {
@@ -14,12 +17,84 @@ export abstract class PortOperation<T> extends Operation<T> implements Completio
     return rankOf(this.asker.priority)
   }
 
+  /** Starts without the lane: what may have to wait for somebody must not hold a place in it. */
+  protected bypassLane(): void {
+    try {
+      this.start()
+    } catch (error) {
+      this.notStarted(error)
+    }
+  }
+
   protected stop(): void {
     this.port.cancel(this)
   }
 
   protected override handOver(): void {
     this.port.handOver(this)
+  }
+}
+
+/** What a call is about. */
+export interface About {
+  /** Its name as node:fs has it. */
+  syscall: string
+  /** For errors. */
+  path?: string | Buffer | undefined
+  /** An open file: it does not close meanwhile. */
+  file?: OpenFile
+  /** It does something to a file: once begun, it has the outcome that the OS gives it. */
+  changes?: boolean
+  /** Its result is a new file, to be closed if nobody is left to take it. */
+  resultIsFile?: boolean
+}
+
+/** An operation that is one call on the port. */
+export class PortCall<T> extends PortOperation<T> {
+  protected readonly ownsBuffer: boolean
+  readonly #about: About
+  readonly #call: (native: Native, slot: number, rank: Rank) => void
+  readonly #toValue: (result: number) => T
+
+  constructor(
+    about: About,
+    call: (native: Native, slot: number, rank: Rank) => void,
+    toValue: (result: number) => T,
+    caller: Caller,
+    resolve: (value: T) => void,
+    reject: (reason: unknown) => void,
+  ) {
+    super(caller, resolve, reject)
+    this.#about = about
+    this.#call = call
+    this.#toValue = toValue
+    this.ownsBuffer = about.changes !== true
+  }
+
+  /** @throws EBADF: its file is closed */
+  run(): void {
+    this.#about.file?.inUse.enter(this.#about.syscall)
+    this.begin(0)
+  }
+
+  start(): void {
+    const { port, rank } = this
+    this.#call(port.native, port.begin(this), rank)
+  }
+
+  complete(result: number): void {
+    const { syscall, path, file, changes, resultIsFile } = this.#about
+    this.leave()
+    if (this.retry(result, () => this.enter(0))) return
+    if (result < 0) this.fail(systemError(result, syscall, path ?? file?.path))
+    else if (changes) this.commit(this.#toValue(result))
+    else if (!this.aborted) this.succeed(this.#toValue(result))
+    else if (resultIsFile) new Close(result)
+    this.end()
+  }
+
+  end(): void {
+    this.#about.file?.inUse.leave()
   }
 }
 

@@ -1,151 +1,117 @@
-import { closeSync, fstat, type Stats } from 'node:fs'
+import { fstat, type Stats } from 'node:fs'
+import type { File as SeekFile } from '@kiruna/fs-seek'
 import { type Chunk, type ChunksOptions, chunks } from '@kiruna/fs-seek/chunks'
-import { PoolCall } from '@kiruna/node-libuv/pool'
+import { type Failure, PoolCall } from '@kiruna/node-libuv/pool'
 import type { Caller } from '@kiruna/priority'
-import { checkBuffer, checkInteger } from '@kiruna/priority/arguments'
+import { checkBuffer, checkInteger, detached } from '@kiruna/priority/arguments'
 import { errnoOf, systemError } from '@kiruna/priority/error'
-import { InUse } from '@kiruna/priority/operation'
-import { Close } from '@kiruna/win-iocp/close'
-import { port } from '@kiruna/win-iocp/iocp'
-import { Read } from './read.ts'
-import { Fsync, Ftruncate, Write } from './write.ts'
+import { maxPieceBytes } from '@kiruna/priority/lane'
+import type { OpenFile } from '@kiruna/win-iocp/open-file'
+import { bytesAt, PortCall, PortOperation } from '@kiruna/win-iocp/operation'
 
 const EBADF = errnoOf('EBADF')
+const EIO = errnoOf('EIO')
 
 /** An open file, read and written at offsets: any number of operations at once. */
-export class File {
-  /** Its number in the addon. */
-  readonly #handle: number
-  readonly #path: string | Buffer
-  readonly #direct: boolean
-  readonly #inUse = new InUse()
-  #fd = -1
-  #isClosed = false
+export class File implements SeekFile {
+  readonly #file: OpenFile
 
   /** @internal */
-  constructor(handle: number, path: string | Buffer, direct: boolean) {
-    this.#handle = handle
-    this.#path = path
-    this.#direct = direct
+  constructor(file: OpenFile) {
+    this.#file = file
   }
 
   /** @internal */
-  static handleOf(file: File): number {
-    return file.#handle
+  static openFileOf(file: File): OpenFile {
+    return file.#file
   }
 
   /**
-   * The file descriptor, for node:fs. It stays this file's: close the file, not the descriptor. The file is opened once
-   * more when it is first asked for: node:fs could not read what is on a completion port.
+   * A descriptor of the same file, opened once more when it is first asked for: node:fs could not read what is on a
+   * completion port. Close the file, not the descriptor.
    * @throws EMFILE … (`err.code`); EBADF: closed
    * @see https://learn.microsoft.com/windows/win32/api/winbase/nf-winbase-reopenfile
    */
   get fd(): number {
-    if (this.#isClosed) throw systemError(EBADF, 'open', this.#path)
-    return this.#descriptor()
-  }
-
-  #descriptor(): number {
-    if (this.#fd < 0) {
-      const fd = port().native.descriptor(this.#handle)
-      if (fd < 0) throw systemError(fd, 'open', this.#path)
-      this.#fd = fd
-    }
-    return this.#fd
+    if (this.#file.isClosed) throw systemError(EBADF, 'open', this.#file.path)
+    return this.#file.descriptor
   }
 
   /**
-   * Fills `buffer` from `position` on.
-   * @param position in bytes
-   * @returns how many bytes were read: fewer than the buffer holds only at the end of the file
-   * @throws EBADF, EIO, EISDIR, EINVAL … (`err.code`). An abort rejects when the system is done with the buffer,
-   *   whose content is then undefined
+   * Fills `buffer` from `position` on, up to the end of the file.
    * @see https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-readfile
    */
   read(buffer: NodeJS.ArrayBufferView, position: number, caller: Caller): Promise<number> {
     return new Promise((resolve, reject) => {
       checkBuffer(buffer)
       checkInteger(position, 'position')
-      const [file, path, direct, inUse] = [this.#handle, this.#path, this.#direct, this.#inUse]
-      const read = new Read(file, path, direct, buffer, position, inUse, caller, resolve, reject)
-      inUse.enter('read')
-      if (buffer.byteLength > 0 || read.asker.signal?.aborted) return read.begin(read.nextBytes)
-      read.succeed(0)
-      read.end()
+      new Read(this.#file, buffer, position, caller, resolve, reject).run()
     })
   }
 
   /**
    * Writes all of `buffer`, from `position` on; a file opened to append (`'a'`) has it at its end.
-   * @param position in bytes
-   * @throws EBADF, EFBIG, EIO, ENOSPC … (`err.code`): some of it may have been written. An abort rejects when the system
-   *   is done with the buffer, or resolves if all of it had been written by then
    * @see https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-writefile
    */
   write(buffer: NodeJS.ArrayBufferView, position: number, caller: Caller): Promise<void> {
     return new Promise((resolve, reject) => {
       checkBuffer(buffer)
       checkInteger(position, 'position')
-      const [file, path, inUse] = [this.#handle, this.#path, this.#inUse]
-      const write = new Write(file, path, buffer, position, inUse, caller, resolve, reject)
-      inUse.enter('write')
-      if (buffer.byteLength > 0 || write.asker.signal?.aborted) return write.begin(write.nextBytes)
-      write.succeed(undefined)
-      write.end()
+      new Write(this.#file, buffer, position, caller, resolve, reject).run()
     })
   }
 
-  /**
-   * The file in order, read ahead.
-   * @throws TypeError, RangeError: bad options, at once
-   */
+  /** The file in order, read ahead. */
   chunks(caller: Caller, options?: ChunksOptions): AsyncGenerator<Chunk, void, void> {
     return chunks((buffer, position, asker) => this.read(buffer, position, asker), caller, options)
   }
 
-  /** node:fs's own, on a thread of libuv's pool, of `fd`. @see fstat(2) */
+  /** By node:fs, on a thread of libuv's pool, of `fd`. @see fstat(2) */
   stat(caller: Caller): Promise<Stats> {
     return new Promise((resolve, reject) => {
-      const call = (done: (error: NodeJS.ErrnoException | null, stats: Stats) => void) =>
-        fstat(this.#descriptor(), done)
-      const pooled = new PoolCall(call, { path: this.#path, inUse: this.#inUse }, caller, resolve, reject)
-      this.#inUse.enter('fstat')
-      pooled.begin(0)
+      const file = this.#file
+      const { path, inUse } = file
+      const call = (done: (error: Failure, stats: Stats) => void) => fstat(file.descriptor, done)
+      const fstatCall = new PoolCall(call, { path, inUse }, caller, resolve, reject)
+      inUse.enter('fstat')
+      fstatCall.begin(0)
     })
   }
 
   /**
-   * Resolves when what has been written, and the file's size and times, are on the disk.
-   * @throws EIO, ENOSPC, EINVAL: a kind of file that knows no such thing (`err.code`)
+   * What has been written is on the disk. EPERM where the file is not open for writing.
    * @see https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-flushfilebuffers
    */
   sync(caller: Caller): Promise<void> {
     return new Promise((resolve, reject) => {
-      const fsync = new Fsync(this.#handle, this.#path, this.#inUse, caller, resolve, reject)
-      this.#inUse.enter('fsync')
-      fsync.begin(0)
+      const file = this.#file
+      new PortCall(
+        { syscall: 'fsync', file, changes: true },
+        (native, slot, rank) => native.flush(slot, rank, file.handle),
+        () => {},
+        caller,
+        resolve,
+        reject,
+      ).run()
     })
   }
 
   /**
-   * Makes the file `lengthBytes` long: what is beyond is lost, what is new reads as zeros.
-   * @throws EFBIG, EINVAL: not opened for writing (`err.code`)
+   * Makes the file `lengthBytes` long.
    * @see https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-setfileinformationbyhandle
    */
   truncate(lengthBytes: number, caller: Caller): Promise<void> {
     return new Promise((resolve, reject) => {
       checkInteger(lengthBytes, 'lengthBytes')
-      const ftruncate = new Ftruncate(
-        this.#handle,
-        this.#path,
-        lengthBytes,
-        this.#inUse,
+      const file = this.#file
+      new PortCall(
+        { syscall: 'ftruncate', file, changes: true },
+        (native, slot, rank) => native.setEndOfFile(slot, rank, file.handle, lengthBytes),
+        () => {},
         caller,
         resolve,
         reject,
-      )
-      this.#inUse.enter('ftruncate')
-      ftruncate.begin(0)
+      ).run()
     })
   }
 
@@ -154,14 +120,156 @@ export class File {
    * @see https://learn.microsoft.com/windows/win32/api/handleapi/nf-handleapi-closehandle
    */
   close(): Promise<void> {
-    this.#isClosed = true
-    return this.#inUse.close(() => {
-      if (this.#fd >= 0) closeSync(this.#fd)
-      return new Promise((resolve, reject) => new Close(this.#handle, this.#path, resolve, reject))
-    })
+    return this.#file.close()
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
+  }
+}
+
+/** @see https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-readfile */
+class Read extends PortOperation<number> {
+  protected readonly ownsBuffer = false
+  readonly #file: OpenFile
+  readonly #buffer: NodeJS.ArrayBufferView
+  readonly #position: number
+  readonly #lengthBytes: number
+  #doneBytes = 0
+  #askedBytes = 0
+
+  constructor(
+    file: OpenFile,
+    buffer: NodeJS.ArrayBufferView,
+    position: number,
+    caller: Caller,
+    resolve: (bytes: number) => void,
+    reject: (reason: unknown) => void,
+  ) {
+    super(caller, resolve, reject)
+    this.#file = file
+    this.#buffer = buffer
+    this.#position = position
+    this.#lengthBytes = buffer.byteLength
+  }
+
+  /** @throws EBADF: the file is closed */
+  run(): void {
+    this.#file.inUse.enter('read')
+    if (this.#lengthBytes > 0 || this.asker.signal?.aborted) this.begin(this.#nextBytes)
+    else {
+      this.succeed(0)
+      this.end()
+    }
+  }
+
+  /** What the lane counts the next piece as. */
+  get #nextBytes(): number {
+    return Math.min(this.#lengthBytes - this.#doneBytes, maxPieceBytes)
+  }
+
+  /** Gives the next piece to the system: the lane has let it in. */
+  start(): void {
+    // It was checked when it was given, but may have been transferred while it waited.
+    if (this.#buffer.byteLength !== this.#lengthBytes) throw detached()
+    const done = this.#doneBytes
+    this.#askedBytes = Math.min(this.#lengthBytes - done, this.maxBytes)
+    const { port, rank } = this
+    const bytes = bytesAt(this.#buffer, done, this.#askedBytes)
+    port.native.read(port.begin(this), rank, this.#file.handle, bytes, this.#position + done)
+  }
+
+  /** @param result bytes, or a negative errno */
+  complete(result: number): void {
+    this.leave()
+    if (this.retry(result, () => this.enter(this.#nextBytes))) return
+    if (result < 0) this.fail(systemError(result, 'read', this.#file.path))
+    else {
+      this.#doneBytes += result
+      // After a short direct read the next would begin unaligned: it was the end.
+      const isShort = this.#file.isDirect && result < this.#askedBytes
+      const isEnd = result === 0 || isShort || this.#doneBytes === this.#lengthBytes
+      if (!isEnd && !this.aborted) {
+        this.enter(this.#nextBytes)
+        return
+      }
+      this.succeed(this.#doneBytes)
+    }
+    this.end()
+  }
+
+  end(): void {
+    this.#file.inUse.leave()
+  }
+}
+
+/** @see https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-writefile */
+export class Write extends PortOperation<void> {
+  protected readonly ownsBuffer = false
+  readonly #file: OpenFile
+  readonly #buffer: NodeJS.ArrayBufferView
+  readonly #position: number
+  readonly #lengthBytes: number
+  #doneBytes = 0
+
+  /** @param position −1: in order, where there are no positions */
+  constructor(
+    file: OpenFile,
+    buffer: NodeJS.ArrayBufferView,
+    position: number,
+    caller: Caller,
+    resolve: () => void,
+    reject: (reason: unknown) => void,
+  ) {
+    super(caller, resolve, reject)
+    this.#file = file
+    this.#buffer = buffer
+    this.#position = position
+    this.#lengthBytes = buffer.byteLength
+  }
+
+  /** @throws EBADF: the file is closed */
+  run(): void {
+    this.#file.inUse.enter('write')
+    if (this.#lengthBytes > 0 || this.asker.signal?.aborted) this.begin(this.#nextBytes)
+    else {
+      this.succeed(undefined)
+      this.end()
+    }
+  }
+
+  /** What the lane counts the next piece as. */
+  get #nextBytes(): number {
+    return Math.min(this.#lengthBytes - this.#doneBytes, maxPieceBytes)
+  }
+
+  start(): void {
+    // It was checked when it was given, but may have been transferred while it waited.
+    if (this.#buffer.byteLength !== this.#lengthBytes) throw detached()
+    const done = this.#doneBytes
+    const bytes = bytesAt(this.#buffer, done, Math.min(this.#lengthBytes - done, this.maxBytes))
+    const position = this.#position === -1 ? 0 : this.#position + done
+    const { port, rank } = this
+    port.native.write(port.begin(this), rank, this.#file.handle, bytes, position)
+  }
+
+  complete(result: number): void {
+    this.leave()
+    if (this.retry(result, () => this.enter(this.#nextBytes))) return
+    this.#doneBytes += Math.max(result, 0)
+    if (result < 0) this.fail(systemError(result, 'write', this.#file.path))
+    else if (this.#doneBytes === this.#lengthBytes) this.commit(undefined)
+    else if (this.aborted) this.fail(undefined)
+    else if (result === 0)
+      this.fail(systemError(EIO, 'write', this.#file.path)) // 0 would come again for ever
+    else {
+      this.enter(this.#nextBytes)
+      return
+    }
+    this.end()
+  }
+
+  end(): void {
+    this.#file.inUse.leave()
   }
 }

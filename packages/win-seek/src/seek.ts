@@ -1,65 +1,54 @@
-import type { Dirent, Stats } from 'node:fs'
 import * as fs from 'node:fs'
+import type { OpenOptions, WriteData } from '@kiruna/fs-seek'
 import type { Chunk, ChunksOptions } from '@kiruna/fs-seek/chunks'
+import { GrowingBuffer } from '@kiruna/fs-seek/growing-buffer'
 import {
   type ReadManyOptions,
   type ReadResult,
   type ReadUpTo,
   readMany as readManyWith,
 } from '@kiruna/fs-seek/read-many'
-import { type WriteAllOptions, type WriteData, writeAll as writeAllWith } from '@kiruna/fs-seek/write-all'
+import { type WriteAllOptions, type WriteCalls, writeAll as writeAllWith } from '@kiruna/fs-seek/write-all'
+import { pooled } from '@kiruna/node-libuv/pool'
 import type { Caller } from '@kiruna/priority'
 import { checkInteger, checkPath, type PathLike } from '@kiruna/priority/arguments'
-import { largestFileBytes } from '@kiruna/priority/error'
+import { largestFileBytes, systemError } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
 import { maxPieceBytes } from '@kiruna/priority/lane'
 import { port } from '@kiruna/win-iocp/iocp'
-import type { File } from './file.ts'
-import { Open } from './open.ts'
-import { PoolCall } from '@kiruna/node-libuv/pool'
-import { ReadAll } from './read-all.ts'
-import { calls } from './write-calls.ts'
+import { Close, createFile, OpenFile, widePath } from '@kiruna/win-iocp/open-file'
+import { bytesAt, PortCall, PortOperation } from '@kiruna/win-iocp/operation'
+import { File, Write } from './file.ts'
 
 export { File } from './file.ts'
 export type { Chunk, ChunksOptions, PathLike, ReadManyOptions, ReadResult, WriteAllOptions }
 
+type Resolve<T> = (value: T) => void
+type Reject = (reason: unknown) => void
+
 /**
  * Opens a file. Others may read, write, rename and delete it meanwhile; no child process inherits it.
- * @param options `flags` as in node:fs, a string or a number; of a `mode` only the owner's right to write counts
- * @throws ENOENT, EACCES, EISDIR, EMFILE … (`err.code`); ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE
+ * @param options of a `mode` only the owner's right to write counts
  * @see https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-createfilew
  */
-export function open(
-  path: PathLike,
-  caller: Caller,
-  options: { flags?: string | number; mode?: number } = {},
-): Promise<File> {
+export function open(path: PathLike, caller: Caller, options: OpenOptions = {}): Promise<File> {
   return new Promise((resolve, reject) => {
     const { flags = 'r', mode = 0o666 } = options
     const name = checkPath(path)
     const permissions = checkInteger(mode, 'mode', 0, 2 ** 32 - 1)
-    new Open(name, parseFlags(flags), permissions, false, caller, resolve, reject).begin(0)
+    opening(name, parseFlags(flags), permissions, false, caller, resolve, reject).run()
   })
 }
 
 /**
  * A whole file.
- * @throws ENOENT, EACCES, EISDIR … (`err.code`); ERR_FS_FILE_TOO_LARGE beyond 2 GiB
  * @see https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-readfile
  */
 export function readAll(path: PathLike, caller: Caller): Promise<Buffer> {
   return new Promise((resolve, reject) => readUpTo(largestFileBytes, path, caller, resolve, reject))
 }
 
-const readUpTo: ReadUpTo = (maxBytes, path, caller, resolve, reject) => {
-  new ReadAll(checkPath(path), maxBytes, caller, resolve, reject).begin(maxPieceBytes)
-}
-
-/**
- * Many files, in the order in which they complete. A file that cannot be read is a result with its `error`.
- * At most about `bufferedBytes` wait to be taken; leaving the loop cancels what is under way.
- * @throws TypeError, RangeError: bad arguments, at once
- */
+/** Many files, in the order in which they complete. */
 export function readMany(
   paths: Iterable<PathLike> | AsyncIterable<PathLike>,
   caller: Caller,
@@ -68,51 +57,22 @@ export function readMany(
   return readManyWith(readUpTo, paths, caller, options)
 }
 
-/**
- * The status of a file; a symbolic link is followed.
- * @returns node:fs's own Stats, by node:fs itself, on a thread of libuv's pool
- * @see stat(2)
- */
-export function stat(path: PathLike, caller: Caller): Promise<Stats> {
-  return new Promise((resolve, reject) => {
-    const name = checkPath(path)
-    const call = (done: (error: NodeJS.ErrnoException | null, stats: Stats) => void) => fs.stat(name, done)
-    pooled(call, name, caller, resolve, reject)
-  })
+/** The status of a file, by node:fs, on a thread of libuv's pool. @see stat(2) */
+export async function stat(path: PathLike, caller: Caller): Promise<fs.Stats> {
+  const name = checkPath(path)
+  check()
+  return pooled(done => fs.stat(name, done), { path: name }, caller)
+}
+
+/** The entries of a folder, by node:fs, on a thread of libuv's pool. @see readdir(3) */
+export async function readdir(path: PathLike, caller: Caller): Promise<fs.Dirent[]> {
+  const name = checkPath(path)
+  check()
+  return pooled(done => fs.readdir(name, { withFileTypes: true }, done), { path: name }, caller)
 }
 
 /**
- * The entries of a folder, by node:fs itself.
- * @see readdir(3)
- */
-export function readdir(path: PathLike, caller: Caller): Promise<Dirent[]> {
-  return new Promise((resolve, reject) => {
-    const name = checkPath(path)
-    const call = (done: (error: NodeJS.ErrnoException | null, entries: Dirent[]) => void) =>
-      fs.readdir(name, { withFileTypes: true }, done)
-    pooled(call, name, caller, resolve, reject)
-  })
-}
-
-function pooled<T>(
-  call: (done: (error: NodeJS.ErrnoException | null, value: T) => void) => void,
-  name: string | Buffer,
-  caller: Caller,
-  resolve: (value: T) => void,
-  reject: (reason: unknown) => void,
-): void {
-  port() // the same error as from all the others where there is none
-  new PoolCall(call, { path: name }, caller, resolve, reject).begin(0)
-}
-
-/**
- * Makes `data` a file's whole content: however it ends, by an error, an abort or the power, the file holds the old
- * content or the new, whole. It is written beside the file, in `.kiruna-…`, brought to the disk and moved over it. A
- * symbolic link is followed. What is not a regular file is written in place.
- * @param options `atomic: false`: emptied and written in place. `durable: false`: resolves before the new content would
- *   survive a loss of power. `mode` of a new file, 0o666
- * @throws EACCES, EBUSY, EISDIR, ENOENT, ENOSPC, EPERM … (`err.code`), with the file as it was; ERR_INVALID_ARG_TYPE for a
- *   chunk that is no Uint8Array
+ * Makes `data` a file's whole content: the file holds the old content or the new, whole.
  * @see https://learn.microsoft.com/windows/win32/api/winbase/nf-winbase-movefileexw
  */
 export function writeAll(
@@ -127,4 +87,170 @@ export function writeAll(
 /** @throws ERR_KIRUNA_UNAVAILABLE with the reason */
 export function check(): void {
   port()
+}
+
+/** @param changes an abort that comes too late does not hide the file: it has been made, or emptied */
+function opening(
+  path: string | Buffer,
+  flags: number,
+  mode: number,
+  changes: boolean,
+  caller: Caller,
+  resolve: Resolve<File>,
+  reject: Reject,
+): PortCall<File> {
+  return new PortCall(
+    { syscall: 'open', path, changes, resultIsFile: true },
+    (native, slot, rank) => createFile(native, slot, rank, path, flags, mode),
+    handle => new File(new OpenFile(handle, path, flags)),
+    caller,
+    resolve,
+    reject,
+  )
+}
+
+const readUpTo: ReadUpTo = (maxBytes, path, caller, resolve, reject) => {
+  new ReadAll(checkPath(path), maxBytes, caller, resolve, reject).begin(maxPieceBytes)
+}
+
+/**
+ * open, read until 0, close. The lane admits the open with the first piece and, where that was short, with the read
+ * that finds the end: most files are done then. One that fills the landing and a guess beyond it is asked for its size.
+ */
+class ReadAll extends PortOperation<Buffer> {
+  protected readonly ownsBuffer = true
+  readonly #path: string | Buffer
+  readonly #maxBytes: number
+  #step: 'open' | 'read' | 'fstat' = 'open'
+  #handle = -1
+  #content: GrowingBuffer | undefined = undefined
+  #askedBytes = 0
+  /** What the lane has admitted includes a short read already: another is no more than the one that finds the end. */
+  #hasReadShort = false
+
+  constructor(
+    path: string | Buffer,
+    maxBytes: number,
+    caller: Caller,
+    resolve: Resolve<Buffer>,
+    reject: Reject,
+  ) {
+    super(caller, resolve, reject)
+    this.#path = path
+    this.#maxBytes = maxBytes
+  }
+
+  start(): void {
+    const { port, rank } = this
+    const { native } = port
+    if (this.#step === 'open')
+      createFile(native, port.begin(this), rank, this.#path, fs.constants.O_RDONLY, 0)
+    else if (this.#step === 'fstat') native.fileSize(port.begin(this), rank, this.#handle)
+    else {
+      const content = (this.#content ??= new GrowingBuffer(this.#path, this.#maxBytes))
+      const { lengthBytes } = content
+      this.#askedBytes = Math.min(content.makeRoom(), this.maxBytes)
+      const bytes = bytesAt(content.memory, lengthBytes, this.#askedBytes)
+      native.read(port.begin(this), rank, this.#handle, bytes, lengthBytes)
+    }
+  }
+
+  complete(result: number): void {
+    if (this.#step === 'open' && result >= 0) this.#handle = result
+    try {
+      if (this.aborted) this.#finish()
+      else if (this.retry(result, () => this.start())) return
+      else if (result < 0) throw systemError(result, this.#step, this.#path)
+      else this.#continue(result)
+    } catch (error) {
+      this.fail(error) // the system's, or too large, or no memory
+      this.#finish()
+    }
+  }
+
+  #continue(result: number): void {
+    const content = this.#content
+    if (content === undefined)
+      this.#readOnward() // it has been opened
+    else if (this.#step === 'fstat') {
+      content.expect(result)
+      this.#reenter('read', maxPieceBytes)
+    } else if (result === 0) {
+      this.succeed(content.take(), content.lengthBytes)
+      this.#finish()
+    } else {
+      content.add(result)
+      if (content.outgrown) this.#reenter('fstat', 0)
+      else if (result < this.#askedBytes && !this.#hasReadShort) this.#readOnward()
+      else this.#reenter('read', maxPieceBytes)
+    }
+  }
+
+  /** Reads as what the lane has admitted already. */
+  #readOnward(): void {
+    this.#hasReadShort = this.#step === 'read'
+    this.#step = 'read'
+    this.start()
+  }
+
+  /** Through the lane again, before what has not begun. */
+  #reenter(step: 'read' | 'fstat', bytes: number): void {
+    this.#step = step
+    this.#hasReadShort = false
+    this.isContinuation = true
+    this.leave()
+    this.enter(bytes)
+  }
+
+  #finish(): void {
+    this.leave()
+    this.end()
+  }
+
+  end(): void {
+    if (this.#handle !== -1) new Close(this.#handle)
+    this.#content?.release()
+    this.#content = undefined
+  }
+}
+
+/** Not cancelled halfway: the new name may be there when the system says that it was cancelled. */
+class Rename extends PortCall<void> {
+  protected override stop(): void {}
+}
+
+// Errors are given their path by writeAll.
+const reading = { path: '' }
+
+const calls: WriteCalls<File> = {
+  open: (path, flags, mode, asker) =>
+    new Promise((resolve, reject) => opening(path, flags, mode, false, asker, resolve, reject).run()),
+  create: (path, flags, mode, asker) =>
+    new Promise((resolve, reject) => opening(path, flags, mode, true, asker, resolve, reject).run()),
+  lstat: (path, asker) => pooled(done => fs.lstat(path, done), reading, asker),
+  stat: (path, asker) => pooled(done => fs.stat(path, done), reading, asker),
+  fstat: (file, asker) => file.stat(asker),
+  readlink: (path, asker) => pooled(done => fs.readlink(path, 'buffer', done), reading, asker),
+  write: (file, bytes, position, asker) =>
+    new Promise((resolve, reject) =>
+      new Write(File.openFileOf(file), bytes, position, asker, resolve, reject).run(),
+    ),
+  fsync: (file, asker) => file.sync(asker),
+  // Windows has no call for a part of a file.
+  writeBack: (file, _position, _lengthBytes, asker) => file.sync(asker),
+  // Windows has neither owners nor modes of this kind.
+  fchown: async () => {},
+  fchmod: async () => {},
+  rename: (from, to, asker) =>
+    new Promise((resolve, reject) =>
+      new Rename(
+        { syscall: 'rename', changes: true },
+        (native, slot, rank) => native.moveFile(slot, rank, widePath(from), widePath(to)),
+        () => {},
+        asker,
+        resolve,
+        reject,
+      ).run(),
+    ),
+  unlink: (path, asker) => pooled(done => fs.unlink(path, done), { path: '', changes: true }, asker),
 }

@@ -1,32 +1,30 @@
 import { constants } from 'node:fs'
+import type { ReadOptions, WriteOptions } from '@kiruna/fs-stream'
 import { concatenate, pieces, type Reading } from '@kiruna/fs-stream/pieces'
 import { QueuedWriter, type Writer, type Writing } from '@kiruna/fs-stream/queued-writer'
 import { borrow, borrowSink, checkPathOrFd, isOnDisk, StreamSource } from '@kiruna/fs-stream/stream-source'
 import { type Asker, askerOf, type Caller } from '@kiruna/priority'
 import { checkInteger, type PathLike } from '@kiruna/priority/arguments'
+import { errnoOf, systemError } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
-import { Close } from '@kiruna/win-iocp/close'
 import { port } from '@kiruna/win-iocp/iocp'
-import { type OpenedStream, OpenStream } from './open.ts'
-import { StreamRead, type ReadState } from './read.ts'
-import { StreamWrite, type WriteState } from './write.ts'
+import { Close, createFile, isConsolePath, isPipePath, widePath } from '@kiruna/win-iocp/open-file'
+import { PortOperation } from '@kiruna/win-iocp/operation'
+import { type ReadState, StreamRead, StreamWrite, type WriteState } from './transfer.ts'
 
 export type { PathLike, Writer }
 
+const EBUSY = errnoOf('EBUSY')
+const [firstRetryMs, longestRetryMs] = [1, 50]
+
 /**
- * Reads what comes in order and of unknown length: named pipes, consoles, devices; files too.
- * Each `next` makes one read, and nothing is read before. Leaving the loop loses no bytes.
- * @param source a path, opened at the first `next` and closed at the end; or an fd, which is only borrowed: it is read
- *   where it stands, and it is never closed
- * @param options `chunkBytes`: the most that one read takes, 64 KiB. More only has an effect on files
- * @throws ENOENT, EACCES, EISDIR, EBADF … (`err.code`) from the loop; TypeError, RangeError and
- *   ERR_KIRUNA_UNAVAILABLE at once
+ * Reads named pipes, consoles, devices, and files in order. A borrowed fd is read where it stands.
  * @see https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-readfile
  */
 export function read(
   source: PathLike | number,
   caller: Caller,
-  options: { chunkBytes?: number } = {},
+  options: ReadOptions = {},
 ): AsyncIterableIterator<Buffer, undefined, undefined> {
   const { chunkBytes = 64 * 1024 } = options
   const from = checkPathOrFd(source)
@@ -35,32 +33,27 @@ export function read(
   return pieces(asker => openSource(from, chunkBytes, asker), askerOf(caller))
 }
 
-/**
- * All of a source, until its end.
- * @throws as `read` does; ERR_FS_FILE_TOO_LARGE beyond 2 GiB
- */
+/** All of a source, until its end. */
 export async function all(source: PathLike | number, caller: Caller): Promise<Buffer> {
   const chunks = read(source, caller, { chunkBytes: 256 * 1024 })
   return concatenate(checkPathOrFd(source), chunks)
 }
 
 /**
- * Writes in order, to files, named pipes, consoles and devices.
- * @param sink a path, opened at the first write and closed by `end`; or an fd, which is only borrowed, as in `read`
- * @param options `flags` as in node:fs, for a path: 'w', 'a' to append
- * @throws TypeError, RangeError and ERR_KIRUNA_UNAVAILABLE at once; what the system says, from `write` and `end`
+ * Writes named pipes, consoles, devices, and files in order.
  * @see https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-writefile
  */
-export function write(
-  sink: PathLike | number,
-  caller: Caller,
-  options: { flags?: string | number } = {},
-): Writer {
+export function write(sink: PathLike | number, caller: Caller, options: WriteOptions = {}): Writer {
   const { flags = 'w' } = options
   const to = checkPathOrFd(sink)
   const openFlags = parseFlags(flags)
   port()
   return new QueuedWriter(asker => openSink(to, openFlags, asker), askerOf(caller))
+}
+
+/** @throws ERR_KIRUNA_UNAVAILABLE with the reason */
+export function check(): void {
+  port()
 }
 
 async function openSource(
@@ -70,13 +63,13 @@ async function openSource(
 ): Promise<Reading> {
   if (typeof from === 'number') {
     const source = borrow(from)
-    const state = { source, handle: undefined, isOnDisk: source.isOnDisk, position: 0 }
-    return reading(state, chunkBytes, () => {})
+    return reading({ source, handle: undefined, position: 0 }, chunkBytes, () => {})
   }
-  const { handle, isOnDisk } = await open(from, constants.O_RDONLY, asker)
+  const handle = await open(from, constants.O_RDONLY, asker)
+  const isOnDisk = port().native.isDisk(handle)
   const kind = { isFile: () => isOnDisk, isBlockDevice: () => false, isDirectory: () => false }
   const source = new StreamSource(-1, kind, from)
-  return reading({ source, handle, isOnDisk, position: 0 }, chunkBytes, () => new Close(handle))
+  return reading({ source, handle, position: 0 }, chunkBytes, () => new Close(handle))
 }
 
 function reading(state: ReadState, chunkBytes: number, close: () => void): Reading {
@@ -93,9 +86,10 @@ async function openSink(to: string | Buffer | number, flags: number, asker: Aske
     const state = { fd: to, handle: -1, path: undefined, isOnDisk: isOnDisk(borrowSink(to)), position: 0 }
     return writing(state, async () => {})
   }
-  const { handle, isOnDisk: ofDisk } = await open(to, flags, asker)
+  const handle = await open(to, flags, asker)
   const close = () => new Promise<void>((resolve, reject) => new Close(handle, to, resolve, reject))
-  return writing({ fd: undefined, handle, path: to, isOnDisk: ofDisk, position: 0 }, close)
+  const state = { fd: undefined, handle, path: to, isOnDisk: port().native.isDisk(handle), position: 0 }
+  return writing(state, close)
 }
 
 function writing(state: WriteState, close: () => Promise<void>): Writing {
@@ -104,17 +98,71 @@ function writing(state: WriteState, close: () => Promise<void>): Writing {
       new Promise((resolve, reject) => {
         const write = new StreamWrite(state, bytes, asker, resolve, reject)
         if (bytes.byteLength > 0) write.begin(0)
-        else write.succeed()
+        else write.succeed(undefined)
       }),
     close,
   }
 }
 
-function open(path: string | Buffer, flags: number, asker: Asker): Promise<OpenedStream> {
+function open(path: string | Buffer, flags: number, asker: Asker): Promise<number> {
   return new Promise((resolve, reject) => new OpenStream(path, flags, asker, resolve, reject).begin(0))
 }
 
-/** @throws ERR_KIRUNA_UNAVAILABLE with the reason */
-export function check(): void {
-  port()
+/**
+ * Opens a path as a stream. A named pipe whose instances are all taken says that it is busy, and is tried again: to wait
+ * for it would hold a thread.
+ * @see https://learn.microsoft.com/windows/win32/ipc/named-pipe-client
+ */
+class OpenStream extends PortOperation<number> {
+  protected readonly ownsBuffer = true
+  readonly #path: string | Buffer
+  readonly #widePath: string
+  readonly #flags: number
+  #retryMs = firstRetryMs
+  #timer: NodeJS.Timeout | undefined = undefined
+
+  constructor(
+    path: string | Buffer,
+    flags: number,
+    asker: Asker,
+    resolve: (handle: number) => void,
+    reject: (reason: unknown) => void,
+  ) {
+    super(asker, resolve, reject)
+    this.#path = path
+    this.#widePath = widePath(path)
+    // What is no file is there already, and cannot be made or emptied.
+    if (isConsolePath(this.#widePath)) this.#flags = constants.O_RDWR
+    else if (isPipePath(this.#widePath)) this.#flags = flags & ~(constants.O_CREAT | constants.O_TRUNC)
+    else this.#flags = flags
+  }
+
+  start(): void {
+    const { port, rank } = this
+    createFile(port.native, port.begin(this), rank, this.#widePath, this.#flags, 0o666)
+  }
+
+  complete(result: number): void {
+    this.leave()
+    if (this.aborted) {
+      if (result >= 0) new Close(result)
+    } else if (result >= 0) this.succeed(result)
+    else if (result === EBUSY && isPipePath(this.#widePath)) this.#retry()
+    else if (!this.retry(result, () => this.enter(0))) this.fail(systemError(result, 'open', this.#path))
+  }
+
+  #retry(): void {
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined
+      this.enter(0)
+    }, this.#retryMs)
+    this.#retryMs = Math.min(this.#retryMs * 2, longestRetryMs)
+  }
+
+  protected override stop(): void {
+    if (this.#timer === undefined) super.stop()
+    else clearTimeout(this.#timer)
+  }
+
+  end(): void {}
 }
