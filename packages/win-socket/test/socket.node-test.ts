@@ -176,36 +176,6 @@ test('a path is a Unix-domain socket’s, removed with its listener', { skip }, 
   }
 })
 
-test('it is what net takes on Windows, and node:net where it is not installed or not wanted', {
-  skip,
-}, async () => {
-  const outputOf = async (source: string, env = {}) => {
-    const child = spawn(process.execPath, ['--input-type=module', '--eval', source], {
-      env: { ...process.env, ...env },
-      stdio: ['ignore', 'pipe', 'inherit'],
-    })
-    let output = ''
-    child.stdout.on('data', data => (output += data))
-    await once(child, 'close')
-    return JSON.parse(output)
-  }
-  const netUrl = JSON.stringify(new URL('../dist/net.js', import.meta.url).href)
-  const print = `console.log(JSON.stringify((await import(${netUrl})).implementation()))`
-  assert.deepEqual(await outputOf(print), { name: 'iocp' })
-  assert.deepEqual(await outputOf(print, { KIRUNA_IO: 'libuv' }), {
-    name: 'libuv',
-    reason: 'KIRUNA_IO=libuv',
-  })
-  const without = `
-    import { registerHooks } from 'node:module'
-    registerHooks({ resolve(specifier, context, next) {
-      if (!specifier.startsWith('@kiruna/win-iocp')) return next(specifier, context)
-      throw Object.assign(new Error(), { code: 'ERR_MODULE_NOT_FOUND' })
-    } })
-    ${print}`
-  assert.deepEqual(await outputOf(without), { name: 'libuv', reason: '@kiruna/win-iocp is not installed' })
-})
-
 function targetOf({ address }: iocp.Listener): { port: number; host: string } {
   assert.ok(address.family !== 'Unix')
   return { port: address.port, host: address.address }
