@@ -2,36 +2,36 @@ import { Batch, type Deliverable } from '@kiruna/priority/batch'
 import { reportUncaught } from '@kiruna/priority/error'
 import { loadNative, type Native } from './native.ts'
 
-/** Who waits for what is in flight. */
+/** What is told the result of a call. */
 export interface Completion {
-  /** Set by the port: where it is in flight, −1 where it is not. */
+  /** Set by the port: which of its slots the call in flight has, −1 while there is none. */
   slot: number
-  /** What it waits for does not keep the process alive. */
+  /** The call does not keep the process alive. */
   isUnref?: boolean
   complete(result: number): void
 }
 
-/** Taken at once from the addon. */
+/** How many results are taken from the addon at once. */
 const batchLength = 64
-/** A cancel that found nothing is tried again after so long: what it was meant for changed from one thread to another. */
+/** A cancel that found nothing is tried again after this: the call was passing from one thread to another. */
 const cancelAgainMs = 10
 
 /**
- * The completion port of this thread. Each call goes to the system at once, and its completion comes with others:
+ * The completion port of this thread. A call goes to the system at once, and completions come back in batches:
  *
  *     read() ─► ReadFile ─► the port ─► its thread ─► uv_async ─► take ─► complete() ─► settled, most urgent first
  *
  * @see https://learn.microsoft.com/windows/win32/fileio/i-o-completion-ports
  */
 export class Port {
-  /** Its calls take what `begin` returns. */
+  /** Its calls take the slot that `begin` returns. */
   readonly native: Native
   readonly #pairs = new Float64Array(batchLength * 2)
   readonly #completions: (Completion | undefined)[] = []
   readonly #freeSlots: number[] = []
   #inFlight = 0
   #isTaking = false
-  /** What got its outcome among the completions that are being taken. */
+  /** What has its outcome from the results that are being taken. */
   readonly #batch = new Batch()
 
   constructor() {
@@ -47,7 +47,7 @@ export class Port {
     return slot
   }
 
-  /** What this completion waits for keeps the process alive, as it does at first, or not. */
+  /** Whether its call keeps the process alive, as it does at first. */
   setRef(completion: Completion, isRef: boolean): void {
     if (isRef === (completion.isUnref !== true)) return
     completion.isUnref = !isRef
@@ -56,7 +56,7 @@ export class Port {
     else if (!isRef && --this.#inFlight === 0) this.native.unref()
   }
 
-  /** Asks the system to end what this completion waits for. It comes in any case, perhaps with success. */
+  /** Asks the system to end its call. The completion comes in any case, perhaps with success. */
   cancel(completion: Completion): void {
     const { slot } = completion
     if (slot === -1 || this.native.cancel(slot)) return

@@ -35,7 +35,7 @@ export class OpenFile {
   readonly handle: number
   /** For errors. */
   readonly path: string | Buffer
-  /** Reads and writes pass by the system's cache, and must be aligned. */
+  /** Opened with O_DIRECT: reads and writes must be aligned. */
   readonly isDirect: boolean
   readonly inUse = new InUse()
   isClosed = false
@@ -73,7 +73,7 @@ export class OpenFile {
 }
 
 /**
- * Nobody is in its way: it takes nothing from the disk, so it passes by the lane.
+ * Closes a file. It takes nothing from the disk, so it does not go through the lane.
  * @see https://learn.microsoft.com/windows/win32/api/handleapi/nf-handleapi-closehandle
  */
 export class Close implements Completion {
@@ -117,7 +117,7 @@ export function createFile(
   native.createFile(slot, rank, name, accessOf(flags), dispositionOf(flags), attributesOf(name, flags, mode))
 }
 
-/** As the system takes it: beyond 260 characters too, and with the names of devices as ordinary names. */
+/** With the prefix that allows more than 260 characters, and takes NUL and CON for names of files. */
 export function widePath(path: string | Buffer): string {
   return toNamespacedPath(String(path))
 }
@@ -126,7 +126,7 @@ export function isPipePath(path: string): boolean {
   return /^\\\\[.?]\\pipe\\/i.test(path)
 }
 
-/** A console knows no FILE_FLAG_OVERLAPPED, and shows what it is only to who may read and write. */
+/** A console takes no FILE_FLAG_OVERLAPPED, and tells what it is only through a handle that may read and write. */
 export function isConsolePath(path: string): boolean {
   return /^\\\\[.?]\\con(in\$|out\$)?$/i.test(path)
 }

@@ -12,7 +12,7 @@ export abstract class PortOperation<T> extends Operation<T> implements Completio
 
   abstract complete(result: number): void
 
-  /** As the caller is now: raised, the next piece tells the disk's driver so. */
+  /** The caller's, now: the disk's driver is told with each piece. */
   protected get rank(): Rank {
     return rankOf(this.asker.priority)
   }
@@ -36,7 +36,7 @@ export abstract class PortOperation<T> extends Operation<T> implements Completio
 }
 
 /** What a call is about. */
-export interface About {
+interface About {
   /** Its name as node:fs has it. */
   syscall: string
   /** For errors. */
@@ -49,7 +49,9 @@ export interface About {
   resultIsFile?: boolean
 }
 
-/** An operation that is one call on the port. */
+/**
+ * An operation that is one call on the port. It costs two closures: what is hot, read and write, has a class of its own.
+ */
 export class PortCall<T> extends PortOperation<T> {
   protected readonly ownsBuffer: boolean
   readonly #about: About
@@ -98,7 +100,7 @@ export class PortCall<T> extends PortOperation<T> {
   }
 }
 
-/** So many bytes of a buffer, from `offsetBytes` on. */
+/** `lengthBytes` of a buffer, from `offsetBytes` on. */
 export function bytesAt(
   { buffer, byteOffset }: NodeJS.ArrayBufferView,
   offsetBytes: number,
