@@ -161,40 +161,40 @@ class ReadAll extends PortOperation<Buffer> {
       if (this.aborted) this.#finish()
       else if (this.retry(result, () => this.start())) return
       else if (result < 0) throw systemError(result, this.#step, this.#path)
-      else this.#continue(result)
+      else this.#next(result)
     } catch (error) {
       this.fail(error) // the system's, or too large, or no memory
       this.#finish()
     }
   }
 
-  #continue(result: number): void {
+  #next(result: number): void {
     const content = this.#content
     if (content === undefined)
-      this.#readOnward() // it has been opened
+      this.#readMore() // it has been opened
     else if (this.#step === 'fstat') {
       content.expect(result)
-      this.#reenter('read', maxPieceBytes)
+      this.#enterAgain('read', maxPieceBytes)
     } else if (result === 0) {
       this.succeed(content.take(), content.lengthBytes)
       this.#finish()
     } else {
       content.add(result)
-      if (content.outgrown) this.#reenter('fstat', 0)
-      else if (result < this.#askedBytes && !this.#hasReadShort) this.#readOnward()
-      else this.#reenter('read', maxPieceBytes)
+      if (content.outgrown) this.#enterAgain('fstat', 0)
+      else if (result < this.#askedBytes && !this.#hasReadShort) this.#readMore()
+      else this.#enterAgain('read', maxPieceBytes)
     }
   }
 
   /** Reads as what the lane has admitted already. */
-  #readOnward(): void {
+  #readMore(): void {
     this.#hasReadShort = this.#step === 'read'
     this.#step = 'read'
     this.start()
   }
 
   /** Through the lane again, before what has not begun. */
-  #reenter(step: 'read' | 'fstat', bytes: number): void {
+  #enterAgain(step: 'read' | 'fstat', bytes: number): void {
     this.#step = step
     this.#hasReadShort = false
     this.isContinuation = true
