@@ -1,5 +1,6 @@
 import type { Contract } from './contract.ts'
 import { aborting } from './seek/aborting.ts'
+import { allocating } from './seek/allocating.ts'
 import { badArguments } from './seek/arguments.ts'
 import { callers } from './seek/callers.ts'
 import { chunks } from './seek/chunks.ts'
@@ -27,6 +28,7 @@ export const seekContract: Record<string, Contract[]> = {
   'bad arguments': badArguments,
   aborting,
   writing,
+  'allocating room': allocating,
   'writing whole files': writingAll,
   'writes that fail': writingErrors,
   'writes that are aborted': writingAborted,

@@ -4,6 +4,7 @@ import { fdOwner } from '@kiruna/darwin-dispatch/native'
 import { Call, DispatchOperation, nothing, type OpenFile } from '@kiruna/darwin-dispatch/operation'
 import { statsOf } from '@kiruna/darwin-dispatch/stat'
 import type { File as SeekFile } from '@kiruna/fs-seek'
+import { notAllocated } from '@kiruna/fs-seek/allocate'
 import { type Chunk, type ChunksOptions, chunks } from '@kiruna/fs-seek/chunks'
 import type { Caller } from '@kiruna/priority'
 import { checkBuffer, checkInteger, detached } from '@kiruna/priority/arguments'
@@ -88,6 +89,11 @@ export class File implements SeekFile {
         reject,
       ).run()
     })
+  }
+
+  /** ENOTSUP: F_PREALLOCATE does not make a file longer, and what does could shorten it. @see fcntl(2) */
+  allocate(offsetBytes: number, lengthBytes: number, caller: Caller): Promise<void> {
+    return notAllocated(this.#file.path, offsetBytes, lengthBytes, caller)
   }
 
   /** Refuses new operations at once, waits for those under way, and closes. @see close(2) */

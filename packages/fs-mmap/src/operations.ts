@@ -1,9 +1,9 @@
-import { isWindows } from '@kiruna/priority/system'
 import { constants } from 'node:fs'
 import { toNamespacedPath } from 'node:path'
 import type { Caller } from '@kiruna/priority'
 import { coded, errnoOf, outOfRange, systemError } from '@kiruna/priority/error'
 import { lane, maxPieceBytes } from '@kiruna/priority/lane'
+import { isWindows } from '@kiruna/priority/system'
 import { Mapped, type Stoppable, tornError, unmapRank } from './mapped.ts'
 import type { Handle } from './native.ts'
 import {

@@ -117,6 +117,15 @@ export interface File extends AsyncDisposable {
   truncate(lengthBytes: number, caller: Caller): Promise<void>
 
   /**
+   * Reserves room on the disk for `lengthBytes` from `offsetBytes` on: writes there do not fail for want of it. The file grows
+   * where that is beyond its end, and what is new reads as zeros; nothing that is there changes.
+   * @throws ENOSPC, EFBIG, EBADF: not opened for writing … (`err.code`); ENOTSUP where the system or the disk has no such
+   *   call: on macOS, on Windows and in node:fs, none reserves room and can never shorten a file
+   * @see posix_fallocate(3)
+   */
+  allocate(offsetBytes: number, lengthBytes: number, caller: Caller): Promise<void>
+
+  /**
    * Refuses new operations at once, waits for those under way, and closes. Idempotent.
    * @see close(2)
    */

@@ -69,7 +69,7 @@ export class File implements SeekFile {
   stat(caller: Caller): Promise<Stats> {
     return new Promise((resolve, reject) => {
       const { fd, path, inUse } = this.#file
-      statx('fstat', fd, path, caller, resolve, reject, inUse).begin(0)
+      statx('fstat', fd, path, caller, resolve, reject, inUse).run()
     })
   }
 
@@ -79,7 +79,7 @@ export class File implements SeekFile {
       const { fd, path, inUse } = this.#file
       const prepare = (ring: Ring, call: RingCall<void>) => prepFsync(ring, ring.sqe(fd, call))
       const about = { syscall: 'fsync', path, inUse }
-      new RingCall<void>(about, prepare, undefined, caller, resolve, reject).begin(0)
+      new RingCall<void>(about, prepare, undefined, caller, resolve, reject).run()
     })
   }
 
@@ -93,7 +93,7 @@ export class File implements SeekFile {
         else prepFtruncate(ring, ring.sqe(fd, call), lengthBytes)
       }
       const about = { syscall: 'ftruncate', path, inUse }
-      new Ftruncate(about, prepare, undefined, caller, resolve, reject).begin(0)
+      new Ftruncate(about, prepare, undefined, caller, resolve, reject).run()
     })
   }
 
@@ -106,7 +106,7 @@ export class File implements SeekFile {
       const prepare = (ring: Ring, call: RingCall<void>) =>
         prepFallocate(ring, ring.sqe(fd, call), offsetBytes, lengthBytes)
       const about = { syscall: 'fallocate', path, inUse }
-      new RingCall<void>(about, prepare, undefined, caller, resolve, reject).begin(0)
+      new RingCall<void>(about, prepare, undefined, caller, resolve, reject).run()
     })
   }
 

@@ -58,7 +58,7 @@ export const readMany: Seek['readMany'] = (paths, caller, options) =>
 /** @see io_uring_prep_statx(3), statx(2) */
 export function stat(path: PathLike, caller: Caller): Promise<fs.Stats> {
   return new Promise((resolve, reject) =>
-    statx('stat', AT_FDCWD, checkPath(path), caller, resolve, reject).begin(0),
+    statx('stat', AT_FDCWD, checkPath(path), caller, resolve, reject).run(),
   )
 }
 
@@ -262,7 +262,7 @@ const calls: WriteCalls<File> = {
   create: (path, flags, mode, asker) =>
     new Promise((resolve, reject) => new Open(path, flags, mode, true, asker, resolve, reject).begin(0)),
   lstat: (path, asker) =>
-    new Promise((resolve, reject) => statx('lstat', AT_FDCWD, path, asker, resolve, reject).begin(0)),
+    new Promise((resolve, reject) => statx('lstat', AT_FDCWD, path, asker, resolve, reject).run()),
   stat,
   fstat: (file, asker) => file.stat(asker),
   readlink: (path, asker) => pooled(done => fs.readlink(path, 'buffer', done), { path }, asker),
@@ -276,7 +276,7 @@ const calls: WriteCalls<File> = {
     new Promise<void>((resolve, reject) => {
       const prepare = (ring: Ring, call: RingCall<void>) =>
         prepSyncFileRange(ring, ring.sqe(fd, call), position, lengthBytes)
-      new RingCall<void>({ syscall: 'sync_file_range' }, prepare, () => {}, asker, resolve, reject).begin(0)
+      new RingCall<void>({ syscall: 'sync_file_range' }, prepare, () => {}, asker, resolve, reject).run()
     }).catch(error => {
       // A file system without it is no failure: the fsync at the end is what counts.
       if (error.errno !== EINVAL && error.errno !== EOPNOTSUPP) throw error
@@ -288,12 +288,12 @@ const calls: WriteCalls<File> = {
       const [source, target] = [cString(from), cString(to)]
       const prepare = (ring: Ring, call: RingCall<void>) =>
         prepRenameat(ring, ring.sqe(AT_FDCWD, call), source, target)
-      new Rename({ syscall: 'rename' }, prepare, undefined, asker, resolve, reject).begin(0)
+      new Rename({ syscall: 'rename' }, prepare, undefined, asker, resolve, reject).run()
     }),
   unlink: (path, asker) =>
     new Promise((resolve, reject) => {
       const name = cString(path)
       const prepare = (ring: Ring, call: RingCall<void>) => prepUnlinkat(ring, ring.sqe(AT_FDCWD, call), name)
-      new RingCall<void>({ syscall: 'unlink' }, prepare, undefined, asker, resolve, reject).begin(0)
+      new RingCall<void>({ syscall: 'unlink' }, prepare, undefined, asker, resolve, reject).run()
     }),
 }

@@ -78,9 +78,9 @@ export class RingCall<T> extends RingOperation<T> {
   }
 
   /** @throws EBADF: the file has been closed */
-  override begin(bytes: number): void {
+  run(): void {
     this.#about.inUse?.enter(this.#about.syscall)
-    super.begin(bytes)
+    this.begin(0)
   }
 
   start(): void {

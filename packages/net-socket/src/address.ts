@@ -1,8 +1,8 @@
-import { isLinux } from '@kiruna/priority/system'
 import { lookup } from 'node:dns'
 import { isIP } from 'node:net'
 import { checkInteger } from '@kiruna/priority/arguments'
 import { invalidType, invalidValue } from '@kiruna/priority/error'
+import { isLinux } from '@kiruna/priority/system'
 
 /** Where a socket is, or its peer: what the OS says. A path that begins with '\0' is an abstract one. */
 export type SocketAddress =

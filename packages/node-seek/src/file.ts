@@ -1,6 +1,7 @@
 import type { Stats } from 'node:fs'
 import * as fs from 'node:fs'
 import type { File as SeekFile } from '@kiruna/fs-seek'
+import { notAllocated } from '@kiruna/fs-seek/allocate'
 import { type Chunk, type ChunksOptions, chunks } from '@kiruna/fs-seek/chunks'
 import { close, type Failure, PoolCall, withPath } from '@kiruna/node-libuv/pool'
 import { type OpenFile, Transfer, Write } from '@kiruna/node-libuv/transfer'
@@ -65,6 +66,11 @@ export class File implements SeekFile {
   async truncate(lengthBytes: number, caller: Caller): Promise<void> {
     checkInteger(lengthBytes, 'lengthBytes')
     return this.#call<void>('ftruncate', done => fs.ftruncate(this.fd, lengthBytes, done), true, caller)
+  }
+
+  /** ENOTSUP: node:fs has no such call. */
+  allocate(offsetBytes: number, lengthBytes: number, caller: Caller): Promise<void> {
+    return notAllocated(this.#file.path, offsetBytes, lengthBytes, caller)
   }
 
   #call<T>(

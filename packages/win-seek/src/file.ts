@@ -1,5 +1,6 @@
 import { fstat, type Stats } from 'node:fs'
 import type { File as SeekFile } from '@kiruna/fs-seek'
+import { notAllocated } from '@kiruna/fs-seek/allocate'
 import { type Chunk, type ChunksOptions, chunks } from '@kiruna/fs-seek/chunks'
 import { type Failure, PoolCall } from '@kiruna/node-libuv/pool'
 import type { Caller } from '@kiruna/priority'
@@ -113,6 +114,11 @@ export class File implements SeekFile {
         reject,
       ).run()
     })
+  }
+
+  /** ENOTSUP: FileAllocationInfo does not make a file longer, and what does could shorten it. */
+  allocate(offsetBytes: number, lengthBytes: number, caller: Caller): Promise<void> {
+    return notAllocated(this.#file.path, offsetBytes, lengthBytes, caller)
   }
 
   /**
