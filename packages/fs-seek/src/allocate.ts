@@ -7,7 +7,7 @@ import { errnoOf, systemError } from '@kiruna/priority/error'
  * @throws ENOTSUP (`err.code`); TypeError, RangeError; the signal's reason
  */
 export async function notAllocated(
-  path: string | Buffer,
+  path: string | Buffer | undefined,
   offsetBytes: number,
   lengthBytes: number,
   caller: Caller,

@@ -55,8 +55,8 @@ async function* inOrder(
   chunkBytes: number,
   overlapBytes: number,
 ): AsyncGenerator<Chunk, void, void> {
-  const left = new AbortController()
-  const ours = limit(asker, { signal: left.signal })
+  const cancellation = new AbortController()
+  const ours = limit(asker, { signal: cancellation.signal })
   const ahead: Promise<Chunk>[] = []
   let begun = 0
   const begin = () => {
@@ -77,7 +77,7 @@ async function* inOrder(
       if (chunk.bytes.length < chunkBytes) return
     }
   } finally {
-    left.abort()
+    cancellation.abort()
   }
 }
 

@@ -13,7 +13,7 @@ export type ReadResult =
   | { path: PathLike; bytes: Buffer; error?: undefined }
   | { path: PathLike; bytes?: undefined; error: ErrnoException }
 
-/** An implementation's readAll, with callbacks: a promise for each file would cost what reading it does. */
+/** A pair's readAll, with callbacks: a promise for each file would cost as much as reading it. */
 export type ReadUpTo = (
   maxBytes: number,
   path: PathLike,
@@ -67,7 +67,7 @@ class Reads implements AsyncIterableIterator<ReadResult, undefined, undefined> {
   readonly #source: Source
   readonly #asker: Asker
   readonly #ours: Asker
-  readonly #left = new AbortController()
+  readonly #cancellation = new AbortController()
   readonly #bufferedBytes: number
   readonly #maxFileBytes: number
   /** Completed and not yet taken. */
@@ -86,7 +86,7 @@ class Reads implements AsyncIterableIterator<ReadResult, undefined, undefined> {
     this.#readUpTo = readUpTo
     this.#source = source
     this.#asker = asker
-    this.#ours = limit(asker, { signal: this.#left.signal })
+    this.#ours = limit(asker, { signal: this.#cancellation.signal })
     this.#bufferedBytes = bufferedBytes
     this.#maxFileBytes = maxFileBytes
     this.#meanBytes = bufferedBytes / 4 // before sizes are known, few at once
@@ -107,7 +107,7 @@ class Reads implements AsyncIterableIterator<ReadResult, undefined, undefined> {
 
   async return(): Promise<Step> {
     this.#stop(undefined)
-    // A source that is still after its next path closes when it has it: that may be long.
+    // A source that is still fetching its next path closes once it has it, which may take long.
     if (this.#pulling) this.#closeSource().catch(ignored)
     else await this.#closeSource()
     return { done: true, value: undefined }
@@ -121,7 +121,11 @@ class Reads implements AsyncIterableIterator<ReadResult, undefined, undefined> {
     this.#begun = true
     const { signal } = this.#asker
     if (signal?.aborted) this.#abort()
-    else signal?.addEventListener('abort', () => this.#abort(), { once: true, signal: this.#left.signal })
+    else
+      signal?.addEventListener('abort', () => this.#abort(), {
+        once: true,
+        signal: this.#cancellation.signal,
+      })
   }
 
   #abort(): void {
@@ -174,7 +178,7 @@ class Reads implements AsyncIterableIterator<ReadResult, undefined, undefined> {
   #completed(result: ReadResult, bytes: number): void {
     this.#underWay--
     this.#meanBytes += (bytes + resultOverheadBytes - this.#meanBytes) / 8
-    if (this.#left.signal.aborted) return
+    if (this.#cancellation.signal.aborted) return
     this.#results.push(result)
     this.#resultBytes += bytes + resultOverheadBytes
     this.#serve()
@@ -183,16 +187,16 @@ class Reads implements AsyncIterableIterator<ReadResult, undefined, undefined> {
 
   /** Cancels what is under way; what waits learns why. */
   #stop(failure: { reason: unknown } | undefined): void {
-    if (this.#left.signal.aborted) return
+    if (this.#cancellation.signal.aborted) return
     this.#ended = true
     this.#failure = failure
     this.#results.length = 0
     this.#resultBytes = 0
-    this.#left.abort()
+    this.#cancellation.abort()
     this.#serve()
   }
 
-  /** Gives results to those who wait. */
+  /** Gives results to whoever waits. */
   #serve(): void {
     while (this.#waiters.length > 0) {
       const value = this.#results.shift()
@@ -203,8 +207,11 @@ class Reads implements AsyncIterableIterator<ReadResult, undefined, undefined> {
         const { reason } = this.#failure
         this.#failure = undefined // told once, as a generator does
         this.#waiters.shift()!.reject(reason)
-      } else if (this.#left.signal.aborted || (this.#ended && this.#underWay === 0 && !this.#pulling)) {
-        this.#left.abort() // nothing listens to the caller's signal any more
+      } else if (
+        this.#cancellation.signal.aborted ||
+        (this.#ended && this.#underWay === 0 && !this.#pulling)
+      ) {
+        this.#cancellation.abort() // nothing listens to the caller's signal any more
         this.#waiters.shift()!.resolve({ done: true, value: undefined })
       } else return
     }

@@ -20,12 +20,12 @@ export interface WriteAllOptions {
 
 export type WriteData = string | Uint8Array | AsyncIterable<Uint8Array>
 
-interface OpenFile {
+interface Closable {
   close(): Promise<void>
 }
 
 /** A pair's system calls, each through the lane on behalf of the asker that it is given. */
-export interface WriteCalls<File extends OpenFile> {
+export interface WriteCalls<File extends Closable> {
   open(path: Buffer, flags: number, mode: number, asker: Asker): Promise<File>
   /** O_CREAT, O_TRUNC: once begun, it has the outcome that the OS gives it, whatever the signal says by then. */
   create(path: Buffer, flags: number, mode: number, asker: Asker): Promise<File>
@@ -46,14 +46,14 @@ export interface WriteCalls<File extends OpenFile> {
 }
 
 /**
- * Makes `data` the whole content of a file: seek.writeAll over an implementation's calls.
+ * Makes `data` the whole content of a file: seek.writeAll over a pair's calls.
  *
  *     .kiruna-… created ─► owner, mode ─► written ─► fsync ─► close ─► renamed over the file ─► fsync of the folder
  *
  * What ends it before the rename, an error or an abort, removes the temporary file; only a process that ends meanwhile,
  * or a loss of power, leaves it behind. From the rename on, nothing is cancelled: the new content is there.
  */
-export function writeAll<File extends OpenFile>(
+export function writeAll<File extends Closable>(
   calls: WriteCalls<File>,
   path: PathLike,
   data: WriteData,
@@ -130,7 +130,7 @@ const longestPauseMs = 512
 /** As much as the lane, shallow, has in flight together. */
 const writeBackBytes = 1024 * 1024
 
-class WriteAll<File extends OpenFile> {
+class WriteAll<File extends Closable> {
   readonly #calls: WriteCalls<File>
   readonly #path: string | Buffer
   readonly #source: Source
@@ -174,7 +174,7 @@ class WriteAll<File extends OpenFile> {
   async #replace({ path, status }: Target): Promise<void> {
     const [calls, asker, uncancelled] = [this.#calls, this.#asker, this.#uncancelled]
     const parent = folderOf(path)
-    // Opened first: a folder that cannot be opened could not be brought to the disk when it is too late.
+    // Opened first: after the rename it is too late to find out that the folder cannot be opened.
     const folder = this.#durable ? await this.#openFolder(parent) : undefined
     try {
       if (status !== undefined) {
@@ -237,7 +237,7 @@ class WriteAll<File extends OpenFile> {
     if (folder !== undefined) await this.#closing(folder, () => this.#syncFolder(folder))
   }
 
-  /** Does the work and closes the file; what went wrong with the work comes before what does with the close. */
+  /** Does the work and closes the file. An error of the work comes before one of the close. */
   async #closing(file: File, work: () => Promise<void>): Promise<void> {
     try {
       await work()
@@ -258,12 +258,12 @@ class WriteAll<File extends OpenFile> {
     for (let bytes = await this.#source.next(); bytes !== undefined; bytes = await this.#source.next()) {
       const { length } = bytes
       for (let done = 0; done < length; ) {
-        if (bytes.length !== length) throw detached() // transferred between two parts
+        if (bytes.length !== length) throw detached() // transferred between two pieces
         const isGradual = isSynced && rankOf(this.#asker.priority) >= 2
-        const part = isGradual ? bytes.subarray(done, done + writeBackBytes) : bytes.subarray(done)
-        await this.#call(this.#calls.write(file, part, at, this.#asker))
-        done += part.length
-        if (at !== -1) at += part.length
+        const piece = isGradual ? bytes.subarray(done, done + writeBackBytes) : bytes.subarray(done)
+        await this.#call(this.#calls.write(file, piece, at, this.#asker))
+        done += piece.length
+        if (at !== -1) at += piece.length
         if (!isGradual || at - writtenBack < writeBackBytes) continue
         await this.#call(this.#calls.writeBack(file, writtenBack, at - writtenBack, this.#asker))
         writtenBack = at
@@ -278,7 +278,7 @@ class WriteAll<File extends OpenFile> {
     return status.mode & (isOurs ? 0o777 : 0o700)
   }
 
-  /** Mostly there is nothing to do. Done before the writing, which takes set-user-ID away as it does in place. */
+  /** Mostly there is nothing to do. Done before the writing, so that this clears set-user-ID as it would in place. */
   async #keepOwnerAndMode(file: File, wanted: Stats): Promise<void> {
     if (isWindows) return
     const made = await this.#call(this.#calls.fstat(file, this.#asker))

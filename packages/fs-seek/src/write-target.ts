@@ -78,7 +78,7 @@ export function isSystemError(error: unknown): error is ErrnoException {
 
 /**
  * A pipe or a device is what it is by its inode, and what was deleted has no name that could be given to another file.
- * Of '' and 'folder/' the kernel knows what is wrong.
+ * For '' and 'folder/' the kernel says what is wrong.
  */
 function canBeReplaced(path: Buffer, status: Stats | undefined): boolean {
   if (status === undefined) return path.length > 0 && path.at(-1) !== slash
@@ -87,12 +87,12 @@ function canBeReplaced(path: Buffer, status: Stats | undefined): boolean {
 
 /** Whole, so that a change of the working directory makes no difference; what it names is not looked at. */
 function absolute(path: string | Buffer): Buffer {
-  // Nothing is no name: resolved, it would be the folder that we are in.
+  // An empty path stays empty: resolved, it would be the current folder.
   if (isWindows) return Buffer.from(path.length === 0 ? '' : resolve(String(path)))
   const name = Buffer.from(path as string)
   if (name.length === 0 || name[0] === slash) return name
   const folder = process.cwd()
-  // A name that is not UTF-8 has been garbled.
+  // cwd() garbles what is not UTF-8.
   return Buffer.concat([Buffer.from(folder.includes('\ufffd') ? './' : `${folder}/`), name])
 }
 

@@ -19,12 +19,12 @@ export function pieces(
   open: (asker: Asker) => Promise<Reading>,
   asker: Asker,
 ): AsyncIterableIterator<Buffer, undefined, undefined> {
-  const left = new AbortController()
-  const iterator = inOrder(open, limit(asker, { signal: left.signal }), left.signal)
+  const returned = new AbortController()
+  const iterator = inOrder(open, limit(asker, { signal: returned.signal }), returned.signal)
   return {
     next: () => iterator.next(),
     return() {
-      left.abort()
+      returned.abort()
       return iterator.return(undefined)
     },
     [Symbol.asyncIterator]() {
@@ -36,7 +36,7 @@ export function pieces(
 async function* inOrder(
   open: (asker: Asker) => Promise<Reading>,
   asker: Asker,
-  left: AbortSignal,
+  returned: AbortSignal,
 ): AsyncGenerator<Buffer, undefined, undefined> {
   let reading: Reading | undefined
   try {
@@ -47,7 +47,7 @@ async function* inOrder(
       yield bytes
     }
   } catch (error) {
-    if (!left.aborted || error !== left.reason) throw error
+    if (!returned.aborted || error !== returned.reason) throw error
   } finally {
     reading?.close()
   }

@@ -36,8 +36,8 @@ export class StreamSource<Status extends StreamKind = Stats> {
   readonly #key: string | undefined
   #readers = 0
   /** Taken from the fd by reads that were cancelled too late. An empty one is the end. */
-  #left: Buffer[] = []
-  #leftAt: string | undefined = undefined
+  #leftover: Buffer[] = []
+  #leftoverAt: string | undefined = undefined
   #memory: Buffer | undefined = undefined
 
   /** @param key undefined: it is not shared */
@@ -66,19 +66,19 @@ export class StreamSource<Status extends StreamKind = Stats> {
   /** A read has taken these, and nobody waits for them any more: they are for the next reader of the fd. */
   giveBack(bytes: Buffer): void {
     if (this.#key === undefined) return
-    this.#left.push(bytes)
-    if (this.isOnDisk) this.#leftAt = positionOf(this.fd)
+    this.#leftover.push(bytes)
+    if (this.isOnDisk) this.#leftoverAt = positionOf(this.fd)
     if (this.#readers === 0) forgetStale()
   }
 
   /** What the next read gives before anything is taken from the fd. */
   takeBack(mostBytes: number): Buffer | undefined {
-    if (this.#left.length === 0) return undefined
+    if (this.#leftover.length === 0) return undefined
     // A file may have been set back, or opened again as the same fd.
-    if (this.isOnDisk && positionOf(this.fd) !== this.#leftAt) this.#left = []
-    const bytes = this.#left.shift()
+    if (this.isOnDisk && positionOf(this.fd) !== this.#leftoverAt) this.#leftover = []
+    const bytes = this.#leftover.shift()
     if (bytes === undefined || bytes.length <= mostBytes) return bytes
-    this.#left.unshift(bytes.subarray(mostBytes))
+    this.#leftover.unshift(bytes.subarray(mostBytes))
     return bytes.subarray(0, mostBytes)
   }
 
@@ -101,7 +101,7 @@ export class StreamSource<Status extends StreamKind = Stats> {
   }
 
   get isForgettable(): boolean {
-    return this.#key !== undefined && this.#readers === 0 && this.#left.length === 0
+    return this.#key !== undefined && this.#readers === 0 && this.#leftover.length === 0
   }
 
   /** The fd is another file's now. */

@@ -5,6 +5,8 @@ import { systemError } from '@kiruna/priority/error'
 import { type InUse, Operation } from '@kiruna/priority/operation'
 
 export type Failure = NodeJS.ErrnoException | null
+/** A callback of node:fs. */
+export type Done<T> = (error: Failure, value: T) => void
 
 /** Completed in this turn of the event loop. */
 const batch = new Batch()
@@ -32,7 +34,7 @@ export abstract class PoolOperation<T> extends Operation<T> {
 /** What a call is about. */
 export interface About {
   /** For errors, where node:fs knows only a descriptor. */
-  path: string | Buffer
+  path: string | Buffer | undefined
   /** It does something to the file: once begun, it has the outcome that the OS gives it. */
   changes?: boolean
   /** Of the open file, which does not close meanwhile: it has been entered. */
@@ -42,11 +44,11 @@ export interface About {
 /** An operation that is one call of node:fs. */
 export class PoolCall<T> extends PoolOperation<T> {
   protected readonly ownsBuffer: boolean
-  readonly #call: (done: (error: Failure, value: T) => void) => void
+  readonly #call: (done: Done<T>) => void
   readonly #about: About
 
   constructor(
-    call: (done: (error: Failure, value: T) => void) => void,
+    call: (done: Done<T>) => void,
     about: About,
     caller: Caller,
     resolve: (value: T) => void,
@@ -75,17 +77,13 @@ export class PoolCall<T> extends PoolOperation<T> {
   }
 }
 
-/** One call of node:fs that is about no open file, as a promise of its value. */
-export function pooled<T>(
-  call: (done: (error: Failure, value: T) => void) => void,
-  about: About,
-  caller: Caller,
-): Promise<T> {
+/** One call of node:fs, as a promise of its value. */
+export function pooled<T>(call: (done: Done<T>) => void, about: About, caller: Caller): Promise<T> {
   return new Promise((resolve, reject) => new PoolCall(call, about, caller, resolve, reject).begin(0))
 }
 
-/** Closes an fd, beside the lane: to give something back waits for nobody. @see close(2) */
-export function close(fd: number, path: string | Buffer): Promise<void> {
+/** Closes an fd, outside of the lane: nobody need wait to give something back. @see close(2) */
+export function close(fd: number, path: string | Buffer | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
     fs.close(fd, error => (error ? reject(withPath(error, path)) : resolve()))
   })

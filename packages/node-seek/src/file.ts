@@ -3,7 +3,7 @@ import * as fs from 'node:fs'
 import type { File as SeekFile } from '@kiruna/fs-seek'
 import { notAllocated } from '@kiruna/fs-seek/allocate'
 import { type Chunk, type ChunksOptions, chunks } from '@kiruna/fs-seek/chunks'
-import { close, type Failure, PoolCall, withPath } from '@kiruna/node-libuv/pool'
+import { close, type Done, PoolCall, withPath } from '@kiruna/node-libuv/pool'
 import { type OpenFile, Transfer, Write } from '@kiruna/node-libuv/transfer'
 import type { Caller } from '@kiruna/priority'
 import { checkBuffer, checkInteger, detached } from '@kiruna/priority/arguments'
@@ -13,7 +13,7 @@ import { InUse } from '@kiruna/priority/operation'
 export class File implements SeekFile {
   /** The file descriptor. It stays this file's: close the file, not the descriptor. */
   readonly fd: number
-  readonly #file: OpenFile & { path: string | Buffer; inUse: InUse }
+  readonly #file: Required<OpenFile>
 
   /** @internal */
   constructor(fd: number, path: string | Buffer, direct: boolean) {
@@ -73,12 +73,7 @@ export class File implements SeekFile {
     return notAllocated(this.#file.path, offsetBytes, lengthBytes, caller)
   }
 
-  #call<T>(
-    syscall: string,
-    call: (done: (error: Failure, value: T) => void) => void,
-    changes: boolean,
-    caller: Caller,
-  ): Promise<T> {
+  #call<T>(syscall: string, call: (done: Done<T>) => void, changes: boolean, caller: Caller): Promise<T> {
     return new Promise((resolve, reject) => {
       const { path, inUse } = this.#file
       const one = new PoolCall(call, { path, changes, inUse }, caller, resolve, reject)

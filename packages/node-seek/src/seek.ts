@@ -1,19 +1,10 @@
 import type { Dirent, Stats } from 'node:fs'
 import * as fs from 'node:fs'
-import type {
-  Chunk,
-  ChunksOptions,
-  OpenOptions,
-  PathLike,
-  ReadManyOptions,
-  ReadResult,
-  WriteAllOptions,
-  WriteData,
-} from '@kiruna/fs-seek'
+import type { OpenOptions, PathLike, Seek } from '@kiruna/fs-seek'
 import { GrowingBuffer } from '@kiruna/fs-seek/growing-buffer'
 import { type ReadUpTo, readMany as readManyWith } from '@kiruna/fs-seek/read-many'
 import { type WriteCalls, writeAll as writeAllWith } from '@kiruna/fs-seek/write-all'
-import { type Failure, PoolCall, PoolOperation, pooled, withPath } from '@kiruna/node-libuv/pool'
+import { type Done, type Failure, PoolCall, PoolOperation, pooled, withPath } from '@kiruna/node-libuv/pool'
 import { Write } from '@kiruna/node-libuv/transfer'
 import type { Caller } from '@kiruna/priority'
 import { checkInteger, checkPath } from '@kiruna/priority/arguments'
@@ -22,8 +13,8 @@ import { parseFlags } from '@kiruna/priority/flags'
 import { maxPieceBytes } from '@kiruna/priority/lane'
 import { File } from './file.ts'
 
-export { File } from './file.ts'
-export type { Chunk, ChunksOptions, PathLike, ReadManyOptions, ReadResult, WriteAllOptions }
+export type * from '@kiruna/fs-seek'
+export { File }
 
 /** Opens a file, close-on-exec. @see open(2) */
 export function open(path: PathLike, caller: Caller, options: OpenOptions = {}): Promise<File> {
@@ -44,14 +35,9 @@ const readUpTo: ReadUpTo = (maxBytes, path, caller, resolve, reject) => {
   new ReadAll(checkPath(path), maxBytes, caller, resolve, reject).begin(maxPieceBytes)
 }
 
-/** Many files, in the order in which they complete. @throws TypeError, RangeError: bad arguments, at once */
-export function readMany(
-  paths: Iterable<PathLike> | AsyncIterable<PathLike>,
-  caller: Caller,
-  options?: ReadManyOptions,
-): AsyncIterableIterator<ReadResult, undefined, undefined> {
-  return readManyWith(readUpTo, paths, caller, options)
-}
+/** Many files, in the order in which they complete: each is one operation, and no promise is made for it. */
+export const readMany: Seek['readMany'] = (paths, caller, options) =>
+  readManyWith(readUpTo, paths, caller, options)
 
 /** The status of a file; a symbolic link is followed. @see stat(2) */
 export function stat(path: PathLike, caller: Caller): Promise<Stats> {
@@ -65,25 +51,18 @@ export function stat(path: PathLike, caller: Caller): Promise<Stats> {
 export function readdir(path: PathLike, caller: Caller): Promise<Dirent[]> {
   return new Promise((resolve, reject) => {
     const name = checkPath(path)
-    const call = (done: (error: Failure, entries: Dirent[]) => void) =>
-      fs.readdir(name, { withFileTypes: true }, done)
-    new PoolCall(call, { path: name }, caller, resolve, reject).begin(0)
+    const list = (done: Done<Dirent[]>) => fs.readdir(name, { withFileTypes: true }, done)
+    new PoolCall(list, { path: name }, caller, resolve, reject).begin(0)
   })
 }
 
 /**
- * Makes `data` a file's whole content: however it ends, the file holds the old content or the new, whole. On Windows it
- * does not wait for the folder to be on the disk: node:fs has no call for it.
- * @see open(2), pwrite(2), fsync(2), rename(2)
+ * Makes `data` a file's whole content. On Windows it does not wait for the folder to be on the disk: node:fs has no call
+ * for it.
+ * @see pwrite(2), fsync(2), rename(2)
  */
-export function writeAll(
-  path: PathLike,
-  data: WriteData,
-  caller: Caller,
-  options?: WriteAllOptions,
-): Promise<void> {
-  return writeAllWith(calls, path, data, caller, options)
-}
+export const writeAll: Seek['writeAll'] = (path, data, caller, options) =>
+  writeAllWith(calls, path, data, caller, options)
 
 // writeAll gives their errors its own path.
 const reads = { path: '' }

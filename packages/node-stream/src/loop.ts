@@ -194,9 +194,9 @@ class LoopRead extends PoolOperation<Buffer> implements InTurn {
 
   takeTurn(): void {
     try {
-      const left = this.#arrivals.source.takeBack(this.#arrivals.mostBytes)
-      if (left === undefined) this.start()
-      else this.complete(left)
+      const leftover = this.#arrivals.source.takeBack(this.#arrivals.mostBytes)
+      if (leftover === undefined) this.start()
+      else this.complete(leftover)
     } catch (error) {
       this.refuse(error as Error)
     }

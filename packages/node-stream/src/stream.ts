@@ -18,7 +18,7 @@ import { errnoOf } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
 import { borrowForLoop, isForLoop, loopReading, loopWriting, noWait } from './loop.ts'
 
-export type { PathLike, Writer }
+export type * from '@kiruna/fs-stream'
 
 const { O_RDONLY, O_WRONLY } = fs.constants
 const EAGAIN = errnoOf('EAGAIN')
@@ -201,10 +201,10 @@ class Read extends PoolOperation<Buffer> implements InTurn {
   }
 
   takeTurn(): void {
-    const left = this.#source.takeBack(this.#askedBytes)
-    if (left === undefined) super.enter(this.#askedBytes)
+    const leftover = this.#source.takeBack(this.#askedBytes)
+    if (leftover === undefined) super.enter(this.#askedBytes)
     else {
-      this.succeed(left)
+      this.succeed(leftover)
       this.end()
     }
   }

@@ -1,8 +1,8 @@
 import { coded } from './error.ts'
 
 /**
- * A package's addon: as it is built here, else as prebuildify has named it for this system. Which C library a Linux has is
- * tried, not asked: the other one's addon does not load.
+ * A package's addon: as it is built here, else as prebuildify has named it for this system. On Linux both C libraries'
+ * addons are tried: the wrong one does not load.
  * @param require of a file that lies one folder below the package's own
  * @param name the addon's, without `.node`
  * @param calls what it calls of libuv, and neither Bun nor Deno has: a missing function would end the process

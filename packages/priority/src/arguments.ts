@@ -73,8 +73,8 @@ function isDetached(memory: ArrayBufferLike): boolean {
 const looked = new WeakMap<ArrayBufferLike, boolean>()
 
 /**
- * A WebAssembly memory cannot be detached, and no more can Buffer's pool. V8 has no name for the difference; the pool
- * has Buffer's own size, and no Buffer of it is longer than half of it. Node 20 tells neither, and nor does Deno.
+ * A WebAssembly memory cannot be detached, and neither can Buffer's pool. V8 does not tell them apart, but the pool has
+ * Buffer's own size, and no Buffer of it is longer than half of that. Node 20 and Deno tell neither from other memory.
  */
 function isWebAssemblyMemory({ buffer: memory, byteLength }: NodeJS.ArrayBufferView): boolean {
   if (memory.byteLength === Buffer.poolSize && byteLength <= Buffer.poolSize / 2) return false
