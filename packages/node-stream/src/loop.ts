@@ -22,7 +22,7 @@ export const noWait = O_NONBLOCK | O_NOCTTY
 const EPIPE = errnoOf('EPIPE')
 
 /** An fd that libuv's event loop can wait on. */
-export interface LoopFd {
+interface LoopFd {
   fd: number
   /** It is ours to close; otherwise it is one of the standard three, which libuv never closes. */
   isOwn: boolean
