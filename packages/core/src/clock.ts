@@ -1,3 +1,9 @@
+import { invalidType, outOfRange } from '@kiruna/priority/error'
+
+/** The longest delay that a timer of Node's takes: 24.8 days. */
+export const longestTimeoutMs = 2 ** 31 - 1
+const timeoutRange = `from 0 to ${longestTimeoutMs} milliseconds`
+
 /** Where a scheduler gets its time from: Node's, or a test's own (`@kiruna/core/testing`). */
 export interface Clock {
   /** Milliseconds, monotonic. */
@@ -26,4 +32,15 @@ export interface Simulation {
 export const systemClock: Clock = {
   now: () => performance.now(),
   setTimeout: (callback, ms) => setTimeout(callback, ms),
+}
+
+/** @throws TypeError ERR_INVALID_ARG_TYPE, RangeError ERR_OUT_OF_RANGE */
+export function checkMs(ms: number, name: string, isInRange: boolean, range: string): void {
+  if (typeof ms !== 'number') throw invalidType(name, 'a number of milliseconds', ms)
+  if (!isInRange) throw outOfRange(name, range, ms)
+}
+
+/** What a timer takes. @throws TypeError ERR_INVALID_ARG_TYPE, RangeError ERR_OUT_OF_RANGE */
+export function checkTimeout(ms: number, name: string): void {
+  checkMs(ms, name, ms >= 0 && ms <= longestTimeoutMs, timeoutRange)
 }

@@ -1,3 +1,6 @@
+/** Jobs in one batch of immediates, at most. */
+const batchLimit = 64
+
 /**
  * Runs every microtask and `process.nextTick` that is due, in the middle of a callback: without it the continuation of
  * one job's promise would wait for all the jobs after it. Only Node has this; its documentation calls it deprecated
@@ -12,4 +15,24 @@ function find(): (() => void) | undefined {
     process.execArgv.includes('--pending-deprecation') || process.env.NODE_PENDING_DEPRECATION === '1'
   const { _tickCallback } = process as { _tickCallback?: () => void }
   return warns || process.env.NODE_OPTIONS?.includes('--pending-deprecation') ? undefined : _tickCallback
+}
+
+/**
+ * Calls `step` until it returns false, where microtasks cannot be drained: in a batch of immediates, since Node drains
+ * them after each. `end` follows the last one.
+ * @param jobs how many are queued
+ */
+export function runBatch(jobs: number, step: () => boolean, end: () => void): void {
+  let left = Math.min(Math.max(jobs, 1), batchLimit)
+  let isOpen = true
+  const immediate = () => {
+    left--
+    try {
+      if (isOpen) isOpen = step()
+    } finally {
+      if (left === 0) end()
+    }
+  }
+  for (let i = 1; i < left; i++) setImmediate(immediate)
+  immediate()
 }

@@ -7,22 +7,15 @@ import { type Cost, Costed, Costs, longMs, UnknownCost } from './cost.ts'
 import { DueHeap, inOrder, isBefore, type Sleeper } from './due-heap.ts'
 import { Guard } from './guard.ts'
 import type { Job } from './job-queue.ts'
-import { drainMicrotasks } from './microtasks.ts'
+import { drainMicrotasks, runBatch } from './microtasks.ts'
 import { RankQueue } from './rank-queue.ts'
 import type { TaskInfo } from './task.ts'
 import type { Ticker } from './ticker.ts'
 
-/** A timer has whole milliseconds and comes late by up to one: from here to the deadline an idle loop spins. */
-const spinMs = 1.1
-/** And so long in each turn: turn upon turn would make garbage whose collection comes just before the deadline. */
-const spinTurnMs = 0.05
 /** Slices in ticks that follow one another so closely share one budget. */
 const sameTurnMs = 0.1
 /** And also after so many looks at the clock: a test's clock stands still. */
 const looksASlice = 4096
-/** Without `drainMicrotasks` so many jobs at most are in one batch of immediates. */
-const batchLimit = 64
-
 /** A task, as far as the loop knows of it. */
 export interface Live {
   cancel(): void
@@ -119,9 +112,7 @@ export class RunLoop {
     this.#guard = guard ? new Guard(guardMaxWaitMs) : undefined
     this.#nextOrder = clock.simulation?.nextOrder ?? inOrder()
     this.#sleepers = new DueHeap(this.#nextOrder)
-    this.#alarm = new Alarm(clock, () => {
-      if (this.#immediate === undefined && !this.#running) this.#arm()
-    })
+    this.#alarm = new Alarm(clock, this.bell, this.tickers, this.#sleepers, () => this.#wake())
   }
 
   /**
@@ -185,9 +176,8 @@ export class RunLoop {
     let at = this.tickers.length
     while (at > 0 && isBefore(ticker, this.tickers[at - 1]!)) at--
     this.tickers.splice(at, 0, ticker)
-    // The slice under way does not know this deadline yet: it looks before its next job.
-    if (this.#running) this.#stride = 0
-    else this.#setAlarm()
+    this.#stride = 0 // the slice under way does not know this deadline yet: it looks before its next job
+    this.#setAlarm()
   }
 
   removeTicker(ticker: Ticker): void {
@@ -200,21 +190,27 @@ export class RunLoop {
 
   addSleeper(sleeper: Sleeper): void {
     this.#sleepers.add(sleeper)
-    if (!this.#running) this.#setAlarm()
+    this.#setAlarm()
   }
 
   removeSleeper(sleeper: Sleeper): void {
     this.#sleepers.remove(sleeper)
-    if (!this.#running) this.#setAlarm()
+    this.#setAlarm()
   }
 
-  /** A ticker's wish to keep the process alive has changed. */
+  /** A ticker's `keepsAlive` has changed. */
   keepAliveChanged(): void {
-    if (!this.#running) this.#setAlarm()
+    this.#setAlarm()
   }
 
   #arm(): void {
     this.#immediate = setImmediate(this.#slice)
+  }
+
+  #wake(): boolean {
+    if (this.#immediate !== undefined || this.#running) return false
+    this.#arm()
+    return true
   }
 
   /** The slice of a turn of the event loop. */
@@ -223,14 +219,15 @@ export class RunLoop {
     const nowMs = this.clock.now()
     this.#open(nowMs, nowMs)
     if (drainMicrotasks === undefined) {
-      this.#runBatch()
+      const queued = this.queues.reduce((sum, queue) => sum + queue.length, 0)
+      const step = () => this.#step(0b1111)
+      runBatch(queued, step, () => this.#endTurn())
       return
     }
     try {
       while (this.#step(0b1111)) drainMicrotasks()
     } finally {
-      this.bell.hear()
-      this.#close()
+      this.#endTurn()
     }
   }
 
@@ -361,24 +358,10 @@ export class RunLoop {
     ticker.job(lateMs, missedTicks)
   }
 
-  /** The same slice where microtasks cannot be drained: Node drains them after each immediate of a batch. */
-  #runBatch(): void {
-    const queued = this.queues.reduce((sum, queue) => sum + queue.length, 0)
-    let left = Math.min(Math.max(queued, 1), batchLimit)
-    let isContinuation = true
-    const step = () => {
-      left--
-      try {
-        if (isContinuation) isContinuation = this.#step(0b1111)
-      } finally {
-        if (left === 0) {
-          this.bell.hear()
-          this.#close()
-        }
-      }
-    }
-    for (let i = 1; i < left; i++) setImmediate(step)
-    step()
+  /** The event loop has its turn. */
+  #endTurn(): void {
+    this.bell.hear()
+    this.#close()
   }
 
   #close(): void {
@@ -393,36 +376,8 @@ export class RunLoop {
     this.#setAlarm()
   }
 
-  /**
-   * Sees to it that the next deadline is met: a timer until shortly before, then turn after turn of the event loop.
-   * Tickers that do not keep the process alive have the timer only: nothing would hold the loop from blocking.
-   * Nothing spins for a sleeper.
-   */
   #setAlarm(): void {
-    const tickMs = this.tickers[0]?.dueMs ?? Number.POSITIVE_INFINITY
-    const ticks = this.tickers.some(one => one.keepsAlive)
-    const spins = ticks && this.clock.simulation === undefined
-    const wakesMs = Math.min(spins ? tickMs - 1 : tickMs, this.#sleepers.nextMs)
-    const keepsAlive = ticks || this.#sleepers.length > 0 || this.#guard?.isHolding === true
-    if (this.#alarm.isSet(wakesMs, keepsAlive)) return
-    if (wakesMs === Number.POSITIVE_INFINITY) {
-      this.#alarm.clear()
-      return
-    }
-    const nowMs = this.clock.now()
-    if (wakesMs > nowMs && !(spins && tickMs - nowMs <= spinMs)) {
-      this.#alarm.set(wakesMs, nowMs, keepsAlive)
-      return
-    }
-    this.#alarm.clear()
-    if (this.#immediate !== undefined) return
-    this.#arm()
-    if (this.#sleepers.nextMs > nowMs) this.#spin(Math.min(tickMs, nowMs + spinTurnMs))
-  }
-
-  /** Not for ever: a test's clock stands still. */
-  #spin(untilMs: number): void {
-    for (let looks = 0; looks < 2000 && this.clock.now() < untilMs && !this.bell.isRung; looks++);
+    if (!this.#running) this.#alarm.set(this.#guard?.isHolding === true)
   }
 }
 

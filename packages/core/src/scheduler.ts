@@ -1,6 +1,7 @@
 import { askerOf, type Caller, type Priority, priorities, rankOf } from '@kiruna/priority'
 import { checkSignal } from '@kiruna/priority/arguments'
-import { coded, invalidType, outOfRange } from '@kiruna/priority/error'
+import { coded, invalidType } from '@kiruna/priority/error'
+import { checkMs, longestTimeoutMs } from './clock.ts'
 import type { LatenessMs } from './lateness.ts'
 import { type MissedDeadline, type Overrun, warnOfMissedDeadline, warnOfOverrun } from './overrun.ts'
 import { RunLoop, type RunLoopOptions } from './run-loop.ts'
@@ -108,9 +109,7 @@ export class Scheduler {
     options: EveryOptions = {},
   ): Ticker {
     if (typeof job !== 'function') throw invalidType('job', 'a function', job)
-    if (typeof periodMs !== 'number') throw invalidType('periodMs', 'a number of milliseconds', periodMs)
-    if (!(periodMs >= 0.1 && periodMs <= 2 ** 31 - 1))
-      throw outOfRange('periodMs', 'from 0.1 to 2^31 − 1', periodMs)
+    checkMs(periodMs, 'periodMs', periodMs >= 0.1 && periodMs <= longestTimeoutMs, 'from 0.1 to 2^31 − 1')
     const { name = job.name || 'every', signal } = options
     checkSignal(signal, 'options.signal')
     this.#checkLive()
@@ -157,7 +156,7 @@ export class Scheduler {
    */
   onOverrun(listener: (overrun: Overrun) => void, overrunMs = 50): void {
     if (typeof listener !== 'function') throw invalidType('listener', 'a function', listener)
-    checkMs(overrunMs, 'overrunMs')
+    checkPositiveMs(overrunMs, 'overrunMs')
     this.loop.overrunMs = overrunMs
     this.loop.overran = (cost, rank, ms) => {
       const { current } = this.loop
@@ -208,12 +207,11 @@ function checkOptions(options: SchedulerOptions): void {
   if (onMissedDeadline !== undefined && typeof onMissedDeadline !== 'function')
     throw invalidType('options.onMissedDeadline', 'a function', onMissedDeadline)
   for (const name of ['budgetMs', 'agingMs', 'guardMaxWaitMs'] as const) {
-    if (options[name] !== undefined) checkMs(options[name], `options.${name}`)
+    if (options[name] !== undefined) checkPositiveMs(options[name], `options.${name}`)
   }
 }
 
 /** @throws TypeError ERR_INVALID_ARG_TYPE, RangeError ERR_OUT_OF_RANGE */
-function checkMs(ms: number, name: string): void {
-  if (typeof ms !== 'number') throw invalidType(name, 'a number of milliseconds', ms)
-  if (!(ms > 0)) throw outOfRange(name, 'more than 0 milliseconds', ms)
+function checkPositiveMs(ms: number, name: string): void {
+  checkMs(ms, name, ms > 0, 'more than 0 milliseconds')
 }

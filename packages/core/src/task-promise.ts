@@ -1,6 +1,10 @@
 import type { Priority } from '@kiruna/priority'
 import type { Task } from './task.ts'
-import type { Work } from './work.ts'
+
+/** A task from the inside, as far as its handle knows of it. */
+interface TaskWork extends Omit<Task, keyof Promise<unknown> | typeof Symbol.asyncDispose> {
+  isOwnCancellation(error: unknown): boolean
+}
 
 /** What `scope.run` raises while it waits: a task, or a promise of several (join.ts). */
 export interface Raisable extends Promise<unknown> {
@@ -16,10 +20,10 @@ export function isRaisable(value: unknown): value is Raisable {
  * plain promise.
  */
 export class TaskPromise<T> extends Promise<T> implements Task<T> {
-  readonly #work: Work
+  readonly #work: TaskWork
 
   constructor(
-    work: Work,
+    work: TaskWork,
     executor: (resolve: (value: T) => void, reject: (reason: unknown) => void) => void,
   ) {
     super(executor)

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { checkInteger } from '@kiruna/priority/arguments'
-import { coded, invalidType, outOfRange } from '@kiruna/priority/error'
-import type { Clock } from './clock.ts'
+import { coded, invalidType } from '@kiruna/priority/error'
+import { type Clock, checkMs } from './clock.ts'
 import { defaultScheduler, replaceDefaultScheduler } from './default-scheduler.ts'
 import { createScheduler, type SchedulerOptions } from './scheduler.ts'
 import { VirtualClock } from './virtual-clock.ts'
@@ -68,11 +68,11 @@ export function install({ seed, ...options }: InstallOptions = {}): Installed {
     seed,
     now: () => clock.now(),
     async advance(ms) {
-      checkMs(ms)
+      checkTime(ms)
       await clock.advance(ms)
     },
     spend(ms) {
-      checkMs(ms)
+      checkTime(ms)
       clock.spend(ms)
     },
     dispose,
@@ -102,7 +102,7 @@ export async function pollOnce<T>(promise: PromiseLike<T>): Promise<Polled<Await
  */
 export async function awaitWithin<T>(promise: PromiseLike<T>, ms: number): Promise<Awaited<T>> {
   checkThenable(promise)
-  checkMs(ms)
+  checkTime(ms)
   const result = Promise.resolve(promise)
   let isSettled = false
   const settle = () => void (isSettled = true)
@@ -123,7 +123,6 @@ function checkThenable(promise: PromiseLike<unknown>): void {
 }
 
 /** @throws TypeError ERR_INVALID_ARG_TYPE, RangeError ERR_OUT_OF_RANGE */
-function checkMs(ms: number): void {
-  if (typeof ms !== 'number') throw invalidType('ms', 'a number of milliseconds', ms)
-  if (!(ms >= 0 && ms < Number.POSITIVE_INFINITY)) throw outOfRange('ms', '0 milliseconds or more', ms)
+function checkTime(ms: number): void {
+  checkMs(ms, 'ms', ms >= 0 && ms < Number.POSITIVE_INFINITY, '0 milliseconds or more')
 }

@@ -1,6 +1,15 @@
-import type { Cost } from './cost.ts'
+import type { Clock } from './clock.ts'
+import type { Cost, Costs } from './cost.ts'
 import { Lateness } from './lateness.ts'
-import type { RunLoop } from './run-loop.ts'
+
+/** The run loop, as far as a ticker knows of it. */
+interface TickingLoop {
+  readonly clock: Clock
+  readonly costs: Costs
+  addTicker(ticker: Ticker): void
+  removeTicker(ticker: Ticker): void
+  keepAliveChanged(): void
+}
 
 /** What `every` returns: the handle to stop it, or to let the process end although it ticks. */
 export class Ticker implements Disposable {
@@ -21,7 +30,7 @@ export class Ticker implements Disposable {
   readonly lateness = new Lateness()
   /** @internal */
   missedTicks = 0
-  readonly #loop: RunLoop
+  readonly #loop: TickingLoop
   readonly #startMs: number
   readonly #signal: AbortSignal | undefined
   readonly #aborted = () => this.stop()
@@ -29,7 +38,7 @@ export class Ticker implements Disposable {
 
   /** @internal use `every` */
   constructor(
-    loop: RunLoop,
+    loop: TickingLoop,
     periodMs: number,
     job: (lateMs: number, missedTicks: number) => void,
     name: string,

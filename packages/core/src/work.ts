@@ -1,35 +1,23 @@
 import { type Priority, priorities, type Rank, rankOf } from '@kiruna/priority'
 import { checkSignal } from '@kiruna/priority/arguments'
-import { coded, invalidType, outOfRange } from '@kiruna/priority/error'
+import { coded, invalidType } from '@kiruna/priority/error'
 import { follow, unfollow } from '@kiruna/priority/follow-signal'
 import { type Link, LinkedList } from '@kiruna/priority/linked-list'
-import { longestTimeoutMs } from './alarm.ts'
-import { type Cost, Costed } from './cost.ts'
-import { Fifo } from './fifo.ts'
+import { checkTimeout } from './clock.ts'
+import type { Cost } from './cost.ts'
 import type { Live, RunLoop } from './run-loop.ts'
 import type { ChildOptions, Scope, Task, TaskInfo } from './task.ts'
 import { isRaisable, type Raisable, TaskPromise } from './task-promise.ts'
+import { Turns } from './turns.ts'
 
-/** A queued turn at each rank: the loop calls it with the work whose turn it is. */
-const turnAt = ([0, 1, 2, 3] as const).map(rank => (work: Work) => work.takeTurn(rank))
-
-/**
- * A task from the inside: its place in the queues and in the tree. It is the Scope that the work sees.
- *
- * Its jobs wait in a list of its own; the loop's queue has one turn for each. When its priority changes, the turns that
- * are queued go stale where they are, and as many are queued at the new priority. Stale ones are in front of all that
- * are queued there later, so a number for each rank is enough to know them.
- */
-export class Work extends Costed implements Scope {
+/** A task from the inside: its place in the tree, and how it ends. It is the Scope that the work sees. */
+export class Work extends Turns implements Scope {
   readonly name: string
   readonly task: Task<unknown>
   cost: Cost
   /** Where it was spawned, if one of its name has held the thread for too long. */
   readonly spawnedAt: Error | undefined
-  readonly #loop: RunLoop
   readonly #spawnedMs: number
-  /** Its deadline, on the loop's clock. */
-  readonly #dueMs: number
   #started = false
   readonly #parent: Work | undefined
   readonly #contained: boolean
@@ -40,15 +28,7 @@ export class Work extends Costed implements Scope {
   #own: Rank | undefined
   /** How many boosts there are to each rank. */
   #boosts: number[] | undefined = undefined
-  /** What it runs at: the most urgent of its own and all boosts. */
-  #rank: Rank
   #pauses = 0
-
-  /** What its turns do, one after another. */
-  readonly #jobs = new Fifo<() => void>()
-  /** How many turns are queued at #rank, and how many stale ones at each. */
-  #queued = 0
-  #stale: number[] | undefined = undefined
 
   #children: LinkedList<Work> | undefined = undefined
   /** Its places among its siblings, and among all that live. */
@@ -75,22 +55,21 @@ export class Work extends Costed implements Scope {
     work: (scope: Scope) => unknown,
     options: ChildOptions,
   ) {
-    super()
     if (typeof work !== 'function') throw invalidType('work', 'a function', work)
     const { name = work.name || 'task', signal, delayMs = 0, deadlineMs, contain = false } = options
-    checkDuration(delayMs, 'options.delayMs')
-    if (deadlineMs !== undefined) checkDuration(deadlineMs, 'options.deadlineMs')
+    checkTimeout(delayMs, 'options.delayMs')
+    if (deadlineMs !== undefined) checkTimeout(deadlineMs, 'options.deadlineMs')
     checkSignal(signal, 'options.signal')
+    const spawnedMs = loop.clock.now()
+    const dueMs = deadlineMs === undefined ? Number.POSITIVE_INFINITY : spawnedMs + deadlineMs
+    super(loop, own ?? parent!.rank, dueMs)
     this.name = name
     this.cost = loop.costs.of(name)
     this.spawnedAt = this.cost.overran ? new Error(`'${name}' is spawned`) : undefined
-    this.#loop = loop
-    this.#spawnedMs = loop.clock.now()
-    this.#dueMs = deadlineMs === undefined ? Number.POSITIVE_INFINITY : this.#spawnedMs + deadlineMs
+    this.#spawnedMs = spawnedMs
     this.#parent = parent
     this.#contained = contain
     this.#own = own
-    this.#rank = own ?? parent!.#rank
     this.task = new TaskPromise(this, (resolve, reject) => {
       this.#resolve = resolve
       this.#reject = reject
@@ -111,7 +90,7 @@ export class Work extends Costed implements Scope {
   }
 
   get priority(): Priority {
-    return priorities[this.#rank]!
+    return priorities[this.rank]!
   }
 
   set priority(priority: Priority) {
@@ -128,21 +107,21 @@ export class Work extends Costed implements Scope {
   }
 
   yield(): Promise<void> {
-    if (this.#stopped === undefined && !this.#isPaused() && this.#loop.mayGoOn(this.#rank, this.cost))
+    if (this.#stopped === undefined && !this.isPaused() && this.loop.mayGoOn(this.rank, this.cost))
       return goOn
     return this.#nextTurn()
   }
 
   shouldYield(): boolean {
-    return this.#isPaused() || this.#loop.shouldYield(this.#rank)
+    return this.isPaused() || this.loop.shouldYield(this.rank)
   }
 
   sleep(ms: number): Promise<void> {
     return new Promise((resolve, reject) => {
-      checkDuration(ms, 'ms')
-      const sleeper = { dueMs: this.#loop.clock.now() + ms, place: -1, wake: () => end(resolve) }
-      const end = this.#wait(reject, () => this.#loop.removeSleeper(sleeper))
-      this.#loop.addSleeper(sleeper)
+      checkTimeout(ms, 'ms')
+      const sleeper = { dueMs: this.loop.clock.now() + ms, place: -1, wake: () => end(resolve) }
+      const end = this.#wait(reject, () => this.loop.removeSleeper(sleeper))
+      this.loop.addSleeper(sleeper)
     })
   }
 
@@ -174,14 +153,7 @@ export class Work extends Costed implements Scope {
   spawn<U>(work: (scope: Scope) => U | PromiseLike<U>, options: ChildOptions = {}): Task<U> {
     if (this.#settled) throw coded(Error, 'ERR_INVALID_STATE', `The task '${this.name}' has ended`)
     const own = options.priority === undefined ? undefined : rankOf(options.priority)
-    return new Work(this.#loop, this, own, work, options).task as Task<U>
-  }
-
-  deliver(job: () => void): void {
-    this.#jobs.push(job)
-    if (this.#isPaused()) return
-    this.#queued++
-    this.#loop.deliver(this.#rank, turnAt[this.#rank]!, this, this.#dueMs)
+    return new Work(this.loop, this, own, work, options).task as Task<U>
   }
 
   onPriorityChange(listener: () => void): () => void {
@@ -236,28 +208,15 @@ export class Work extends Costed implements Scope {
     })
   }
 
-  /** Its turn has come in the queue of `rank`. @internal */
-  takeTurn(rank: Rank): void {
-    if (this.#stale !== undefined && this.#stale[rank]! > 0) {
-      this.#stale[rank]!--
-      const queue = this.#loop.queues[rank]!
-      queue.stale--
-      queue.staleTaken++
-      return
-    }
-    this.#queued--
-    this.#jobs.shift()()
-  }
-
   info(): TaskInfo {
     const { name, priority } = this
-    return { name, priority, state: this.#state(), ageMs: this.#loop.clock.now() - this.#spawnedMs }
+    return { name, priority, state: this.#state(), ageMs: this.loop.clock.now() - this.#spawnedMs }
   }
 
   #state(): TaskInfo['state'] {
-    if (this.#loop.current === this) return 'running'
-    if (this.#isPaused()) return 'paused'
-    if (this.#jobs.length > 0) return 'queued'
+    if (this.loop.current === this) return 'running'
+    if (this.isPaused()) return 'paused'
+    if (this.hasJobs) return 'queued'
     return this.#started ? 'waiting' : 'delayed'
   }
 
@@ -269,18 +228,11 @@ export class Work extends Costed implements Scope {
   /** A turn in the queue; rejected if the task has been stopped by then. */
   #nextTurn(): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#jobs.push(() => {
+      this.queue(() => {
         if (this.#stopped === undefined) resolve()
         else reject(this.#stopped.reason)
       })
-      if (this.#isPaused()) return
-      this.#queued++
-      this.#enqueue()
     })
-  }
-
-  #enqueue(): void {
-    this.#loop.enqueue(this.#rank, turnAt[this.#rank]!, this, this.#dueMs)
   }
 
   #begin(work: (scope: Scope) => unknown): void {
@@ -354,7 +306,7 @@ export class Work extends Costed implements Scope {
 
   #settleIfEnded(): void {
     if (this.#workEnded && !this.#hasChildren) {
-      this.cost = this.#loop.endCost
+      this.cost = this.loop.endCost
       this.deliver(() => this.#settle())
     }
   }
@@ -363,9 +315,9 @@ export class Work extends Costed implements Scope {
     // A child was spawned meanwhile: the last one settles this. If it was very quick, it has already.
     if (this.#settled || this.#hasChildren) return
     this.#settled = true
-    this.#loop.live.remove(this.#liveLink)
-    const lateMs = this.#dueMs < Number.POSITIVE_INFINITY ? this.#loop.clock.now() - this.#dueMs : 0
-    if (lateMs > 0) this.#loop.missedDeadline(this.name, this.#rank, lateMs)
+    this.loop.live.remove(this.#liveLink)
+    const lateMs = this.dueMs < Number.POSITIVE_INFINITY ? this.loop.clock.now() - this.dueMs : 0
+    if (lateMs > 0) this.loop.missedDeadline(this.name, this.rank, lateMs)
     const parentHasIt = this.#parent !== undefined && !this.#contained
     if (this.#failure !== undefined) {
       const { error } = this.#failure
@@ -384,46 +336,30 @@ export class Work extends Costed implements Scope {
   }
 
   #reprioritize(): void {
-    let rank = this.#own ?? this.#parent!.#rank
+    let rank = this.#own ?? this.#parent!.rank
     const boosted = this.#boosts?.findIndex(count => count > 0) ?? -1
     if (boosted !== -1 && boosted < rank) rank = boosted as Rank
-    if (rank === this.#rank) return
-    const queued = this.#queued
-    this.#unqueue()
-    this.#rank = rank
-    for (let i = 0; i < queued; i++) this.#enqueue()
-    this.#queued = queued
+    if (rank === this.rank) return
+    this.moveTo(rank)
     for (const child of this.#children ?? []) child.#reprioritize()
     for (const listener of this.#listeners ?? []) listener()
   }
 
-  /** The turns that are queued go stale. */
-  #unqueue(): void {
-    if (this.#queued === 0) return
-    this.#stale ??= [0, 0, 0, 0]
-    this.#stale[this.#rank]! += this.#queued
-    this.#loop.queues[this.#rank]!.stale += this.#queued
-    this.#queued = 0
-  }
-
-  #isPaused(): boolean {
+  protected isPaused(): boolean {
     if (this.#stopped !== undefined) return false
     if (this.#pauses > 0) return true
-    return this.#parent === undefined ? false : this.#parent.#isPaused()
+    return this.#parent === undefined ? false : this.#parent.isPaused()
   }
 
   #hold(): void {
-    if (!this.#isPaused()) return
-    this.#unqueue()
+    if (!this.isPaused()) return
+    this.unqueue()
     for (const child of this.#children ?? []) child.#hold()
   }
 
   #release(): void {
-    if (this.#isPaused()) return
-    while (this.#queued < this.#jobs.length) {
-      this.#queued++
-      this.#enqueue()
-    }
+    if (this.isPaused()) return
+    this.requeue()
     for (const child of this.#children ?? []) child.#release()
   }
 }
@@ -435,13 +371,6 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
 
 const goOn = Promise.resolve()
 const nothing = () => {}
-
-/** @throws TypeError ERR_INVALID_ARG_TYPE, RangeError ERR_OUT_OF_RANGE */
-function checkDuration(ms: number, name: string): void {
-  if (typeof ms !== 'number') throw invalidType(name, 'a number of milliseconds', ms)
-  if (!(ms >= 0 && ms <= longestTimeoutMs))
-    throw outOfRange(name, `from 0 to ${longestTimeoutMs} milliseconds`, ms)
-}
 
 function isAbortError(error: unknown): boolean {
   return error instanceof Error && error.name === 'AbortError'
