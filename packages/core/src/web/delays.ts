@@ -1,23 +1,26 @@
 import type { Sleeper } from '../due-heap.ts'
 import type { RunLoop } from '../run-loop.ts'
-import type { SchedulerTask } from './scheduler-task.ts'
 import { runInNone } from './scheduling-state.ts'
 
-/** Those that are due at one time, in the order of posting: of a loop's sleepers, a test may have it otherwise. */
-class Due implements Sleeper {
-  place = -1
-  readonly tasks = new Set<SchedulerTask>()
-  readonly dueMs: number
-  readonly #dues: Map<number, Due>
+interface DelayedTask {
+  queue(): void
+}
 
-  constructor(dueMs: number, dues: Map<number, Due>) {
+/** All that are due at one time, in the order of posting: a test's clock may permute the sleepers of a loop. */
+class DelayedTasks implements Sleeper {
+  place = -1
+  readonly tasks = new Set<DelayedTask>()
+  readonly dueMs: number
+  readonly #byDueMs: Map<number, DelayedTasks>
+
+  constructor(dueMs: number, byDueMs: Map<number, DelayedTasks>) {
     this.dueMs = dueMs
-    this.#dues = dues
-    dues.set(dueMs, this)
+    this.#byDueMs = byDueMs
+    byDueMs.set(dueMs, this)
   }
 
   wake(): void {
-    this.#dues.delete(this.dueMs)
+    this.#byDueMs.delete(this.dueMs)
     for (const task of this.tasks) task.queue()
   }
 }
@@ -28,28 +31,28 @@ class Due implements Sleeper {
  */
 export class Delays {
   readonly #loop: RunLoop
-  readonly #dues = new Map<number, Due>()
+  readonly #byDueMs = new Map<number, DelayedTasks>()
 
   constructor(loop: RunLoop) {
     this.#loop = loop
   }
 
   /** Returns when it is due, for `remove`. */
-  add(task: SchedulerTask, delayMs: number): number {
+  add(task: DelayedTask, delayMs: number): number {
     const dueMs = this.#loop.clock.now() + delayMs
-    let due = this.#dues.get(dueMs)
+    let due = this.#byDueMs.get(dueMs)
     if (due === undefined) {
-      const added = (due = new Due(dueMs, this.#dues))
+      const added = (due = new DelayedTasks(dueMs, this.#byDueMs))
       runInNone(() => this.#loop.addSleeper(added))
     }
     due.tasks.add(task)
     return dueMs
   }
 
-  remove(task: SchedulerTask, dueMs: number): void {
-    const due = this.#dues.get(dueMs)
+  remove(task: DelayedTask, dueMs: number): void {
+    const due = this.#byDueMs.get(dueMs)
     if (due === undefined || !due.tasks.delete(task) || due.tasks.size > 0) return
-    this.#dues.delete(dueMs)
+    this.#byDueMs.delete(dueMs)
     runInNone(() => this.#loop.removeSleeper(due))
   }
 }

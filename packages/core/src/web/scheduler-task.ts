@@ -1,6 +1,6 @@
 import { type AbortObserver, observeAbort, unobserveAbort } from './abort-steps.ts'
 import type { SchedulingState } from './scheduling-state.ts'
-import type { TaskList } from './task-list.ts'
+import type { QueuedTask, TaskList } from './task-list.ts'
 import type { TaskQueues } from './task-queues.ts'
 import { hasFixedPriority, observePriority, type PriorityObserver, unobservePriority } from './task-signal.ts'
 import type { TaskPriority } from './webidl.ts'
@@ -9,14 +9,12 @@ import type { TaskPriority } from './webidl.ts'
  * A posted callback, or the continuation of a `yield`: the standard's scheduler task and its handle in one.
  * @see https://wicg.github.io/scheduling-apis/#sec-scheduling-tasks-definitions
  */
-export class SchedulerTask implements AbortObserver, PriorityObserver {
+export class SchedulerTask implements QueuedTask, AbortObserver, PriorityObserver {
   readonly isContinuation: boolean
-  /** Enqueue order, its age: given when it is queued, after its delay. */
   order = 0
-  /** Where it waits for its turn; undefined before and after. */
   list: TaskList | undefined = undefined
-  previous: SchedulerTask | undefined = undefined
-  next: SchedulerTask | undefined = undefined
+  previous: QueuedTask | undefined = undefined
+  next: QueuedTask | undefined = undefined
 
   readonly #queues: TaskQueues
   readonly #state: SchedulingState

@@ -1,4 +1,17 @@
-import type { SchedulerTask } from './scheduler-task.ts'
+import type { TaskPriority } from './webidl.ts'
+
+/** A scheduler task, as far as the queues know of it. */
+export interface QueuedTask {
+  readonly priority: TaskPriority
+  readonly isContinuation: boolean
+  /** Enqueue order, its age: given when it is queued, after its delay. */
+  order: number
+  /** Where it waits for its turn; undefined before and after. */
+  list: TaskList | undefined
+  previous: QueuedTask | undefined
+  next: QueuedTask | undefined
+  run(): void
+}
 
 /**
  * Scheduler tasks of one effective priority, the oldest first. One can leave from anywhere, and one that comes from
@@ -8,16 +21,16 @@ import type { SchedulerTask } from './scheduler-task.ts'
  */
 export class TaskList {
   length = 0
-  first: SchedulerTask | undefined = undefined
-  #last: SchedulerTask | undefined = undefined
+  first: QueuedTask | undefined = undefined
+  #last: QueuedTask | undefined = undefined
   /** Those that move together come the oldest first: the next one's place is found from here. */
-  #lastInserted: SchedulerTask | undefined = undefined
+  #lastInserted: QueuedTask | undefined = undefined
 
-  append(task: SchedulerTask): void {
+  append(task: QueuedTask): void {
     this.#link(task, this.#last)
   }
 
-  insert(task: SchedulerTask): void {
+  insert(task: QueuedTask): void {
     let before = this.#lastInserted ?? this.#last
     while (before !== undefined && before.order > task.order) before = before.previous
     let after = before === undefined ? this.first : before.next
@@ -29,7 +42,7 @@ export class TaskList {
     this.#lastInserted = task
   }
 
-  remove(task: SchedulerTask): void {
+  remove(task: QueuedTask): void {
     const { previous, next } = task
     if (previous === undefined) this.first = next
     else previous.next = next
@@ -40,7 +53,7 @@ export class TaskList {
     this.length--
   }
 
-  #link(task: SchedulerTask, previous: SchedulerTask | undefined): void {
+  #link(task: QueuedTask, previous: QueuedTask | undefined): void {
     const next = previous === undefined ? this.first : previous.next
     task.list = this
     task.previous = previous

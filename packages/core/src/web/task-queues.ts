@@ -2,9 +2,8 @@ import { priorities, type Rank, rankOf } from '@kiruna/priority'
 import { type Cost, Costed } from '../cost.ts'
 import type { RunLoop } from '../run-loop.ts'
 import { Delays } from './delays.ts'
-import type { SchedulerTask } from './scheduler-task.ts'
 import { runInNone } from './scheduling-state.ts'
-import { TaskList } from './task-list.ts'
+import { type QueuedTask, TaskList } from './task-list.ts'
 
 /** The event loop's next enqueue order. */
 let nextOrder = 1
@@ -51,7 +50,7 @@ export class TaskQueues {
     )
   }
 
-  queue(task: SchedulerTask): void {
+  queue(task: QueuedTask): void {
     const rank = rankOf(task.priority)
     task.order = nextOrder++
     this.#listFor(task, rank).append(task)
@@ -60,7 +59,7 @@ export class TaskQueues {
   }
 
   /** Its priority has changed: it keeps its age. */
-  move(task: SchedulerTask): void {
+  move(task: QueuedTask): void {
     const rank = rankOf(task.priority)
     task.list!.remove(task)
     this.#listFor(task, rank).insert(task)
@@ -79,7 +78,7 @@ export class TaskQueues {
     else this.#giveTurn(rank)
   }
 
-  #listFor(task: SchedulerTask, rank: Rank): TaskList {
+  #listFor(task: QueuedTask, rank: Rank): TaskList {
     return task.isContinuation ? this.#continuations[rank] : this.#tasks[rank]
   }
 
