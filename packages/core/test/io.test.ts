@@ -1,11 +1,8 @@
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { run } from './run-module.test-support.ts'
-
-const packages = fileURLToPath(new URL('../..', import.meta.url))
+import { install, packages, run } from './run-module.test-support.ts'
 
 let folder = ''
 let path = ''
@@ -111,15 +108,10 @@ describe('which implementation', () => {
     const fallback = ['node-libuv', 'node-seek', 'node-socket', 'node-stream']
     const own = ['linux-seek', 'linux-stream', 'linux-uring']
 
-    /** The packages as a package manager would install them, but for their addons. */
-    function install(...names: string[]): string {
+    /** A folder with these packages, but without their addons. */
+    function installed(...names: string[]): string {
       const root = mkdtempSync(join(folder, 'installed-'))
-      for (const name of names) {
-        for (const part of ['package.json', 'dist']) {
-          const from = join(packages, name, part)
-          cpSync(from, join(root, 'node_modules/@kiruna', name, part), { recursive: true })
-        }
-      }
+      install(root, names)
       return root
     }
 
@@ -133,17 +125,17 @@ describe('which implementation', () => {
     }
 
     test('linux-seek is not installed: libuv, and it says so', () =>
-      expectReason(install(...always, ...fallback), '@kiruna/linux-seek is not installed'))
+      expectReason(installed(...always, ...fallback), '@kiruna/linux-seek is not installed'))
 
     test('its floor is not installed: libuv, and it says so', () =>
       expectReason(
-        install(...always, ...fallback, 'linux-seek', 'linux-stream'),
+        installed(...always, ...fallback, 'linux-seek', 'linux-stream'),
         '@kiruna/linux-uring is not installed',
       ))
 
     test('linux-uring has no addon for this machine: libuv, and it says so', () =>
       expectReason(
-        install(...always, ...fallback, ...own),
+        installed(...always, ...fallback, ...own),
         `@kiruna/linux-uring has no addon for linux on ${process.arch}`,
       ))
 
@@ -196,20 +188,20 @@ describe('which implementation', () => {
       ['is broken', "export function ring() { throw new Error('broken') }", 'broken'],
       ['cannot be parsed', 'export function ring() {', 'Unexpected end of input'],
     ])('linux-uring %s: libuv, and it says so', async (_, text, reason) => {
-      const root = install(...always, ...fallback, ...own)
+      const root = installed(...always, ...fallback, ...own)
       writeFileSync(join(root, 'node_modules/@kiruna/linux-uring/dist/ring.js'), text)
       await expectReason(root, reason)
     })
 
     test('linux-uring lacks something that it imports: libuv, and it says what', async () => {
-      const root = install(...always, ...fallback, ...own)
+      const root = installed(...always, ...fallback, ...own)
       const ring = join(root, 'node_modules/@kiruna/linux-uring/dist/ring.js')
       writeFileSync(ring, `import 'missing-package'\nexport function ring() {}`)
       await expectReason(root, expect.stringContaining("Cannot find package 'missing-package'"))
     })
 
     test('nothing of Node’s fallback is loaded where it is not needed', async () => {
-      const root = install(...always, 'linux-seek', 'linux-stream', 'linux-uring', 'node-libuv')
+      const root = installed(...always, 'linux-seek', 'linux-stream', 'linux-uring', 'node-libuv')
       for (const name of own) {
         const built = join(packages, name, 'build')
         if (existsSync(built))
@@ -220,7 +212,7 @@ describe('which implementation', () => {
     })
 
     test('core works from a folder in which nothing else is', async () => {
-      const root = install('core', 'priority')
+      const root = installed('core', 'priority')
       mkdirSync(join(root, 'elsewhere'))
       const { code, out } = await asUser(
         `import { post } from '@kiruna/core'\npost('background', () => console.log('ran'))`,

@@ -1,7 +1,10 @@
 import { execFileSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { install, run } from './run-module.test-support.ts'
 
 const core = fileURLToPath(new URL('..', import.meta.url))
 const isBuilt = existsSync(new URL('../../fs-mmap/build/Release/mmap.node', import.meta.url))
@@ -30,3 +33,34 @@ test.runIf(isBuilt)(
     expect(out).toBe('jobs end, name, 123\n')
   },
 )
+
+describe('where fs-mmap cannot be had, core/mmap is imported all the same, and map rejects with the reason', () => {
+  let folder = ''
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'kiruna-core-mmap-'))
+    install(folder, ['core', 'priority'])
+  })
+  afterAll(() => rmSync(folder, { recursive: true }))
+
+  async function expectReason(reason: string): Promise<void> {
+    const program = `
+      import { map } from '@kiruna/core/mmap'
+      await map('package.json', 'user-blocking').catch(error => console.log(error.code + ': ' + error.message))`
+    const ended = await run(program, folder)
+    expect(ended).toEqual({ code: 0, out: `ERR_KIRUNA_UNAVAILABLE: ${reason}\n`, err: '' })
+  }
+
+  test('it is not installed', () => expectReason('@kiruna/fs-mmap is not installed'))
+
+  test('it has no addon for this machine', async () => {
+    install(folder, ['fs-mmap'])
+    await expectReason(`@kiruna/fs-mmap has no addon for ${process.platform} on ${process.arch}`)
+  })
+
+  test('it is broken', async () => {
+    install(folder, ['fs-mmap'])
+    const main = join(folder, 'node_modules/@kiruna/fs-mmap/dist/mmap.js')
+    writeFileSync(main, "throw new Error('broken')")
+    await expectReason('broken')
+  })
+})

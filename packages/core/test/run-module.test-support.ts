@@ -1,5 +1,9 @@
 import { execFile } from 'node:child_process'
+import { cpSync } from 'node:fs'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+
+export const packages = fileURLToPath(new URL('../..', import.meta.url))
 
 const asModule = ['--input-type=module', '-e']
 
@@ -40,4 +44,14 @@ export function run(
       (error, out, err) => resolve({ code: error === null ? 0 : (error.code ?? error.signal), out, err }),
     )
   })
+}
+
+/** Packages as a package manager would install them in this folder, but for their addons. */
+export function install(folder: string, names: string[]): void {
+  for (const name of names) {
+    for (const part of ['package.json', 'dist']) {
+      const from = join(packages, name, part)
+      cpSync(from, join(folder, 'node_modules/@kiruna', name, part), { recursive: true })
+    }
+  }
 }
