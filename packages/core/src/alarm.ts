@@ -1,72 +1,57 @@
 import type { Bell } from './bell.ts'
 import { type Clock, type ClockTimer, longestTimeoutMs } from './clock.ts'
 import type { DueHeap, Sleeper } from './due-heap.ts'
+import type { Ticker } from './ticker.ts'
 
 /** A timer has whole milliseconds and comes late by up to one: from here to the deadline an idle loop spins. */
 const spinMs = 1.1
-/** It spins so long in each turn: turn upon turn would make garbage whose collection comes just before the deadline. */
+/** How long it spins in each turn: many short turns make garbage, whose collection would come before the deadline. */
 const spinTurnMs = 0.05
-
-/** A ticker, as far as the alarm knows of it. */
-interface Tick {
-  readonly dueMs: number
-  readonly keepsAlive: boolean
-}
 
 /**
  * Wakes an idle loop for its next deadline: a timer until shortly before, then turn after turn of the event loop.
- * Tickers that do not keep the process alive have the timer only: nothing would hold the event loop from blocking.
- * Nothing spins for a sleeper.
+ * Tickers that do not keep the process alive have the timer only: nothing would keep the event loop from blocking.
+ * The loop does not spin for a sleeper.
  */
 export class Alarm {
   readonly #clock: Clock
   readonly #bell: Bell
-  readonly #tickers: readonly Tick[]
-  readonly #sleepers: DueHeap<Sleeper>
   readonly #wake: () => boolean
   #timer: ClockTimer | undefined = undefined
   #timerMs = 0
 
-  /**
-   * @param tickers those with the earliest deadline first
-   * @param wake gives the loop the next turn; false: it has one already
-   */
-  constructor(
-    clock: Clock,
-    bell: Bell,
-    tickers: readonly Tick[],
-    sleepers: DueHeap<Sleeper>,
-    wake: () => boolean,
-  ) {
+  /** @param wake gives the loop a turn; returns false if it has one already */
+  constructor(clock: Clock, bell: Bell, wake: () => boolean) {
     this.#clock = clock
     this.#bell = bell
-    this.#tickers = tickers
-    this.#sleepers = sleepers
     this.#wake = wake
   }
 
-  /** @param isHolding the guard holds a job, for which the process lives until the tick */
-  set(isHolding: boolean): void {
-    const tickMs = this.#tickers[0]?.dueMs ?? Number.POSITIVE_INFINITY
-    const ticks = this.#tickers.some(one => one.keepsAlive)
-    const spins = ticks && this.#clock.simulation === undefined
-    const wakesMs = Math.min(spins ? tickMs - 1 : tickMs, this.#sleepers.nextMs)
-    const keepsAlive = ticks || this.#sleepers.length > 0 || isHolding
-    if (this.#timer !== undefined && this.#timerMs === wakesMs && this.#timer.hasRef() === keepsAlive) return
+  /**
+   * @param tickers the earliest deadline first
+   * @param isHolding the guard holds a job, for which the process lives until the tick
+   */
+  set(tickers: readonly Ticker[], sleepers: DueHeap<Sleeper>, isHolding: boolean): void {
+    const tickMs = tickers[0]?.dueMs ?? Number.POSITIVE_INFINITY
+    const keepsTicking = tickers.some(one => one.keepsAlive)
+    const maySpin = keepsTicking && this.#clock.simulation === undefined
+    const wakeMs = Math.min(maySpin ? tickMs - 1 : tickMs, sleepers.nextMs)
+    const keepsAlive = keepsTicking || sleepers.length > 0 || isHolding
+    if (this.#timer !== undefined && this.#timerMs === wakeMs && this.#timer.hasRef() === keepsAlive) return
     this.#clear()
-    if (wakesMs === Number.POSITIVE_INFINITY) return
+    if (wakeMs === Number.POSITIVE_INFINITY) return
     const nowMs = this.#clock.now()
-    if (wakesMs > nowMs && !(spins && tickMs - nowMs <= spinMs)) this.#setTimer(wakesMs, nowMs, keepsAlive)
-    else if (this.#wake() && this.#sleepers.nextMs > nowMs) this.#spin(Math.min(tickMs, nowMs + spinTurnMs))
+    if (wakeMs > nowMs && !(maySpin && tickMs - nowMs <= spinMs)) this.#setTimer(wakeMs, nowMs, keepsAlive)
+    else if (this.#wake() && sleepers.nextMs > nowMs) this.#spin(Math.min(tickMs, nowMs + spinTurnMs))
   }
 
-  #setTimer(wakesMs: number, nowMs: number, keepsAlive: boolean): void {
-    this.#timerMs = wakesMs
+  #setTimer(wakeMs: number, nowMs: number, keepsAlive: boolean): void {
+    this.#timerMs = wakeMs
     const goOff = () => {
       this.#timer = undefined
       this.#wake()
     }
-    this.#timer = this.#clock.setTimeout(goOff, Math.min(wakesMs - nowMs, longestTimeoutMs))
+    this.#timer = this.#clock.setTimeout(goOff, Math.min(wakeMs - nowMs, longestTimeoutMs))
     if (!keepsAlive) this.#timer.unref()
   }
 
@@ -75,7 +60,7 @@ export class Alarm {
     this.#timer = undefined
   }
 
-  /** Not for ever: a test's clock stands still. */
+  /** Limited by a count as well: a test's clock stands still. */
   #spin(untilMs: number): void {
     for (let looks = 0; looks < 2000 && this.#clock.now() < untilMs && !this.#bell.isRung; looks++);
   }

@@ -1,6 +1,6 @@
 /** A word of memory that other threads count up (`ring`, doorbell.ts) when the event loop should have its turn. */
 export class Bell {
-  /** Made when somebody asks for it: until then it costs nothing to listen. */
+  /** Made on the first request: until then listening costs nothing. */
   #word: Int32Array<SharedArrayBuffer> | undefined = undefined
   #heard = 0
 
@@ -13,7 +13,7 @@ export class Bell {
     return this.#word !== undefined && Atomics.load(this.#word, 0) !== this.#heard
   }
 
-  /** The event loop gets its turn. What is rung from now on may come too late for that. */
+  /** The event loop gets its turn. A ring from now on may be too late for it. */
   hear(): void {
     if (this.#word !== undefined) this.#heard = Atomics.load(this.#word, 0)
   }

@@ -10,7 +10,7 @@ export interface Clock {
   now(): number
   /** Calls back once, after `ms` or a little later. */
   setTimeout(callback: () => void, ms: number): ClockTimer
-  /** Of one whose time passes only when a test says so. @internal */
+  /** Set if time passes only when a test says so. @internal */
   readonly simulation?: Simulation
 }
 
@@ -21,12 +21,12 @@ export interface ClockTimer {
   [Symbol.dispose](): void
 }
 
-/** What real time leaves to chance. Timers of such a clock are exact: nothing spins for a deadline. */
+/** Decides what real time leaves to chance. Its timers are exact: the loop never spins for a deadline. */
 export interface Simulation {
-  /** Of what is due at the same time, the smaller number comes first. */
+  /** Of entries that are due at the same time, the one with the smaller number comes first. */
   readonly nextOrder: () => number
-  /** After so many looks at the clock, 2 or more, a slice ends: this clock may stand still meanwhile. */
-  readonly looksASlice: () => number
+  /** A slice ends after this many looks at the clock, 2 or more: the clock may stand still meanwhile. */
+  readonly maxLooksPerSlice: () => number
 }
 
 export const systemClock: Clock = {
@@ -40,7 +40,7 @@ export function checkMs(ms: number, name: string, isInRange: boolean, range: str
   if (!isInRange) throw outOfRange(name, range, ms)
 }
 
-/** What a timer takes. @throws TypeError ERR_INVALID_ARG_TYPE, RangeError ERR_OUT_OF_RANGE */
+/** A delay that a timer takes. @throws TypeError ERR_INVALID_ARG_TYPE, RangeError ERR_OUT_OF_RANGE */
 export function checkTimeout(ms: number, name: string): void {
   checkMs(ms, name, ms >= 0 && ms <= longestTimeoutMs, timeoutRange)
 }

@@ -1,13 +1,13 @@
-/** Jobs from here on are looked at one by one; shorter ones are not worth a look at the clock each. */
+/** Jobs from this length on are measured one by one; for shorter ones a look at the clock each would cost too much. */
 export const longMs = 0.02
-/** So many names are remembered: those of a program, not one for each file it opens. */
-const namesKept = 1000
+/** Enough for the names of a program; not for a program that gives each file's task a name of its own. */
+const maxNames = 1000
 
-/** What is known of how long the jobs of one name hold the thread. */
+/** How long the jobs of one name hold the thread, as far as it is known. */
 export class Cost {
   readonly name: string
-  /** It has held the thread for too long: from now on it is noted where tasks of this name are spawned. */
-  overran = false
+  /** A job of this name has held the thread for too long: from now on its tasks note where they are spawned. */
+  hasOverrun = false
   #expectedMs = 0
   #known = false
 
@@ -15,17 +15,17 @@ export class Cost {
     this.name = name
   }
 
-  /** How long the next one will take, rather too long than too short. */
+  /** How long the next one will take; an estimate on the long side. */
   get expectedMs(): number {
     return this.#expectedMs
   }
 
-  /** The clock is to be looked at after the next one. */
-  get isWorthALook(): boolean {
+  /** The loop looks at the clock after the next one. */
+  get needsMeasuring(): boolean {
     return !this.#known || this.#expectedMs > longMs
   }
 
-  /** One has taken so long. Longer ones count at once, in part: the one that the machine has held up is an exception. */
+  /** A longer one counts for half, a shorter one for a tenth: rather too much is expected than too little. */
   learn(ms: number): void {
     const weight = ms > this.#expectedMs ? 0.5 : 0.1
     this.#expectedMs = this.#known ? this.#expectedMs + (ms - this.#expectedMs) * weight : ms
@@ -33,7 +33,7 @@ export class Cost {
   }
 }
 
-/** Of jobs that have nothing in common: nothing is expected of the next one. */
+/** The cost of jobs that have nothing in common: none is expected. */
 export class UnknownCost extends Cost {
   override learn(): void {}
 }
@@ -45,7 +45,7 @@ export class Costs {
   of(name: string): Cost {
     let cost = this.#byName.get(name)
     if (cost === undefined) {
-      if (this.#byName.size === namesKept) this.#byName = new Map() // tasks that live keep theirs
+      if (this.#byName.size === maxNames) this.#byName = new Map() // living tasks keep theirs
       this.#byName.set(name, (cost = new Cost(name)))
     }
     return cost

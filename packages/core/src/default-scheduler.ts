@@ -25,12 +25,12 @@ let scheduler = new Scheduler()
 // From now on an I/O call on behalf of a bare priority goes on at that priority, in the same queues.
 shared.deliver = (rank, job, context) => scheduler.loop.deliver(rank, job, context)
 
-/** The one that the functions below stand for. @internal */
+/** The scheduler that the functions below use. @internal */
 export function defaultScheduler(): Scheduler {
   return scheduler
 }
 
-/** For tests: another takes its place. @internal */
+/** For tests. @internal */
 export function replaceDefaultScheduler(other: Scheduler): void {
   scheduler = other
 }
@@ -49,7 +49,7 @@ export function post(priority: Priority, job: () => void): void {
   scheduler.post(priority, job)
 }
 
-/** `Scheduler.every` of the default scheduler: calls `job` every `periodMs`, ahead of everything that is queued. */
+/** `Scheduler.every` of the default scheduler: calls `job` every `periodMs`, before anything that is queued. */
 export function every<Result>(
   periodMs: number,
   job: (lateMs: number, missedTicks: number) => Result & NotAsync<Result>,
@@ -58,7 +58,7 @@ export function every<Result>(
   return scheduler.every(periodMs, job, options)
 }
 
-/** `Scheduler.stats` of the default scheduler: per priority what is queued, what has run and how late; every's ticks. */
+/** `Scheduler.stats` of the default scheduler: what is queued and has run at each priority, and all ticks. */
 export function stats(): Stats {
   return scheduler.stats()
 }

@@ -1,31 +1,31 @@
-/** What has a time. */
-export interface Due {
+/** Something that is due at a time. */
+interface Due {
   /** On the loop's clock. */
   readonly dueMs: number
-  /** @internal which of those that are due at the same time comes first */
+  /** @internal decides between entries that are due at the same time: the smaller comes first */
   order?: number
 }
 
-/** Such as knows its place in the heap, −1 outside. */
+/** An entry that knows its place in the heap. */
 export interface Placed extends Due {
-  /** @internal */
+  /** @internal −1 outside the heap */
   place: number
 }
 
-/** What waits for a time: `wake` queues what follows. */
+/** Waits for a time: `wake` queues what follows. */
 export interface Sleeper extends Placed {
   wake(): void
 }
 
 /**
- * Entries with a time, the earliest first: a binary heap in which each knows its place, so that one can leave. Those
- * that are due at the same time come in the order of `nextOrder`, by default that of their arrival.
+ * The earliest entry first: a binary heap in which each entry knows its place, so that any can leave. Entries that are
+ * due at the same time come in the order of `nextOrder`, by default in the order of their arrival.
  */
 export class DueHeap<Entry extends Placed> {
   readonly #heap: Entry[] = []
   readonly #nextOrder: () => number
 
-  constructor(nextOrder = inOrder()) {
+  constructor(nextOrder = arrivalOrder()) {
     this.#nextOrder = nextOrder
   }
 
@@ -89,8 +89,7 @@ export class DueHeap<Entry extends Placed> {
   }
 }
 
-/** That of arrival. */
-export function inOrder(): () => number {
+export function arrivalOrder(): () => number {
   let arrived = 0
   return () => arrived++
 }

@@ -1,11 +1,11 @@
 /**
- * First in, first out; the first has a field of its own, because there is almost never a second:
+ * First in, first out. The first has a field of its own, because there is hardly ever a second:
  *
  *     first ◄─ rest[from], rest[from + 1], …
  */
 export class Fifo<T> {
   #first: T | undefined = undefined
-  /** Those before #from are gone: an array's shift() would move all the others, each time. */
+  /** Those before #from are gone: an array's shift() would move all the others each time. */
   #rest: (T | undefined)[] | undefined = undefined
   #from = 0
   length = 0
@@ -16,7 +16,7 @@ export class Fifo<T> {
     else this.#rest.push(item)
   }
 
-  /** Only where there is one. */
+  /** Only if it is not empty. */
   shift(): T {
     const first = this.#first!
     this.length--

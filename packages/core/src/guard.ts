@@ -1,18 +1,18 @@
 import type { Rank } from '@kiruna/priority'
 import type { Cost } from './cost.ts'
 
-/** A tick may be late by so much: without it a gap that a job just fills would stay empty. */
+/** A tick may be this late: otherwise a gap that a job just fills would stay empty. */
 const toleratedMs = 0.1
 
 /**
- * Keeps the thread free for the next tick of `every`: a job that is expected to run beyond it is held, until the tick
- * has been, and then runs whatever it takes. So it waits for one tick at most.
+ * Keeps the thread free for the next tick of `every`: a job that is expected to run beyond it is held until the tick
+ * has run, and then passes, however long it takes. So a job waits for one tick at most.
  *
  *                     held                        passes
  *     ──── job ──── ░░░░░░░░ ▌tick▐ ──── job ──────────── job ──── …
  */
 export class Guard {
-  /** Longer it holds nothing: rather is the tick late. */
+  /** It holds nothing for longer than this: then the tick is late. */
   readonly #maxWaitMs: number
   /** Bit r: a job of rank r is held; it may pass. */
   #held = 0
@@ -22,12 +22,12 @@ export class Guard {
     this.#maxWaitMs = maxWaitMs
   }
 
-  /** Something waits for the tick. */
+  /** A job waits for the tick. */
   get isHolding(): boolean {
     return this.#held !== 0
   }
 
-  /** Whether this rank's next job is to wait for the tick that is due in `leftMs`. */
+  /** Whether this rank's next job has to wait for the tick that is due in `leftMs`. */
   holds(rank: Rank, cost: Cost, leftMs: number): boolean {
     if (!this.wouldHold(rank, cost, leftMs)) {
       this.#passes &= ~(1 << rank)
@@ -43,7 +43,7 @@ export class Guard {
     )
   }
 
-  /** What was held may pass: there has been a tick, or there is none to wait for any more. */
+  /** What was held may pass: a tick has run, or there is none left to wait for. */
   release(): void {
     this.#passes |= this.#held
     this.#held = 0

@@ -23,10 +23,7 @@ export const seek: Seek = select('seek')
 /** Pipes, FIFOs, terminals, devices, and files in order, by the OS's preferred API. */
 export const stream: Stream = select('stream')
 
-/**
- * Which implementation a personality has in this process, and why not the better one.
- * @param personality 'seek', 'stream' or 'socket'
- */
+/** Which implementation a personality has in this process, and why not the better one. */
 export function implementation(personality: Personality = 'seek'): Implementation {
   return implementationOf(personality)
 }

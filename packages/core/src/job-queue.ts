@@ -1,9 +1,9 @@
-/** What is queued: a function and what it is called with, so that a job needs no closure of its own. */
+/** A function that is queued together with what it is called with, so that a job needs no closure of its own. */
 export type Job = (context: never) => void
 
 /** Jobs in the first chunk, and in the largest: 128 KiB, which the garbage collector does not move. */
-const leastJobs = 64
-const mostJobs = 8192
+const minJobs = 64
+const maxJobs = 8192
 
 class Chunk {
   next: Chunk | undefined = undefined
@@ -15,7 +15,8 @@ class Chunk {
 }
 
 /**
- * First in, first out: pairs in a chain of chunks, 16 bytes a job, no allocation for one and none that grows with all.
+ * First in, first out: pairs in a chain of chunks. A job takes 16 bytes and no allocation of its own, and no array
+ * grows with the number of jobs.
  *
  *     first                                    last
  *     ┌────┬────┬────┬────┬────┬────┐         ┌────┬────┬────┬────┬────┬────┐
@@ -27,11 +28,11 @@ export class JobQueue {
   length = 0
   /** How many have been taken. */
   taken = 0
-  #first = new Chunk(leastJobs)
+  #first = new Chunk(minJobs)
   #last = this.#first
   #head = 0
   #tail = 0
-  /** One that has been emptied, for the next. */
+  /** An emptied chunk, to be used again. */
   #spare: Chunk | undefined = undefined
 
   push(job: Job, context: unknown): void {
@@ -42,13 +43,13 @@ export class JobQueue {
     this.length++
   }
 
-  /** What the first job will be called with. Only where there is one. */
+  /** What the first job will be called with. Only if the queue is not empty. */
   nextContext(): unknown {
     if (this.#head === this.#first.slots.length) this.#advance()
     return this.#first.slots[this.#head + 1]
   }
 
-  /** Takes the first job: `nextContext` is asked before. Only where there is one. */
+  /** Takes the first job; its context is read before, by `nextContext`. Only if the queue is not empty. */
   take(): Job {
     if (this.#head === this.#first.slots.length) this.#advance()
     const { slots } = this.#first
@@ -58,13 +59,13 @@ export class JobQueue {
     this.taken++
     if (--this.length === 0) {
       this.#head = this.#tail = 0
-      this.#spare = undefined // a burst has passed: its memory goes
+      this.#spare = undefined // a burst is over: free its memory
     }
     return job
   }
 
   #append(): void {
-    const chunk = this.#spare ?? new Chunk(Math.min(this.#last.slots.length, mostJobs))
+    const chunk = this.#spare ?? new Chunk(Math.min(this.#last.slots.length, maxJobs))
     this.#spare = undefined
     this.#last = this.#last.next = chunk
     this.#tail = 0
@@ -75,6 +76,6 @@ export class JobQueue {
     this.#first = emptied.next!
     this.#head = 0
     emptied.next = undefined
-    if (emptied.slots.length === mostJobs * 2) this.#spare = emptied
+    if (emptied.slots.length === maxJobs * 2) this.#spare = emptied
   }
 }

@@ -20,7 +20,7 @@ export interface Joined<T> extends Promise<T> {
  *
  * It rejects with the first error, in time, and with that error itself, as Promise.all does and as a task with several
  * failing children does: a `catch` that looks at `error.code` must not find something else on the day that a second one
- * fails too. Promise.allSettled tells all of them.
+ * fails too. Promise.allSettled gives all of them.
  *
  * What follows `await join(…)` runs right after the last of them, at that one's priority. `await scope.run(join(…))` goes
  * on at the scope's, and raises the tasks to it meanwhile.
@@ -48,8 +48,8 @@ export function join(...given: unknown[]): Joined<unknown[]> {
 /**
  * Waits for all of them, as `join` does, until one fails: then it cancels the others that are tasks, waits until these
  * have come to an end, and rejects with that first error: nothing of them runs on after it. A promise that is not a task
- * cannot be cancelled, and is not waited for. What those others reject with is not told, and is not an unhandled
- * rejection.
+ * cannot be cancelled, and is not waited for. What those others reject with is dropped, and is not an
+ * unhandled rejection.
  *
  * A child that fails cancels its siblings and its parent by itself: spawn it with `contain` if you want to catch it here.
  */
@@ -61,7 +61,7 @@ export function tryJoin(...given: unknown[]): Joined<unknown[]> {
     try {
       return await Promise.all(all)
     } catch (error) {
-      await end(all)
+      await cancelTasks(all)
       throw error
     }
   })
@@ -69,8 +69,8 @@ export function tryJoin(...given: unknown[]): Joined<unknown[]> {
 
 /**
  * Settles as the first of them does, once the others that are tasks, which it cancels, have come to an end. A promise
- * that is not a task cannot be cancelled, and is not waited for. What those others reject with is not told, and is not
- * an unhandled rejection.
+ * that is not a task cannot be cancelled, and is not waited for. What those others reject with is dropped, and is
+ * not an unhandled rejection.
  * @throws TypeError ERR_INVALID_ARG_VALUE: none is given; Promise.race would never settle
  */
 export function race<T extends readonly unknown[] | []>(awaitables: T): Joined<Awaited<T[number]>>
@@ -82,12 +82,12 @@ export function race(...given: unknown[]): Joined<unknown> {
     try {
       return await Promise.race(all)
     } finally {
-      await end(all)
+      await cancelTasks(all)
     }
   })
 }
 
-/** A native promise with a method of its own: `await` takes it as it is, as it does a task. */
+/** A native promise with a method of its own: `await` takes it as it is, like a task. */
 function raisable<T>(given: unknown[], wait: (all: unknown[]) => Promise<T>): Joined<T> {
   let all: unknown[] = []
   const waiting = (async () => wait((all = listOf(given))))()
@@ -102,7 +102,7 @@ function raisable<T>(given: unknown[], wait: (all: unknown[]) => Promise<T>): Jo
   return Object.assign(waiting, { boost })
 }
 
-/** An iterable alone is the list; a string is not, nor is a promise that is iterable too. */
+/** A single iterable is the list; a string is not, nor is a promise that is iterable too. */
 function listOf(given: unknown[]): unknown[] {
   const only = given[0]
   if (given.length !== 1 || typeof only !== 'object' || only === null) return given
@@ -110,7 +110,7 @@ function listOf(given: unknown[]): unknown[] {
 }
 
 /** Cancels those that are tasks and have not settled, and waits until they have. */
-async function end(all: unknown[]): Promise<void> {
+async function cancelTasks(all: unknown[]): Promise<void> {
   const tasks = all.filter(one => one instanceof TaskPromise)
   for (const task of tasks) task.cancel()
   await Promise.allSettled(tasks)
@@ -123,8 +123,8 @@ export interface EachOptions<T, R> extends SpawnOptions {
    */
   concurrency?: number
   /**
-   * Is told each item's task when it is spawned, before it starts: boost the one that the user is looking at. One that
-   * you cancel does not fail the others: its place in the results is undefined. What this throws is a failure.
+   * Called with each item's task when it is spawned, before it starts: boost the one that the user is looking at. One
+   * that you cancel does not fail the others: its place in the results is undefined. What this throws is a failure.
    */
   onStart?: (item: T, task: Task<R>) => void
 }
@@ -166,7 +166,7 @@ export function each<T, R>(
     try {
       for (; ; index++) {
         while (running.size >= concurrency) await untilOneEnds()
-        // With room for very many, this loop is long: it must not hold up what is more urgent either.
+        // With a high concurrency this loop is long: it must not hold up what is more urgent either.
         if (scope.shouldYield()) await scope.yield()
         scope.signal.throwIfAborted() // by `onStart`
         const step = await (source.isAsync ? scope.run(source.next()) : source.next())
@@ -176,7 +176,7 @@ export function each<T, R>(
       }
       while (running.size > 0) await untilOneEnds()
     } catch (error) {
-      for (const child of running) child.cancel() // now, not when the source has closed
+      for (const child of running) child.cancel() // before the source is closed, which may take long
       await source.close()
       throw error
     }
@@ -192,7 +192,7 @@ export function each<T, R>(
         oneHasEnded()
       }
       child.then(result => {
-        // What is undefined takes no place: an endless source must not fill the memory with nothing.
+        // An undefined result takes no place: an endless source must not fill the memory with nothing.
         if (result !== undefined) results[index] = result
         ended()
       }, ended)
@@ -209,7 +209,7 @@ export function each<T, R>(
     task.cancel()
     throw error
   }
-  // One that is cancelled before its first turn never runs: nobody else would close the source.
+  // A task that is cancelled before its first turn never runs: the source has to be closed here.
   const closeUnbegun = () => {
     if (!begun) void source.close()
   }
@@ -218,7 +218,7 @@ export function each<T, R>(
   return task
 }
 
-/** The items, one after another: an iterator that is closed only if it has not ended by itself. */
+/** The items, one after another. Its iterator is closed only if it has not ended by itself. */
 class Source<T> {
   readonly isAsync: boolean
   readonly #iterator: Iterator<T> | AsyncIterator<T>
@@ -244,12 +244,12 @@ class Source<T> {
     }
   }
 
-  /** Never fails: why it is closed is what counts, as in `for await`. */
+  /** Never fails: the reason for closing counts, as in `for await`. */
   async close(): Promise<void> {
     if (this.#hasEnded) return
     try {
       const closed = Promise.resolve(this.#iterator.return?.())
-      // A generator closes when it has its next item: that may be never.
+      // A generator closes only when it has its next item: that may be never.
       if (this.#isPending) closed.catch(() => {})
       else await closed
     } catch {}
@@ -259,7 +259,7 @@ class Source<T> {
 /** @throws TypeError ERR_INVALID_ARG_TYPE */
 function checkIterable(items: unknown): void {
   const isObject = (typeof items === 'object' && items !== null) || typeof items === 'function'
-  // A string is iterable too, letter by letter, which nobody means.
+  // A string is iterable too, letter by letter: nobody wants that.
   if (!isObject || !(Symbol.asyncIterator in items || Symbol.iterator in items))
     throw invalidType('items', 'an iterable or an async iterable', items)
 }

@@ -5,22 +5,22 @@ export interface LatenessMs {
   max: number
 }
 
-/** Buckets to a doubling, and where the first one ends. */
-const perDoubling = 4
-const firstMs = 0.001
-const buckets = 128 // up to 50 days
+/** The buckets grow by a fifth each; the first one ends here. */
+const bucketsPerDoubling = 4
+const firstBucketMs = 0.001
+const bucketCount = 128 // up to 50 days
 
 /** Counts how late something was, in 512 bytes whatever their number. */
 export class Lateness {
   count = 0
   #maxMs = 0
-  readonly #counts = new Uint32Array(buckets)
+  readonly #counts = new Uint32Array(bucketCount)
 
   add(ms: number): void {
     this.count++
     if (ms > this.#maxMs) this.#maxMs = ms
-    const bucket = ms <= firstMs ? 0 : Math.ceil(Math.log2(ms / firstMs) * perDoubling)
-    this.#counts[Math.min(bucket, buckets - 1)]!++
+    const bucket = ms <= firstBucketMs ? 0 : Math.ceil(Math.log2(ms / firstBucketMs) * bucketsPerDoubling)
+    this.#counts[Math.min(bucket, bucketCount - 1)]!++
   }
 
   /** All 0 where nothing has been counted. */
@@ -30,9 +30,9 @@ export class Lateness {
 
   #percentile(share: number): number {
     let left = Math.ceil(this.count * share)
-    for (let bucket = 0; bucket < buckets; bucket++) {
+    for (let bucket = 0; bucket < bucketCount; bucket++) {
       left -= this.#counts[bucket]!
-      if (left <= 0) return Math.min(firstMs * 2 ** (bucket / perDoubling), this.#maxMs)
+      if (left <= 0) return Math.min(firstBucketMs * 2 ** (bucket / bucketsPerDoubling), this.#maxMs)
     }
     return this.#maxMs
   }

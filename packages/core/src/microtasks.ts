@@ -1,4 +1,4 @@
-/** Jobs in one batch of immediates, at most. */
+/** The most jobs in one batch of immediates. */
 const batchLimit = 64
 
 /**
@@ -18,8 +18,8 @@ function find(): (() => void) | undefined {
 }
 
 /**
- * Calls `step` until it returns false, where microtasks cannot be drained: in a batch of immediates, since Node drains
- * them after each. `end` follows the last one.
+ * Calls `step` until it returns false, in a batch of immediates: Node drains the microtasks after each. This is for
+ * where `drainMicrotasks` is missing. `end` is called after the last one.
  * @param jobs how many are queued
  */
 export function runBatch(jobs: number, step: () => boolean, end: () => void): void {

@@ -8,10 +8,7 @@ export type { Implementation, Personality }
 /** TCP, Unix-domain and UDP sockets, by the OS's preferred API. */
 export const { connect, listen, bind }: Net = select('socket')
 
-/**
- * Which implementation a personality has in this process, and why not the better one.
- * @param personality 'seek', 'stream' or 'socket'
- */
+/** Which implementation a personality has in this process, and why not the better one. */
 export function implementation(personality: Personality = 'socket'): Implementation {
   return implementationOf(personality)
 }

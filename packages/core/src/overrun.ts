@@ -2,11 +2,11 @@ import type { Priority } from '@kiruna/priority'
 
 /** A job has held the thread for too long: nothing else could run, whatever its priority. */
 export interface Overrun {
-  /** The task's, or `post('background')`, or `what awaits` the task that has just ended. */
+  /** The task's name, or `post('background')`, or `what awaits` a task that has just ended. */
   name: string
   priority: Priority
   ms: number
-  /** Where the task was spawned: a stack, once a task of this name has overrun before. */
+  /** Where the task was spawned: a stack, if a task of this name has overrun before. */
   spawnedAt?: string
 }
 
@@ -20,7 +20,7 @@ export interface MissedDeadline {
 const inProduction = process.env.NODE_ENV === 'production'
 const warned = new Set<string>()
 
-/** What happens unless the app says otherwise: in development, a process warning, once for each name. */
+/** Unless the app listens: in development, a process warning, once for each name. */
 export function warnOfOverrun({ name, ms, spawnedAt }: Overrun): void {
   const text = `'${name}' has held the thread for ${Math.round(ms)} ms: nothing more urgent could run`
   warnOnce(`overrun ${name}`, text, 'KIRUNA_OVERRUN', spawnedAt)

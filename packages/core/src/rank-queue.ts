@@ -12,26 +12,26 @@ interface DueJob extends Placed {
 }
 
 /**
- * All that is queued at one priority: first in, first out, but what has a deadline comes before the rest, the earliest
- * first. Of the jobs without one, some are measured: how long they wait is what the rest waits, too.
+ * The jobs of one priority: first in, first out, but jobs with a deadline come before the others, the earliest first.
+ * Of the jobs without one only some are measured: the others wait as long.
  */
 export class RankQueue {
-  /** What is posted here costs this. */
+  /** The cost of what is posted. */
   readonly postCost: Cost
   readonly lateness = new Lateness()
-  /** Turns in it that their task will not take any more. */
+  /** How many of its turns are stale: their task no longer takes them. */
   stale = 0
-  /** And such as have been taken. */
+  /** How many stale turns have been taken. */
   staleTaken = 0
-  /** With aging: since when the first has waited. */
+  /** With aging: since when the first job has waited. */
   waitsSinceMs = 0
   length = 0
   readonly #jobs = new JobQueue()
   readonly #byDeadline = new DueHeap<DueJob>()
   #dueTaken = 0
-  /** Which job is being measured: the one to be taken after so many; −1: none. */
-  #measured = -1
-  #measuredMs = 0
+  /** Which job is being measured, counted from the first ever; −1: none. */
+  #measuredJob = -1
+  #measuredSinceMs = 0
 
   constructor(priority: Priority) {
     this.postCost = new Cost(`post('${priority}')`)
@@ -43,13 +43,13 @@ export class RankQueue {
   }
 
   get isMeasuring(): boolean {
-    return this.#measured !== -1
+    return this.#measuredJob !== -1
   }
 
-  /** The next job that is pushed shall be measured. */
+  /** The next job that is pushed will be measured. */
   measureNext(nowMs: number): void {
-    this.#measured = this.#jobs.taken + this.#jobs.length
-    this.#measuredMs = nowMs
+    this.#measuredJob = this.#jobs.taken + this.#jobs.length
+    this.#measuredSinceMs = nowMs
   }
 
   push(job: Job, context: unknown): void {
@@ -62,20 +62,20 @@ export class RankQueue {
     this.#byDeadline.add({ job, context, dueMs, queuedMs: nowMs, place: -1 })
   }
 
-  /** What the next job will be called with. Only where there is one. */
+  /** What the next job will be called with. Only if the queue is not empty. */
   nextContext(): unknown {
     return this.#byDeadline.length > 0 ? this.#byDeadline.first!.context : this.#jobs.nextContext()
   }
 
-  /** Takes the next job: `nextContext` is asked before. Only where there is one. */
+  /** Takes the next job; its context is read before, by `nextContext`. Only if the queue is not empty. */
   take(nowMs: number): Job {
     this.waitsSinceMs = nowMs
     this.length--
     if (this.#byDeadline.length > 0) return this.#takeDue(nowMs)
     const jobs = this.#jobs
-    if (jobs.taken === this.#measured) {
-      this.lateness.add(Math.max(0, nowMs - this.#measuredMs))
-      this.#measured = -1
+    if (jobs.taken === this.#measuredJob) {
+      this.lateness.add(Math.max(0, nowMs - this.#measuredSinceMs))
+      this.#measuredJob = -1
     }
     return jobs.take()
   }

@@ -4,7 +4,7 @@ import { Alarm } from './alarm.ts'
 import { Bell } from './bell.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { type Cost, Costed, Costs, longMs, UnknownCost } from './cost.ts'
-import { DueHeap, inOrder, isBefore, type Sleeper } from './due-heap.ts'
+import { arrivalOrder, DueHeap, isBefore, type Sleeper } from './due-heap.ts'
 import { Guard } from './guard.ts'
 import type { Job } from './job-queue.ts'
 import { drainMicrotasks, runBatch } from './microtasks.ts'
@@ -12,29 +12,29 @@ import { RankQueue } from './rank-queue.ts'
 import type { TaskInfo } from './task.ts'
 import type { Ticker } from './ticker.ts'
 
-/** Slices in ticks that follow one another so closely share one budget. */
+/** Slices in ticks that follow one another this closely share one budget. */
 const sameTurnMs = 0.1
-/** And also after so many looks at the clock: a test's clock stands still. */
-const looksASlice = 4096
-/** A task, as far as the loop knows of it. */
+/** A slice ends after this many looks at the clock as well: a test's clock stands still. */
+const maxLooksPerSlice = 4096
+/** What the loop knows of a task. */
 export interface Live {
   cancel(): void
   info(): TaskInfo
 }
 
 export interface RunLoopOptions {
-  /** Where it gets its time from; Node's. */
+  /** Where the time comes from; Node's. */
   clock?: Clock
-  /** The event loop gets a turn after so much: I/O, timers and other people's callbacks wait no longer; 1. */
+  /** After this the event loop has a turn: I/O, timers and other people's callbacks wait no longer; 1. */
   budgetMs?: number
   /**
-   * What has waited so long runs although something more urgent is ready: one job of its priority, and the next after
-   * as long again. Without it the less urgent may wait for ever.
+   * A job that has waited this long runs although something more urgent is ready: one job of its priority, and the next
+   * after as long again. Without it the less urgent may wait for ever.
    */
   agingMs?: number
-  /** A job that is expected to run beyond the next tick of `every` waits until that has been; true. */
+  /** A job that is expected to run beyond the next tick of `every` waits for that tick; true. */
   guard?: boolean
-  /** But not for longer than this; 20. */
+  /** But no longer than this; 20. */
   guardMaxWaitMs?: number
 }
 
@@ -47,15 +47,15 @@ export interface RunLoopOptions {
  *     user-visible   ─┤   after each job, so that what it resolved goes on before the next
  *     background     ─┘
  *
- * What is urgent and delivered by I/O does not wait for setImmediate: its slice is the next tick.
+ * An urgent I/O completion does not wait for setImmediate: its slice is the next tick.
  */
 export class RunLoop {
   readonly clock: Clock
   readonly costs = new Costs()
-  /** That of a task's last turn, and of what follows where it is awaited. */
+  /** The cost of a task's last turn, and of what follows where the task is awaited. */
   readonly endCost = new UnknownCost('the end of a task')
   readonly queues = priorities.map(priority => new RankQueue(priority))
-  /** By the next deadline, earliest first. */
+  /** The earliest deadline first. */
   readonly tickers: Ticker[] = []
   /** Rung from another thread. */
   readonly bell = new Bell()
@@ -64,10 +64,10 @@ export class RunLoop {
   /** What the job under way was called with. */
   current: unknown = undefined
   /** Called when a job has held the thread for `overrunMs`. */
-  overran: (cost: Cost, rank: Rank, ms: number) => void = () => {}
+  onOverrun: (cost: Cost, rank: Rank, ms: number) => void = () => {}
   overrunMs = Number.POSITIVE_INFINITY
   /** Called when a task has ended after its deadline. */
-  missedDeadline: (name: string, rank: Rank, lateMs: number) => void = () => {}
+  onMissedDeadline: (name: string, rank: Rank, lateMs: number) => void = () => {}
 
   readonly #budgetMs: number
   readonly #agingMs: number
@@ -76,30 +76,30 @@ export class RunLoop {
   readonly #nextOrder: () => number
   /** Bit r is set while queues[r] has a job. */
   #ready = 0
-  /** Bit r: in this turn one of them is measured already. */
-  #measured = 0
+  /** Bit r is set once a job of rank r is measured in this turn. */
+  #measuredRanks = 0
 
   #running = false
   #immediate: NodeJS.Immediate | undefined = undefined
   readonly #alarm: Alarm
   #tickArmed = false
 
-  /** When the slice under way, or the last one, has had its share. */
+  /** When the budget of the slice under way, or of the last one, is used up. */
   #sliceEndMs = 0
   #looksLeft = 0
   #turnStartMs = 0
   #lastTickMs = 0
-  /** The bell may ring all the time: between two slices that it ends one job at least runs. */
+  /** The bell may ring all the time: at least one job runs between two slices that it ends. */
   #ranSinceRung = true
   /**
-   * How many jobs run between two looks at the clock, which costs as much as a small job: 1 to 4, or to 8 where nothing
-   * ticks; 0: look now. If they turn out to be long after many that were short, a frame, or the event loop's turn, is
-   * late by as many.
+   * How many jobs run between two looks at the clock, since a look costs as much as a small job: 1 to 4, or to 8 if
+   * nothing ticks; 0: look now. If long jobs follow many short ones, a frame, or the event loop's turn, is late by as
+   * many of them.
    */
   #stride = 1
   #ranSinceClock = 0
   #lastClockMs = 0
-  /** What the last job costs, and its rank. */
+  /** The last job's cost and rank. */
   #cost: Cost | undefined = undefined
   #rank: Rank = 3
 
@@ -110,27 +110,26 @@ export class RunLoop {
     this.#budgetMs = budgetMs
     this.#agingMs = agingMs
     this.#guard = guard ? new Guard(guardMaxWaitMs) : undefined
-    this.#nextOrder = clock.simulation?.nextOrder ?? inOrder()
+    this.#nextOrder = clock.simulation?.nextOrder ?? arrivalOrder()
     this.#sleepers = new DueHeap(this.#nextOrder)
-    this.#alarm = new Alarm(clock, this.bell, this.tickers, this.#sleepers, () => this.#wake())
+    this.#alarm = new Alarm(clock, this.bell, () => this.#wake())
   }
 
   /**
    * Queues `job(context)` for a turn of its own: never runs it here.
-   * @param dueMs it comes before what is due later, and before what has no deadline
+   * @param dueMs its deadline: it comes before jobs that are due later, and before jobs without a deadline
    */
   enqueue(rank: Rank, job: Job, context: unknown, dueMs = Number.POSITIVE_INFINITY): void {
     this.#push(rank, job, context, dueMs)
-    if (this.#immediate === undefined && !this.#running) this.#arm()
+    this.#wake()
   }
 
-  /** Queues what an I/O completion resumes: if it is urgent, for the end of this tick. */
+  /** Queues what an I/O completion resumes: for the end of this tick, if it is urgent. */
   deliver(rank: Rank, job: Job, context: unknown, dueMs = Number.POSITIVE_INFINITY): void {
     this.#push(rank, job, context, dueMs)
     if (this.#running) return
-    if (rank > 1) {
-      if (this.#immediate === undefined) this.#arm()
-    } else if (!this.#tickArmed) {
+    if (rank > 1) this.#wake()
+    else if (!this.#tickArmed) {
       this.#tickArmed = true
       process.nextTick(this.#urgentSlice)
     }
@@ -139,8 +138,8 @@ export class RunLoop {
   #push(rank: Rank, job: Job, context: unknown, dueMs: number): void {
     const bit = 1 << rank
     const queue = this.queues[rank]!
-    if ((this.#measured & bit) === 0) {
-      this.#measured |= bit
+    if ((this.#measuredRanks & bit) === 0) {
+      this.#measuredRanks |= bit
       if (!queue.isMeasuring) queue.measureNext(this.clock.now())
     }
     if ((this.#ready & bit) === 0) {
@@ -151,7 +150,7 @@ export class RunLoop {
     else queue.pushDue(job, context, dueMs, this.clock.now())
   }
 
-  /** Something of this rank should give way: a deadline, something more urgent, or the event loop. */
+  /** Whether a job of this rank should give way: to a deadline, to something more urgent, or to the event loop. */
   shouldYield(rank: Rank): boolean {
     if ((this.#ready & ((1 << rank) - 1)) !== 0 || this.bell.isRung) return true
     const nowMs = this.clock.now()
@@ -159,16 +158,11 @@ export class RunLoop {
     return this.tickers.length > 0 && nowMs >= this.tickers[0]!.dueMs
   }
 
-  /** Nothing as urgent waits, and the slice has budget left: giving way would change nothing. */
+  /** Whether giving way would change nothing: no job as urgent waits, and the slice has budget left. */
   mayGoOn(rank: Rank, cost: Cost): boolean {
     if ((this.#ready & ((2 << rank) - 1)) !== 0 || this.shouldYield(rank)) return false
     if (this.#guard === undefined || this.tickers.length === 0) return true
-    return !this.#guard.wouldHold(rank, cost, this.#leftMs(this.clock.now()))
-  }
-
-  /** Until the next tick; Infinity without one. */
-  #leftMs(nowMs: number): number {
-    return this.tickers.length === 0 ? Number.POSITIVE_INFINITY : this.tickers[0]!.dueMs - nowMs
+    return !this.#guard.wouldHold(rank, cost, this.tickers[0]!.dueMs - this.clock.now())
   }
 
   addTicker(ticker: Ticker): void {
@@ -176,8 +170,8 @@ export class RunLoop {
     let at = this.tickers.length
     while (at > 0 && isBefore(ticker, this.tickers[at - 1]!)) at--
     this.tickers.splice(at, 0, ticker)
-    this.#stride = 0 // the slice under way does not know this deadline yet: it looks before its next job
-    this.#setAlarm()
+    this.#stride = 0 // the slice under way looks at this deadline before its next job
+    this.setAlarm()
   }
 
   removeTicker(ticker: Ticker): void {
@@ -190,26 +184,23 @@ export class RunLoop {
 
   addSleeper(sleeper: Sleeper): void {
     this.#sleepers.add(sleeper)
-    this.#setAlarm()
+    this.setAlarm()
   }
 
   removeSleeper(sleeper: Sleeper): void {
     this.#sleepers.remove(sleeper)
-    this.#setAlarm()
+    this.setAlarm()
   }
 
-  /** A ticker's `keepsAlive` has changed. */
-  keepAliveChanged(): void {
-    this.#setAlarm()
+  /** Called when a deadline comes or goes, or when a ticker's `keepsAlive` changes. */
+  setAlarm(): void {
+    if (!this.#running) this.#alarm.set(this.tickers, this.#sleepers, this.#guard?.isHolding === true)
   }
 
-  #arm(): void {
-    this.#immediate = setImmediate(this.#slice)
-  }
-
+  /** Sees to it that a slice follows. Returns false if one is under way or arranged already. */
   #wake(): boolean {
     if (this.#immediate !== undefined || this.#running) return false
-    this.#arm()
+    this.#immediate = setImmediate(this.#slice)
     return true
   }
 
@@ -231,7 +222,7 @@ export class RunLoop {
     }
   }
 
-  /** The slice of a tick: the urgent only, and all that follow one another share the budget of one turn. */
+  /** The slice of a tick, for urgent jobs only. Those that follow one another share the budget of one turn. */
   readonly #urgentSlice = (): void => {
     this.#tickArmed = false
     if (this.#running || (this.#ready & 0b0011) === 0) return
@@ -239,7 +230,7 @@ export class RunLoop {
     if (nowMs - this.#lastTickMs > sameTurnMs) this.#turnStartMs = nowMs
     this.#lastTickMs = nowMs
     if (drainMicrotasks === undefined || nowMs - this.#turnStartMs >= this.#budgetMs) {
-      if (this.#immediate === undefined) this.#arm()
+      this.#wake()
       return
     }
     this.#open(nowMs, this.#turnStartMs)
@@ -254,11 +245,11 @@ export class RunLoop {
   #open(nowMs: number, turnStartMs: number): void {
     this.#running = true
     this.#sliceEndMs = turnStartMs + this.#budgetMs
-    this.#looksLeft = this.clock.simulation?.looksASlice() ?? looksASlice
+    this.#looksLeft = this.clock.simulation?.maxLooksPerSlice() ?? maxLooksPerSlice
     this.#stride = 0 // look at the deadlines first
     this.#ranSinceClock = 0
     this.#lastClockMs = nowMs
-    this.#measured = 0
+    this.#measuredRanks = 0
   }
 
   /** Runs a ticker that is due, or else the most urgent job. Returns false when the slice is over. */
@@ -279,11 +270,12 @@ export class RunLoop {
     }
     const ready = this.#ready & ranks
     if (ready === 0) return false
-    const rank = this.#agingMs === Number.POSITIVE_INFINITY ? mostUrgent(ready) : this.#pick(ready)
+    const rank = this.#agingMs === Number.POSITIVE_INFINITY ? mostUrgent(ready) : this.#pickWithAging(ready)
     const queue = this.queues[rank]!
     const context = (this.current = queue.nextContext())
     const cost = costOf(context, queue)
-    if (this.tickers.length > 0 && this.#holds(rank, cost)) return false
+    if (this.tickers.length > 0 && this.#guard?.holds(rank, cost, this.tickers[0]!.dueMs - this.#lastClockMs))
+      return false
     const job = queue.take(this.#lastClockMs)
     if (queue.length === 0) this.#ready &= ~(1 << rank)
     this.#begin(cost, rank)
@@ -291,13 +283,8 @@ export class RunLoop {
     return true
   }
 
-  /** The next job would run into the next tick. */
-  #holds(rank: Rank, cost: Cost): boolean {
-    return this.#guard?.holds(rank, cost, this.#leftMs(this.#lastClockMs)) === true
-  }
-
-  /** With aging: what has waited longest, if that is too long. */
-  #pick(ready: number): Rank {
+  /** The priority whose first job has waited longest, if that is too long; else the most urgent. */
+  #pickWithAging(ready: number): Rank {
     let rank = mostUrgent(ready)
     let longestMs = this.#agingMs
     for (let lower = rank + 1; lower < 4; lower++) {
@@ -313,7 +300,7 @@ export class RunLoop {
     this.#rank = rank
     this.#ranSinceClock++
     this.#ranSinceRung = true
-    if (cost.isWorthALook) this.#stride = 0
+    if (cost.needsMeasuring) this.#stride = 0
   }
 
   /** Short jobs double the stride, a long one ends it. */
@@ -328,7 +315,7 @@ export class RunLoop {
     if (ran > 0) {
       const cost = this.#cost!
       cost.learn(jobMs)
-      if (elapsedMs >= this.overrunMs) this.overran(cost, this.#rank, elapsedMs)
+      if (elapsedMs >= this.overrunMs) this.onOverrun(cost, this.#rank, elapsedMs)
     }
     return nowMs
   }
@@ -347,7 +334,7 @@ export class RunLoop {
   }
 
   #fire(ticker: Ticker, nowMs: number): void {
-    // On its grid and in its place before it runs: it may throw, and it may stop itself.
+    // It is back in its place before its job runs: that may throw, and may stop the ticker.
     this.tickers.shift()
     const { lateMs, missedTicks } = ticker.take(nowMs)
     this.addTicker(ticker)
@@ -372,12 +359,8 @@ export class RunLoop {
   }
 
   #rearm(): void {
-    if (this.#ready !== 0 && this.#immediate === undefined && !this.#guard?.isHolding) this.#arm()
-    this.#setAlarm()
-  }
-
-  #setAlarm(): void {
-    if (!this.#running) this.#alarm.set(this.#guard?.isHolding === true)
+    if (this.#ready !== 0 && !this.#guard?.isHolding) this.#wake()
+    this.setAlarm()
   }
 }
 

@@ -10,11 +10,11 @@ import { Ticker } from './ticker.ts'
 import { Work } from './work.ts'
 
 export interface SchedulerOptions extends RunLoopOptions {
-  /** Told of a job that has held the thread for `overrunMs`; a process warning once for each name, in development. */
+  /** Called when a job has held the thread for `overrunMs`; in development, a process warning once for each name. */
   onOverrun?: (overrun: Overrun) => void
   /** 50, as the web's long tasks. */
   overrunMs?: number
-  /** Told of a task that has ended after its `deadlineMs`; a process warning once for each name, in development. */
+  /** Called when a task has ended after its `deadlineMs`; in development, a process warning once for each name. */
   onMissedDeadline?: (missed: MissedDeadline) => void
 }
 
@@ -25,11 +25,11 @@ export interface PriorityStats {
   /** Waiting for their turn now. */
   queued: number
   run: number
-  /** How long jobs have waited for their turn, in milliseconds: one of each turn of the event loop is measured. */
+  /** How long jobs have waited for their turn, in milliseconds: one job in each turn of the event loop is measured. */
   latenessMs: LatenessMs
 }
 
-/** Of one that still ticks. */
+/** Of a ticker that has not been stopped. */
 export interface EveryStats {
   name: string
   periodMs: number
@@ -61,7 +61,7 @@ export class Scheduler {
     this.loop = new RunLoop(options)
     this.onOverrun(options.onOverrun ?? warnOfOverrun, options.overrunMs)
     const { onMissedDeadline = warnOfMissedDeadline } = options
-    this.loop.missedDeadline = (name, rank, lateMs) => {
+    this.loop.onMissedDeadline = (name, rank, lateMs) => {
       this.#missedDeadlines++
       tell(onMissedDeadline, { name, priority: priorities[rank]!, lateMs })
     }
@@ -116,7 +116,10 @@ export class Scheduler {
     return new Ticker(this.loop, periodMs, job, name, signal)
   }
 
-  /** Another thread rings it with `ring` of `@kiruna/core/doorbell`: `shouldYield()` is then true, until the event loop had its turn. */
+  /**
+   * Another thread rings it with `ring` of `@kiruna/core/doorbell`: `shouldYield()` is then true until the event loop has
+   * had its turn.
+   */
   get doorbell(): SharedArrayBuffer {
     return this.loop.bell.memory
   }
@@ -145,20 +148,20 @@ export class Scheduler {
     }
   }
 
-  /** The tasks that have not ended, in the order of their spawning. */
+  /** The tasks that have not ended, in the order in which they were spawned. */
   tasks(): TaskInfo[] {
     return Array.from(this.loop.live, task => task.info())
   }
 
   /**
-   * From now on `listener` is told of jobs that hold the thread for `overrunMs` or longer.
+   * From now on `listener` is called for each job that holds the thread for `overrunMs` or longer.
    * @throws TypeError ERR_INVALID_ARG_TYPE; RangeError ERR_OUT_OF_RANGE
    */
   onOverrun(listener: (overrun: Overrun) => void, overrunMs = 50): void {
     if (typeof listener !== 'function') throw invalidType('listener', 'a function', listener)
     checkPositiveMs(overrunMs, 'overrunMs')
     this.loop.overrunMs = overrunMs
-    this.loop.overran = (cost, rank, ms) => {
+    this.loop.onOverrun = (cost, rank, ms) => {
       const { current } = this.loop
       const task = current instanceof Work ? current : undefined
       const name = task?.name ?? cost.name
@@ -166,7 +169,7 @@ export class Scheduler {
       const overrun: Overrun = { name: isEnd ? `what awaits ${name}` : name, priority: priorities[rank]!, ms }
       if (!isEnd) {
         if (task?.spawnedAt !== undefined) overrun.spawnedAt = task.spawnedAt.stack!
-        this.loop.costs.of(name).overran = true
+        this.loop.costs.of(name).hasOverrun = true
       }
       tell(listener, overrun)
     }
@@ -188,12 +191,12 @@ export class Scheduler {
   }
 }
 
-/** A scheduler beside the default one: the two take turns of the event loop, and know nothing of each other. */
+/** A scheduler beside the default one: each has its own turns of the event loop, and knows nothing of the other. */
 export function createScheduler(options?: SchedulerOptions): Scheduler {
   return new Scheduler(options)
 }
 
-/** Not from inside the loop: what a listener throws is uncaught, and must not end a slice or leave a task open. */
+/** Not called inside the loop: what a listener throws is uncaught, and must not end a slice or leave a task open. */
 function tell<Report>(listener: (report: Report) => void, report: Report): void {
   process.nextTick(listener, report)
 }

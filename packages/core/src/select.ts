@@ -11,24 +11,24 @@ interface Personalities {
   socket: Net
 }
 
-/** What is selected by itself: one may fall back where another need not. */
+/** Each is selected by itself: one may fall back where another does not. */
 export type Personality = keyof Personalities
 
-/** What does the I/O here, and where it is not the OS's own, why not. */
+/** What does the I/O here, and why it is not the OS's own. */
 export interface Implementation {
   name: 'io_uring' | 'dispatch' | 'iocp' | 'libuv'
   reason?: string
 }
 
 type Package = Personalities[Personality]
-/** One of the OS's own. `check` throws ERR_KIRUNA_UNAVAILABLE, with the reason, where it does not work here. */
+/** A package for one OS. `check` throws ERR_KIRUNA_UNAVAILABLE, with the reason, where it does not work. */
 type OwnPackage = Package & { check(): void }
 
 const require = createRequire(import.meta.url)
 
 /**
- * Which package is for which system: no other file knows. Each is loaded when it is wanted, and its name written out, for
- * bundlers to see.
+ * Which package is for which system: no other file knows. Each is loaded when it is needed. Its name is written out, so
+ * that bundlers see it.
  */
 const ownPackages: {
   [System in NodeJS.Platform]?: Record<Personality, () => OwnPackage> & Pick<Implementation, 'name'>
@@ -53,7 +53,7 @@ const ownPackages: {
   },
 }
 
-/** On Node's own libuv, where the OS's cannot be had. */
+/** The fallback, on Node's own libuv. */
 const nodePackages: Record<Personality, () => Package> = {
   seek: () => require('@kiruna/node-seek'),
   stream: () => require('@kiruna/node-stream'),

@@ -1,7 +1,7 @@
 import type { Priority } from '@kiruna/priority'
 import type { Task } from './task.ts'
 
-/** A task from the inside, as far as its handle knows of it. */
+/** The task behind its handle. */
 interface TaskWork extends Omit<Task, keyof Promise<unknown> | typeof Symbol.asyncDispose> {
   isOwnCancellation(error: unknown): boolean
 }

@@ -5,16 +5,16 @@ export interface SpawnOptions {
   name?: string
   /** Cancels the task. */
   signal?: AbortSignal
-  /** Starts no earlier; 0. */
+  /** The task starts no earlier than this; 0. */
   delayMs?: number
   /**
-   * From the spawn on. Within its priority it comes before what has a later deadline or none; ending after it is
-   * reported (`onMissedDeadline`). It cancels nothing.
+   * Counted from the spawn. Within its priority the task comes before those that have a later deadline or none; if it
+   * ends later, that is reported (`onMissedDeadline`). It cancels nothing.
    */
   deadlineMs?: number
 }
 
-/** What `tasks()` tells of one that has not ended. */
+/** What `tasks()` says of a task that has not ended. */
 export interface TaskInfo {
   name: string
   priority: Priority
@@ -25,7 +25,7 @@ export interface TaskInfo {
 }
 
 export interface ChildOptions extends SpawnOptions {
-  /** Its own; otherwise it follows its parent's. */
+  /** The child's own; without it the child follows its parent's. */
   priority?: Priority
   /** Its failure rejects only its own promise, and neither cancels its siblings nor fails its parent. */
   contain?: boolean
@@ -37,7 +37,7 @@ export interface Task<T = unknown> extends Promise<T>, Asker, AsyncDisposable {
   priority: Priority
   readonly name: string
   readonly signal: AbortSignal
-  /** Ends it: it rejects with `reason` (an AbortError) once its work and its children have come to an end. Idempotent. */
+  /** Ends it: it rejects with `reason` (an AbortError) once its work and its children have ended. Idempotent. */
   cancel(reason?: unknown): void
   /** Until disposed of, it is at least as urgent as `priority`. */
   boost(priority: Priority): Disposable
@@ -54,7 +54,7 @@ export interface Scope extends Asker {
   readonly signal: AbortSignal
   /** Gives way to what is as urgent or more so; goes on at its priority. @throws the reason when cancelled */
   yield(): Promise<void>
-  /** Whether giving way would let anything run that ought to. Cheap enough for every step of 20 µs. */
+  /** Whether something waits that should run first. Cheap enough for every step of 20 µs. */
   shouldYield(): boolean
   /** @throws the reason when cancelled, at once */
   sleep(ms: number): Promise<void>

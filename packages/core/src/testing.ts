@@ -8,8 +8,8 @@ import { VirtualClock } from './virtual-clock.ts'
 
 export interface InstallOptions extends Omit<SchedulerOptions, 'clock'> {
   /**
-   * Permutes what has no promised order: which of several that are due at the same time comes first, and after how many
-   * jobs the event loop has its turn. The same seed gives the same order again. Without one: the order of arrival.
+   * Permutes what has no promised order: which comes first of what is due at the same time, and after how many jobs the
+   * event loop has its turn. The same seed gives the same order again. Without one it is the order of arrival.
    */
   seed?: number
 }
@@ -22,14 +22,14 @@ export interface Installed extends Disposable {
   /** Milliseconds since the installation. */
   now(): number
   /**
-   * Lets `ms` pass: from one deadline to the next, and at each of them everything runs that it makes due, until nothing
-   * is left to do but to wait. With 0: what is ready now. Work takes no time. While reads and other operations of
-   * Kiruna's are under way, time stands still; somebody else's I/O it does not know. A task that only yields, for ever,
-   * is left behind after 20,000 looks at the clock.
+   * Lets `ms` pass, from one deadline to the next: at each, everything that is due runs, until nothing is left to do but
+   * to wait. With 0: what is ready now. Work takes no time. Time stands still while reads and other operations of
+   * Kiruna are under way; it does not wait for other people's I/O. A task that only yields, for ever, is left behind
+   * after 20,000 looks at the clock.
    * @throws TypeError ERR_INVALID_ARG_TYPE; RangeError ERR_OUT_OF_RANGE; Error ERR_INVALID_STATE: it is under way already
    */
   advance(ms: number): Promise<void>
-  /** To be called in a task or a tick, which takes `ms` longer by this: to see what it makes late. */
+  /** Makes the task or tick that calls it take `ms` longer: to see what that makes late. */
   spend(ms: number): void
   /** Cancels what still runs, and puts back the default scheduler that was there before. Idempotent. */
   dispose(): void
@@ -53,14 +53,14 @@ export function install({ seed, ...options }: InstallOptions = {}): Installed {
   if (installed !== undefined)
     throw coded(Error, 'ERR_INVALID_STATE', 'A test scheduler is installed already')
   const clock = new VirtualClock(seed)
-  const usual = defaultScheduler()
+  const previous = defaultScheduler()
   const scheduler = createScheduler({ ...options, clock })
   replaceDefaultScheduler(scheduler)
   installed = clock
   const dispose = () => {
     if (installed !== clock) return
     installed = undefined
-    replaceDefaultScheduler(usual)
+    replaceDefaultScheduler(previous)
     scheduler.dispose()
   }
   return {
@@ -80,10 +80,10 @@ export function install({ seed, ...options }: InstallOptions = {}): Installed {
   }
 }
 
-/** What a promise has come to: as Promise.allSettled tells it, or that it is pending. */
+/** The state of a promise: as Promise.allSettled gives it, or pending. */
 export type Polled<T> = PromiseSettledResult<T> | { status: 'pending'; value?: undefined; reason?: undefined }
 
-/** Tells whether it has settled, and how, without waiting for it: once the microtasks that are due have run. */
+/** Whether it has settled, and how, without waiting for it: only the microtasks that are due run first. */
 export async function pollOnce<T>(promise: PromiseLike<T>): Promise<Polled<Awaited<T>>> {
   checkThenable(promise)
   let polled: Polled<Awaited<T>> = { status: 'pending' }
@@ -97,7 +97,7 @@ export async function pollOnce<T>(promise: PromiseLike<T>): Promise<Polled<Await
 
 /**
  * Waits for it, for `ms` at most: of the virtual clock, which it advances, if one is installed; otherwise of the real one.
- * @throws what it rejects with; DOMException TimeoutError: it was pending still; TypeError ERR_INVALID_ARG_TYPE;
+ * @throws what it rejects with; DOMException TimeoutError: it is still pending; TypeError ERR_INVALID_ARG_TYPE;
  * RangeError ERR_OUT_OF_RANGE
  */
 export async function awaitWithin<T>(promise: PromiseLike<T>, ms: number): Promise<Awaited<T>> {
@@ -109,9 +109,9 @@ export async function awaitWithin<T>(promise: PromiseLike<T>, ms: number): Promi
   const settled = result.then(settle, settle)
   if (installed !== undefined) await installed.advance(ms, () => isSettled)
   else {
-    const enough = new AbortController()
-    await Promise.race([settled, sleep(ms, undefined, { signal: enough.signal })])
-    enough.abort()
+    const timeout = new AbortController()
+    await Promise.race([settled, sleep(ms, undefined, { signal: timeout.signal })])
+    timeout.abort()
   }
   if (isSettled) return result as Promise<Awaited<T>>
   throw new DOMException(`The promise is still pending after ${ms} ms`, 'TimeoutError')

@@ -2,20 +2,20 @@ import type { Clock } from './clock.ts'
 import type { Cost, Costs } from './cost.ts'
 import { Lateness } from './lateness.ts'
 
-/** The run loop, as far as a ticker knows of it. */
+/** What a ticker knows of the run loop. */
 interface TickingLoop {
   readonly clock: Clock
   readonly costs: Costs
   addTicker(ticker: Ticker): void
   removeTicker(ticker: Ticker): void
-  keepAliveChanged(): void
+  setAlarm(): void
 }
 
 /** What `every` returns: the handle to stop it, or to let the process end although it ticks. */
 export class Ticker implements Disposable {
   /** @internal the next point of its grid, on the loop's clock */
   dueMs: number
-  /** @internal of those that are due at the same time, which comes first */
+  /** @internal decides between tickers that are due at the same time */
   order = 0
   /** @internal */
   readonly periodMs: number
@@ -57,7 +57,7 @@ export class Ticker implements Disposable {
     loop.addTicker(this)
   }
 
-  /** @internal it ticks now: how late, how many ticks are lost, and on to the next one on its grid */
+  /** @internal it ticks now: how late, how many were missed, and on to the next point of its grid */
   take(nowMs: number): { lateMs: number; missedTicks: number } {
     const lateMs = nowMs - this.dueMs
     const missedTicks = Math.floor(lateMs / this.periodMs)
@@ -69,23 +69,23 @@ export class Ticker implements Disposable {
     return { lateMs, missedTicks }
   }
 
-  /** No tick comes any more. Idempotent. */
+  /** Ends its ticks. Idempotent. */
   stop(): void {
     this.#signal?.removeEventListener('abort', this.#aborted)
     this.#loop.removeTicker(this)
   }
 
-  /** It keeps the process alive: as it does from the start. */
+  /** It keeps the process alive, as it does from the start. */
   ref(): this {
     this.keepsAlive = true
-    this.#loop.keepAliveChanged()
+    this.#loop.setAlarm()
     return this
   }
 
-  /** The process may end although it ticks. It may then come a millisecond or two late: nothing spins for it. */
+  /** The process may end although it ticks. Its ticks may then be a millisecond or two late: nothing spins for them. */
   unref(): this {
     this.keepsAlive = false
-    this.#loop.keepAliveChanged()
+    this.#loop.setAlarm()
     return this
   }
 

@@ -9,9 +9,9 @@ const turnAt = ([0, 1, 2, 3] as const).map(rank => (turns: Turns) => turns.takeT
 /**
  * A task's place in the queues: its jobs run one after another, each in a turn of its own.
  *
- * They wait in a list of the task's; the loop's queue has one turn for each. When the rank changes, the turns that are
- * queued go stale where they are, and as many are queued at the new rank. Stale ones are in front of all that are
- * queued there later, so a number for each rank is enough to know them.
+ * They wait in a list of the task's own; the loop's queue has one turn for each. When the rank changes, the queued
+ * turns go stale where they are, and as many are queued at the new rank. Stale turns are in front of all turns that are
+ * queued there later, so counting them is enough to recognise them.
  */
 export abstract class Turns extends Costed {
   readonly #loop: RunLoop
@@ -43,14 +43,14 @@ export abstract class Turns extends Costed {
     return this.#rank
   }
 
-  /** None of its turns is queued. */
+  /** While it is paused, none of its turns is queued. */
   protected abstract isPaused(): boolean
 
   protected get hasJobs(): boolean {
     return this.#jobs.length > 0
   }
 
-  /** Runs what an I/O completion resumes in a turn of its own: soon, if it is urgent. */
+  /** Runs what an I/O completion resumes, in a turn of its own: soon, if it is urgent. */
   deliver(job: () => void): void {
     this.#jobs.push(job)
     if (this.isPaused()) return
@@ -74,7 +74,7 @@ export abstract class Turns extends Costed {
     this.#queued = queued
   }
 
-  /** The turns that are queued go stale. */
+  /** Its queued turns go stale. */
   protected unqueue(): void {
     if (this.#queued === 0) return
     this.#stale ??= [0, 0, 0, 0]
@@ -83,7 +83,7 @@ export abstract class Turns extends Costed {
     this.#queued = 0
   }
 
-  /** Each of its jobs has a turn again. */
+  /** Each of its jobs gets a turn again. */
   protected requeue(): void {
     for (; this.#queued < this.#jobs.length; this.#queued++) this.enqueue()
   }

@@ -1,15 +1,15 @@
-import { setImmediate as turn } from 'node:timers/promises'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { coded } from '@kiruna/priority/error'
 import { lane } from '@kiruna/priority/lane'
 import type { Clock, ClockTimer, Simulation } from './clock.ts'
-import { DueHeap, inOrder, type Placed } from './due-heap.ts'
+import { arrivalOrder, DueHeap, type Placed } from './due-heap.ts'
 
-/** Nothing is left to do now when nobody has looked at the clock for so many turns of the event loop. */
+/** Nothing is left to do now when nobody has looked at the clock for this many turns of the event loop. */
 const quietTurns = 2
-/** So many looks at one instant, four jobs each at most, and time goes on all the same: some task only yields. */
-const looksAnInstant = 20_000
+/** After this many looks at one instant, of four jobs each at most, time goes on: some task only yields. */
+const maxLooksPerInstant = 20_000
 
-/** Schedulers on it are told one instant after another, and each has all the turns that it needs. */
+/** Goes from one instant to the next, and gives its schedulers all the turns that they need at each. */
 export class VirtualClock implements Clock {
   readonly simulation: Simulation
   readonly #timers: DueHeap<VirtualTimer>
@@ -17,9 +17,9 @@ export class VirtualClock implements Clock {
   #looks = 0
   #advancing = false
 
-  /** @param seed of what has no promised order; without one it is that of arrival */
+  /** @param seed permutes what has no promised order; without one it is the order of arrival */
   constructor(seed?: number) {
-    this.simulation = seed === undefined ? orderly() : shuffled(seed)
+    this.simulation = seed === undefined ? inArrivalOrder() : seeded(seed)
     this.#timers = new DueHeap(this.simulation.nextOrder)
   }
 
@@ -33,46 +33,46 @@ export class VirtualClock implements Clock {
     return new VirtualTimer(this.#timers, this.#nowMs + Math.max(ms, 0), callback)
   }
 
-  /** Time passes in the middle of what runs: nothing becomes due before that is done. */
+  /** Time passes while a job runs: nothing becomes due before that has ended. */
   spend(ms: number): void {
     this.#nowMs += ms
   }
 
   /**
-   * Goes from one timer to the next until `ms` have passed or the condition is met, and lets everything run that each of
-   * them makes due.
+   * Goes from one timer to the next until `ms` have passed or the condition is met, and lets everything run that is due
+   * at each.
    */
-  async advance(ms: number, isEnough = () => false): Promise<void> {
+  async advance(ms: number, isDone = () => false): Promise<void> {
     if (this.#advancing) throw coded(Error, 'ERR_INVALID_STATE', 'The clock is being advanced already')
     this.#advancing = true
     try {
       const endMs = this.#nowMs + ms
       for (;;) {
-        await this.#settle(isEnough)
-        if (isEnough()) return
+        await this.#settle(isDone)
+        if (isDone()) return
         const timer = this.#timers.first
         if (timer === undefined || timer.dueMs > endMs) break
         this.#passTo(timer.dueMs)
         timer.fire()
       }
       this.#passTo(endMs)
-      await this.#settle(isEnough)
+      await this.#settle(isDone)
     } finally {
       this.#advancing = false
     }
   }
 
-  /** What has been spent may be more. */
+  /** More may have been spent. */
   #passTo(ms: number): void {
     this.#nowMs = Math.max(this.#nowMs, ms)
   }
 
-  /** Turn after turn of the event loop: every slice begins with a look at the clock. Files are waited for, too. */
-  async #settle(isEnough: () => boolean): Promise<void> {
+  /** Waits until nothing looks at the clock any more, as every slice does first, and no file operation is under way. */
+  async #settle(isDone: () => boolean): Promise<void> {
     let looks = 0
-    for (let quiet = 0; quiet < quietTurns && looks < looksAnInstant && !isEnough(); ) {
+    for (let quiet = 0; quiet < quietTurns && looks < maxLooksPerInstant && !isDone(); ) {
       this.#looks = 0
-      await turn()
+      await nextTurn()
       looks += this.#looks
       quiet = this.#looks === 0 && lane.isIdle ? quiet + 1 : 0
     }
@@ -116,13 +116,13 @@ class VirtualTimer implements ClockTimer, Placed {
 }
 
 /** First in, first out, and a slice ends when nothing is left, or when a task only yields. */
-function orderly(): Simulation {
-  return { nextOrder: inOrder(), looksASlice: () => 4096 }
+function inArrivalOrder(): Simulation {
+  return { nextOrder: arrivalOrder(), maxLooksPerSlice: () => 4096 }
 }
 
 /** The same seed gives the same numbers: xorshift. @see https://www.jstatsoft.org/article/view/v008i14 */
-function shuffled(seed: number): Simulation {
-  let state = Math.imul(seed + 1, 0x9e37_79b1) | 0 || 1 // never 0, and far from that of the next seed
+function seeded(seed: number): Simulation {
+  let state = Math.imul(seed + 1, 0x9e37_79b1) | 0 || 1 // never 0, and far from the next seed's
   const next = () => {
     state ^= state << 13
     state ^= state >>> 17
@@ -130,5 +130,5 @@ function shuffled(seed: number): Simulation {
     return state
   }
   for (let i = 0; i < 4; i++) next()
-  return { nextOrder: next, looksASlice: () => 2 + (next() & 15) }
+  return { nextOrder: next, maxLooksPerSlice: () => 2 + (next() & 15) }
 }

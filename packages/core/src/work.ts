@@ -10,12 +10,12 @@ import type { ChildOptions, Scope, Task, TaskInfo } from './task.ts'
 import { isRaisable, type Raisable, TaskPromise } from './task-promise.ts'
 import { Turns } from './turns.ts'
 
-/** A task from the inside: its place in the tree, and how it ends. It is the Scope that the work sees. */
+/** A task from the inside: its place in the tree of tasks, and how it ends. The work sees it as its Scope. */
 export class Work extends Turns implements Scope {
   readonly name: string
   readonly task: Task<unknown>
   cost: Cost
-  /** Where it was spawned, if one of its name has held the thread for too long. */
+  /** Where it was spawned, if a task of its name has held the thread for too long. */
   readonly spawnedAt: Error | undefined
   readonly #spawnedMs: number
   #started = false
@@ -24,24 +24,24 @@ export class Work extends Turns implements Scope {
   #resolve!: (value: unknown) => void
   #reject!: (reason: unknown) => void
 
-  /** Its own priority; undefined while it follows its parent's. */
-  #own: Rank | undefined
+  /** Its own priority; undefined: it follows its parent's. */
+  #ownRank: Rank | undefined
   /** How many boosts there are to each rank. */
   #boosts: number[] | undefined = undefined
   #pauses = 0
 
   #children: LinkedList<Work> | undefined = undefined
-  /** Its places among its siblings, and among all that live. */
+  /** Its places among its siblings and among all living tasks. */
   readonly #siblingLink: Link<Work> | undefined
   readonly #liveLink: Link<Live>
   #listeners: Set<() => void> | undefined = undefined
-  /** What ends when the task does: a timer, a listener on somebody's signal. */
+  /** Called when it has settled: they remove listeners from signals and callers. */
   #endings: (() => void)[] | undefined = undefined
   /** Sleeps and foreign promises that are waited for: a stop rejects them. */
   #waits: Set<() => void> | undefined = undefined
   #controller: AbortController | undefined = undefined
 
-  /** Cancelled, or failing: nothing new begins, what waits is rejected with the reason. */
+  /** Set once it is cancelled or fails: nothing new begins, and what waits is rejected with the reason. */
   #stopped: { reason: unknown } | undefined = undefined
   #failure: { error: unknown } | undefined = undefined
   #value: unknown = undefined
@@ -65,11 +65,11 @@ export class Work extends Turns implements Scope {
     super(loop, own ?? parent!.rank, dueMs)
     this.name = name
     this.cost = loop.costs.of(name)
-    this.spawnedAt = this.cost.overran ? new Error(`'${name}' is spawned`) : undefined
+    this.spawnedAt = this.cost.hasOverrun ? new Error(`'${name}' is spawned`) : undefined
     this.#spawnedMs = spawnedMs
     this.#parent = parent
     this.#contained = contain
-    this.#own = own
+    this.#ownRank = own
     this.task = new TaskPromise(this, (resolve, reject) => {
       this.#resolve = resolve
       this.#reject = reject
@@ -82,10 +82,10 @@ export class Work extends Turns implements Scope {
     if (signal !== undefined) this.cancelWith(signal)
     this.#liveLink = loop.live.add(this)
     const started = delayMs > 0 ? this.sleep(delayMs) : this.#nextTurn()
-    // A reaction to a promise, so that the work has the AsyncLocalStorage context of its spawn.
+    // By a promise, so that the work has the AsyncLocalStorage context of its spawn.
     started.then(
       () => this.#begin(work),
-      error => this.#failed(error),
+      error => this.#workThrew(error),
     )
   }
 
@@ -94,7 +94,7 @@ export class Work extends Turns implements Scope {
   }
 
   set priority(priority: Priority) {
-    this.#own = rankOf(priority)
+    this.#ownRank = rankOf(priority)
     this.#reprioritize()
   }
 
@@ -108,7 +108,7 @@ export class Work extends Turns implements Scope {
 
   yield(): Promise<void> {
     if (this.#stopped === undefined && !this.isPaused() && this.loop.mayGoOn(this.rank, this.cost))
-      return goOn
+      return resolved
     return this.#nextTurn()
   }
 
@@ -142,7 +142,7 @@ export class Work extends Turns implements Scope {
         unfollow?.()
         boost?.[Symbol.dispose]()
       })
-      // A plain value will do, as for `await`, and so will a thenable that throws or calls back at once.
+      // A plain value is allowed, as for `await`, and so is a thenable that throws or calls back at once.
       Promise.resolve(foreign).then(
         value => end(() => resolve(value)),
         reason => end(() => reject(reason)),
@@ -167,7 +167,7 @@ export class Work extends Turns implements Scope {
     this.#stop(reason)
   }
 
-  /** The signal that it follows has aborted. @internal */
+  /** Called when the signal that it follows has aborted. @internal */
   abort(reason: unknown): void {
     this.#stop(reason)
   }
@@ -201,10 +201,10 @@ export class Work extends Turns implements Scope {
 
   pause(): Disposable {
     this.#pauses++
-    this.#hold()
+    this.#withdrawTurns()
     return once(() => {
       this.#pauses--
-      this.#release()
+      this.#restoreTurns()
     })
   }
 
@@ -220,12 +220,12 @@ export class Work extends Turns implements Scope {
     return this.#started ? 'waiting' : 'delayed'
   }
 
-  /** The reason for which the task was cancelled, if `error` is that. */
+  /** Whether `error` is the reason with which the task was cancelled. */
   isOwnCancellation(error: unknown): boolean {
     return this.#stopped !== undefined && this.#failure === undefined && error === this.#stopped.reason
   }
 
-  /** A turn in the queue; rejected if the task has been stopped by then. */
+  /** Resolves in its next turn; rejects if the task has been stopped by then. */
   #nextTurn(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.queue(() => {
@@ -241,22 +241,22 @@ export class Work extends Turns implements Scope {
       const result = work(this)
       if (isThenable(result))
         Promise.resolve(result).then(
-          value => this.#ended(value),
-          error => this.#failed(error),
+          value => this.#workReturned(value),
+          error => this.#workThrew(error),
         )
-      else this.#ended(result)
+      else this.#workReturned(result)
     } catch (error) {
-      this.#failed(error)
+      this.#workThrew(error)
     }
   }
 
-  #ended(value: unknown): void {
+  #workReturned(value: unknown): void {
     this.#value = value
     this.#workEnded = true
     this.#settleIfEnded()
   }
 
-  #failed(error: unknown): void {
+  #workThrew(error: unknown): void {
     const stopped = this.#stopped
     const cancelled = stopped !== undefined && (error === stopped.reason || isAbortError(error))
     if (!cancelled) this.#fail(error)
@@ -265,8 +265,8 @@ export class Work extends Turns implements Scope {
   }
 
   /**
-   * Waits for something that a stop interrupts. The returned function ends the wait: it calls back at its priority, if
-   * the task has not been stopped by then.
+   * Waits for something; a stop interrupts it. The returned function ends the wait: it calls back in a turn of the task,
+   * unless the task has been stopped by then.
    */
   #wait(reject: (reason: unknown) => void, cleanUp: () => void): (callBack: () => void) => void {
     this.#waits ??= new Set()
@@ -291,7 +291,7 @@ export class Work extends Turns implements Scope {
     this.#controller?.abort(reason)
     for (const interrupt of this.#waits ?? []) interrupt()
     for (const child of this.#children ?? []) child.#stop(reason)
-    this.#release() // what is stopped is not paused any more
+    this.#restoreTurns() // a stopped task is not paused any more
   }
 
   #fail(error: unknown): void {
@@ -312,16 +312,16 @@ export class Work extends Turns implements Scope {
   }
 
   #settle(): void {
-    // A child was spawned meanwhile: the last one settles this. If it was very quick, it has already.
+    // If a child was spawned meanwhile, the last child settles this task, or has done so already.
     if (this.#settled || this.#hasChildren) return
     this.#settled = true
     this.loop.live.remove(this.#liveLink)
     const lateMs = this.dueMs < Number.POSITIVE_INFINITY ? this.loop.clock.now() - this.dueMs : 0
-    if (lateMs > 0) this.loop.missedDeadline(this.name, this.rank, lateMs)
-    const parentHasIt = this.#parent !== undefined && !this.#contained
+    if (lateMs > 0) this.loop.onMissedDeadline(this.name, this.rank, lateMs)
+    const failsParent = this.#parent !== undefined && !this.#contained
     if (this.#failure !== undefined) {
       const { error } = this.#failure
-      if (parentHasIt) this.task.catch(nothing)
+      if (failsParent) this.task.catch(nothing)
       else nameTask(error, this.name)
       this.#reject(error)
     } else if (this.#stopped !== undefined) {
@@ -336,7 +336,7 @@ export class Work extends Turns implements Scope {
   }
 
   #reprioritize(): void {
-    let rank = this.#own ?? this.#parent!.rank
+    let rank = this.#ownRank ?? this.#parent!.rank
     const boosted = this.#boosts?.findIndex(count => count > 0) ?? -1
     if (boosted !== -1 && boosted < rank) rank = boosted as Rank
     if (rank === this.rank) return
@@ -351,16 +351,16 @@ export class Work extends Turns implements Scope {
     return this.#parent === undefined ? false : this.#parent.isPaused()
   }
 
-  #hold(): void {
+  #withdrawTurns(): void {
     if (!this.isPaused()) return
     this.unqueue()
-    for (const child of this.#children ?? []) child.#hold()
+    for (const child of this.#children ?? []) child.#withdrawTurns()
   }
 
-  #release(): void {
+  #restoreTurns(): void {
     if (this.isPaused()) return
     this.requeue()
-    for (const child of this.#children ?? []) child.#release()
+    for (const child of this.#children ?? []) child.#restoreTurns()
   }
 }
 
@@ -369,14 +369,14 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
   return mayHaveThen && 'then' in value
 }
 
-const goOn = Promise.resolve()
+const resolved = Promise.resolve()
 const nothing = () => {}
 
 function isAbortError(error: unknown): boolean {
   return error instanceof Error && error.name === 'AbortError'
 }
 
-/** An unhandled rejection prints its error: with this, the task's name too. */
+/** An unhandled rejection prints its error, and so the task's name too. */
 function nameTask(error: unknown, name: string): void {
   if (error instanceof Error && Object.isExtensible(error) && !('task' in error)) {
     Object.assign(error, { task: name })

@@ -514,7 +514,7 @@ describe('whatever tasks do, and whatever is done to them', () => {
   /** @param looks after how many of them at the clock a slice ends */
   async function run(commands: Command[], schedulers: number, looks: number): Promise<void> {
     const clock = new VirtualClock()
-    const simulation = { ...clock.simulation, looksASlice: () => looks }
+    const simulation = { ...clock.simulation, maxLooksPerSlice: () => looks }
     const shared: Clock = {
       now: () => clock.now(),
       setTimeout: (...args) => clock.setTimeout(...args),

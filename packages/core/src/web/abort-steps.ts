@@ -1,13 +1,13 @@
 import { addAbortListener } from 'node:events'
 
-/** Has to know of an abort: the standard's "abort steps". */
+/** Is called on an abort: the standard's "abort steps". */
 export interface AbortObserver {
   aborted(): void
 }
 
 /**
- * Those of one signal, behind one listener: EventTarget looks through all of its listeners for duplicates at each
- * addition. Without one it is not listened to: Node keeps a combined signal that is.
+ * The observers of one signal, behind one listener: EventTarget searches all of its listeners for duplicates at each
+ * addition. Without observers there is no listener: Node keeps a combined signal alive that has one.
  */
 class AbortSteps {
   readonly observers = new Set<AbortObserver>()
@@ -30,7 +30,7 @@ class AbortSteps {
 
 const stepsOf = new WeakMap<AbortSignal, AbortSteps>()
 
-/** Tells `observer` when `signal` is aborted, those of one signal in the order of their addition. */
+/** Calls `observer` when `signal` is aborted: the observers of one signal in the order in which they were added. */
 export function observeAbort(signal: AbortSignal, observer: AbortObserver): void {
   let steps = stepsOf.get(signal)
   if (steps === undefined) stepsOf.set(signal, (steps = new AbortSteps()))

@@ -6,7 +6,7 @@ interface DelayedTask {
   queue(): void
 }
 
-/** All that are due at one time, in the order of posting: a test's clock may permute the sleepers of a loop. */
+/** The tasks that are due at one time, in the order of posting: a test's clock may permute the sleepers of a loop. */
 class DelayedTasks implements Sleeper {
   place = -1
   readonly tasks = new Set<DelayedTask>()
@@ -26,7 +26,7 @@ class DelayedTasks implements Sleeper {
 }
 
 /**
- * What was posted with a delay, until it is over.
+ * Holds what was posted with a delay until that is over.
  * @see https://html.spec.whatwg.org/multipage/timers-and-user-prompts.html#run-steps-after-a-timeout
  */
 export class Delays {

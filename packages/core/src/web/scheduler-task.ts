@@ -1,6 +1,6 @@
 import { type AbortObserver, observeAbort, unobserveAbort } from './abort-steps.ts'
 import type { SchedulingState } from './scheduling-state.ts'
-import type { QueuedTask, TaskList } from './task-list.ts'
+import { QueuedTask } from './task-list.ts'
 import type { TaskQueues } from './task-queues.ts'
 import { hasFixedPriority, observePriority, type PriorityObserver, unobservePriority } from './task-signal.ts'
 import type { TaskPriority } from './webidl.ts'
@@ -9,12 +9,8 @@ import type { TaskPriority } from './webidl.ts'
  * A posted callback, or the continuation of a `yield`: the standard's scheduler task and its handle in one.
  * @see https://wicg.github.io/scheduling-apis/#sec-scheduling-tasks-definitions
  */
-export class SchedulerTask implements QueuedTask, AbortObserver, PriorityObserver {
+export class SchedulerTask extends QueuedTask implements AbortObserver, PriorityObserver {
   readonly isContinuation: boolean
-  order = 0
-  list: TaskList | undefined = undefined
-  previous: QueuedTask | undefined = undefined
-  next: QueuedTask | undefined = undefined
 
   readonly #queues: TaskQueues
   readonly #state: SchedulingState
@@ -22,7 +18,7 @@ export class SchedulerTask implements QueuedTask, AbortObserver, PriorityObserve
   readonly #reject: (reason: unknown) => void
   #dueMs: number | undefined = undefined
 
-  /** @param steps what its turn does; must not throw. `reject` is called instead if it is aborted. */
+  /** @param steps what its turn does; must not throw. If it is aborted, `reject` is called instead. */
   constructor(
     queues: TaskQueues,
     state: SchedulingState,
@@ -30,6 +26,7 @@ export class SchedulerTask implements QueuedTask, AbortObserver, PriorityObserve
     steps: () => void,
     reject: (reason: unknown) => void,
   ) {
+    super()
     this.#queues = queues
     this.#state = state
     this.isContinuation = isContinuation
@@ -56,7 +53,7 @@ export class SchedulerTask implements QueuedTask, AbortObserver, PriorityObserve
     this.#queues.queue(this)
   }
 
-  /** Its turn has come. It can still be aborted while it runs: that is its "task complete steps". */
+  /** Its turn has come. It can be aborted while it runs: observing ends in the standard's "task complete steps". */
   run(): void {
     this.#leave()
     this.#steps()

@@ -12,7 +12,7 @@ export interface SchedulingState {
   readonly prioritySource: TaskPriority | TaskSignal
 }
 
-/** The standard's continuation state: it goes along with promise reactions and queueMicrotask. Node 24 has it for free. */
+/** The standard's continuation state: it follows promise reactions and queueMicrotask. In Node 24 it costs nothing. */
 const storage = new AsyncLocalStorage<SchedulingState | undefined>()
 
 /** Runs a task's callback, with `this` undefined. */
@@ -20,7 +20,7 @@ export function runIn<Result>(state: SchedulingState, callback: () => Result): R
   return storage.run(state, call, callback) as Result
 }
 
-/** Runs what is not the task's own: a timer of the loop's that is set here serves other tasks as well. */
+/** Runs what does not belong to the task alone: a timer that the loop sets here serves other tasks as well. */
 export function runInNone(job: () => void): void {
   if (storage.getStore() === undefined) job()
   else storage.run(undefined, job)
@@ -33,7 +33,7 @@ export function runInNone(job: () => void): void {
 export function currentState(): SchedulingState | undefined {
   const state = storage.getStore()
   if (state === undefined || !(executionAsyncResource() instanceof Timeout)) return state
-  // To the standard the callback of a timer is a task of its own, to Node it is what the one that set it goes on with.
+  // For the standard a timer's callback is a task of its own; for Node it continues the task that set the timer.
   storage.enterWith(undefined)
   return undefined
 }

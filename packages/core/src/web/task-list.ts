@@ -1,21 +1,21 @@
 import type { TaskPriority } from './webidl.ts'
 
-/** A scheduler task, as far as the queues know of it. */
-export interface QueuedTask {
-  readonly priority: TaskPriority
-  readonly isContinuation: boolean
+/** What the queues know of a scheduler task. */
+export abstract class QueuedTask {
+  abstract readonly priority: TaskPriority
+  abstract readonly isContinuation: boolean
   /** Enqueue order, its age: given when it is queued, after its delay. */
-  order: number
+  order = 0
   /** Where it waits for its turn; undefined before and after. */
-  list: TaskList | undefined
-  previous: QueuedTask | undefined
-  next: QueuedTask | undefined
-  run(): void
+  list: TaskList | undefined = undefined
+  previous: QueuedTask | undefined = undefined
+  next: QueuedTask | undefined = undefined
+  abstract run(): void
 }
 
 /**
- * Scheduler tasks of one effective priority, the oldest first. One can leave from anywhere, and one that comes from
- * another list goes between those that are older and those that are younger.
+ * Scheduler tasks of one effective priority, the oldest first. A task can leave from any place, and one that comes from
+ * another list goes between the older and the younger ones.
  *
  *     first ─▶ 3 ⇄ 4 ⇄ 9 ⇄ 12 ◀─ last        by `order`
  */
@@ -23,7 +23,7 @@ export class TaskList {
   length = 0
   first: QueuedTask | undefined = undefined
   #last: QueuedTask | undefined = undefined
-  /** Those that move together come the oldest first: the next one's place is found from here. */
+  /** Tasks that move together come oldest first: the next one's place is searched from here. */
   #lastInserted: QueuedTask | undefined = undefined
 
   append(task: QueuedTask): void {

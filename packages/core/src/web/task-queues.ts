@@ -8,12 +8,12 @@ import { type QueuedTask, TaskList } from './task-list.ts'
 /** The event loop's next enqueue order. */
 let nextOrder = 1
 
-/** What the loop is given: a turn of one rank. The guard and overruns know of it as `postTask('background')`. */
+/** A turn of one rank in the loop. The guard and overruns know it as `postTask('background')`. */
 class Turn extends Costed {
   readonly cost: Cost
   readonly rank: Rank
   readonly queues: TaskQueues
-  /** How many the loop's queue holds. What leaves before its turn leaves it to another. */
+  /** How many of it the loop's queue holds. A task that leaves before its turn leaves the turn to another. */
   queued = 0
 
   constructor(queues: TaskQueues, rank: Rank, cost: Cost) {
@@ -58,7 +58,7 @@ export class TaskQueues {
     else this.#giveTurn(rank)
   }
 
-  /** Its priority has changed: it keeps its age. */
+  /** The task's priority has changed: it keeps its age. */
   move(task: QueuedTask): void {
     const rank = rankOf(task.priority)
     task.list!.remove(task)

@@ -8,7 +8,7 @@ export interface TaskSignalAnyInit {
   priority?: TaskPriority | TaskSignal
 }
 
-/** Has to know of a change before the event is fired: the standard's "priority change algorithm". */
+/** Is called before the event is fired: the standard's "priority change algorithm". */
 export interface PriorityObserver {
   priorityChanged(): void
 }
@@ -21,7 +21,7 @@ interface Slots {
   /** Set on a dependent signal only; one without a source has a fixed priority. */
   readonly dependent: boolean
   source: WeakRef<TaskSignal> | undefined
-  /** Those that follow this priority: each may go, unless it is listened to. */
+  /** The signals that follow this priority: each may be collected, unless it is listened to. */
   readonly dependents: Set<WeakRef<TaskSignal>>
   readonly listenedTo: Set<TaskSignal>
   readonly onprioritychange: EventHandler
@@ -29,7 +29,7 @@ interface Slots {
 
 const slotsOf = new WeakMap<object, Slots>()
 
-/** Takes out of a long-lived signal what followed it and is gone. */
+/** Removes collected followers from a long-lived signal. */
 const collected = new FinalizationRegistry<{
   dependents: Set<WeakRef<TaskSignal>>
   one: WeakRef<TaskSignal>
