@@ -1,8 +1,6 @@
 import { type Asker, askerOf, type Caller, limit } from '@kiruna/priority'
 import { checkInteger } from '@kiruna/priority/arguments'
 import { outOfRange } from '@kiruna/priority/error'
-import { tornError } from './mapped.ts'
-import type { Mapping } from './mmap.ts'
 
 export interface ChunksOptions {
   /** Where to begin; 0. */
@@ -22,22 +20,34 @@ export interface Chunk {
   bytes: Uint8Array
 }
 
-/** The pages are brought in by so much at once, or a chunk: by less, this thread and the other wake each other more. */
+/** What is prefaulted at once, or a chunk if that is longer: with less, the two threads wake each other more often. */
 const stepBytes = 1024 * 1024
-/** So many steps are on their way while the chunks of one are worked on. */
+/** How many steps are on their way while the chunks of one are worked on. */
 const stepsAhead = 2
 
 /**
- * The chunks are cut from views of so much at first, of twice as much each time, of so much at last: V8 counts a view's
- * window as memory of its own, and with 64 MiB of new ones it collects the whole heap, however many they are.
+ * The chunks are cut from views, the first of this length, each twice as long as the one before, up to the maximum: V8
+ * counts a view's window as memory of its own, and collects the whole heap with each 64 MiB of new windows.
  */
-const leastViewBytes = 32 * 1024 * 1024
-const mostViewBytes = 512 * 1024 * 1024
+const firstViewBytes = 32 * 1024 * 1024
+const maxViewBytes = 512 * 1024 * 1024
 
-/** @throws TypeError, RangeError: bad options, at once */
+/** What a scan needs of a mapping. */
+interface Source {
+  readonly byteLength: number
+  readonly torn: boolean
+  prefault(offsetBytes: number, lengthBytes: number, caller: Caller): Promise<void>
+  view(offsetBytes: number, lengthBytes: number): Uint8Array<ArrayBuffer>
+  read(offsetBytes: number, lengthBytes: number, caller: Caller): Promise<Buffer>
+}
+
+/**
+ * @param tornError makes the error of a torn mapping
+ * @throws TypeError, RangeError: bad options, at once
+ */
 export function chunks(
-  mapping: Mapping,
-  path: string | Buffer,
+  mapping: Source,
+  tornError: () => Error,
   caller: Caller,
   options: ChunksOptions = {},
 ): AsyncGenerator<Chunk, void, void> {
@@ -49,72 +59,64 @@ export function chunks(
   checkInteger(chunkBytes, 'chunkBytes', 1)
   checkInteger(overlapBytes, 'overlapBytes')
   if (overlapBytes >= chunkBytes) throw outOfRange('overlapBytes', 'less than chunkBytes', overlapBytes)
-  return inOrder(
-    mapping,
-    path,
-    askerOf(caller),
-    offsetBytes,
-    offsetBytes + lengthBytes,
-    chunkBytes,
-    overlapBytes,
-  )
+  const end = offsetBytes + lengthBytes
+  return inOrder(mapping, tornError, askerOf(caller), offsetBytes, end, chunkBytes, overlapBytes)
 }
 
 async function* inOrder(
-  mapping: Mapping,
-  path: string | Buffer,
+  mapping: Source,
+  tornError: () => Error,
   asker: Asker,
   begin: number,
   end: number,
   chunkBytes: number,
   overlapBytes: number,
 ): AsyncGenerator<Chunk, void, void> {
-  const left = new AbortController()
-  const ours = limit(asker, { signal: left.signal })
+  const leaving = new AbortController()
+  const caller = limit(asker, { signal: leaving.signal })
   const isCopying = end > begin && !allowsViews(mapping)
-  const mostBytes = Math.max(stepBytes, chunkBytes)
+  const maxStepBytes = Math.max(stepBytes, chunkBytes)
   const steps: { end: number; done: Promise<void> }[] = []
-  let asked = begin
-  let resident = begin
+  let askedEnd = begin
+  let residentEnd = begin
   let view = new Uint8Array(0)
-  let viewed = begin
-  let viewBytes = leastViewBytes
+  let viewOffset = begin
+  let viewBytes = firstViewBytes
   try {
     for (let at = begin; at < end; ) {
       const lengthBytes = Math.min(chunkBytes, end - at)
-      while (resident < at + lengthBytes) {
-        while (asked < end && steps.length <= stepsAhead) {
-          const bytes = Math.min(mostBytes, end - asked)
-          const done = mapping.prefault(asked, bytes, ours)
+      while (residentEnd < at + lengthBytes) {
+        while (askedEnd < end && steps.length <= stepsAhead) {
+          const bytes = Math.min(maxStepBytes, end - askedEnd)
+          const done = mapping.prefault(askedEnd, bytes, caller)
           done.catch(ignored) // it is awaited in its turn, or nobody wants it any more
-          steps.push({ end: (asked += bytes), done })
+          steps.push({ end: (askedEnd += bytes), done })
         }
         const step = steps.shift()!
         await step.done
-        resident = step.end
+        residentEnd = step.end
       }
-      if (isCopying) yield { offsetBytes: at, bytes: await mapping.read(at, lengthBytes, ours) }
+      if (isCopying) yield { offsetBytes: at, bytes: await mapping.read(at, lengthBytes, caller) }
       else {
-        // It is of length 0 when the mapping has been resized or closed.
-        if (at + lengthBytes > viewed + view.byteLength) {
+        // Its length is 0 once the mapping has been resized or closed.
+        if (at + lengthBytes > viewOffset + view.byteLength) {
           view = mapping.view(at, Math.min(end - at, Math.max(viewBytes, lengthBytes)))
-          viewed = at
-          viewBytes = Math.min(viewBytes * 2, mostViewBytes)
+          viewOffset = at
+          viewBytes = Math.min(viewBytes * 2, maxViewBytes)
         }
-        yield { offsetBytes: at, bytes: view.subarray(at - viewed, at - viewed + lengthBytes) }
+        yield { offsetBytes: at, bytes: view.subarray(at - viewOffset, at - viewOffset + lengthBytes) }
       }
-      // What has just been worked on may have been zeros by then.
-      if (mapping.torn) throw tornError(path)
+      if (mapping.torn) throw tornError() // what has just been worked on may have been zeros by then
       at = at + lengthBytes === end ? end : at + lengthBytes - overlapBytes
     }
   } finally {
-    left.abort()
+    leaving.abort()
   }
 }
 
 let viewsAllowed: boolean | undefined
 
-function allowsViews(mapping: Mapping): boolean {
+function allowsViews(mapping: Source): boolean {
   try {
     if (viewsAllowed === undefined) mapping.view(0, 1)
     viewsAllowed ??= true

@@ -2,18 +2,18 @@ import { unavailable } from '@kiruna/priority/addon'
 import { coded, errnoOf, systemError } from '@kiruna/priority/error'
 import { InUse } from '@kiruna/priority/operation'
 import type { Handle } from './native.ts'
-import { kUnmap, native, request } from './thread.ts'
+import { kind, native, outcome, request } from './thread.ts'
 
-/** One ArrayBuffer of a gigabyte would cost a collection of the whole heap: V8 counts it as a gigabyte of garbage to be. */
+/** An ArrayBuffer of a gigabyte would cost a collection of the whole heap: V8 counts it as a gigabyte of its own. */
 const windowBytes = 32 * 1024 * 1024
-/** Windows overlap by half: what is no longer than that always lies in one. */
+/** Windows overlap by half: a view that is no longer than this always lies in one. */
 const strideBytes = windowBytes / 2
-/** Where a longer one begins: anything in it is aligned as it is in the file. */
+/** A window of a longer view begins at a multiple of this: what is in it is aligned as in the file. */
 const alignmentBytes = 4096
-/** Nobody waits for it more than for anything else; it is short. */
+/** Unmapping is short, and nobody waits for it more than for anything else. */
 export const unmapRank = 1
 
-/** What is under way on a mapping and is not worth waiting for when it closes. */
+/** An operation that `close` need not wait for. */
 export interface Stoppable {
   stopFor(error: Error): void
 }
@@ -45,10 +45,27 @@ export class Mapped {
     this.#leadBytes = native().leadBytes(handle)
   }
 
-  /** Before an operation; `inUse.leave` is what follows it. @throws EBADF: closed; EBUSY: retired */
+  /** Before an operation; `inUse.leave` follows it. @throws EBADF: closed; EBUSY: retired */
   enter(syscall: string): void {
     if (this.#isRetired) throw systemError(errnoOf('EBUSY'), syscall, this.path)
     this.inUse.enter(syscall)
+  }
+
+  /** Before what is done at once. @throws EBADF: closed; EBUSY: retired */
+  checkOpen(syscall: string): void {
+    this.enter(syscall)
+    this.inUse.leave()
+  }
+
+  /** The error of a native call's result. */
+  error(result: number, syscall: string): Error {
+    return result === outcome.torn ? this.tornError() : systemError(result, syscall, this.path)
+  }
+
+  /** The file has become shorter than its mapping: what is not there reads as zeros. */
+  tornError(): Error {
+    const message = `'${this.path}' has become shorter than its mapping, or could not be read: parts of it are zeros`
+    return Object.assign(coded(Error, 'ERR_KIRUNA_TORN', message), { path: String(this.path) })
   }
 
   /**
@@ -61,9 +78,9 @@ export class Mapped {
     this.#detach()
   }
 
-  /** @throws EBUSY: more operations than `most` are under way, or a view is pinned */
-  checkUnused(syscall: string, most = 0): void {
-    if (this.inUse.count > most) throw systemError(errnoOf('EBUSY'), syscall, this.path)
+  /** @throws EBUSY: more operations than `max` are under way, or a view is pinned */
+  checkUnused(syscall: string, max = 0): void {
+    if (this.inUse.count > max) throw systemError(errnoOf('EBUSY'), syscall, this.path)
   }
 
   /** The pages were not unmapped after all. */
@@ -75,14 +92,14 @@ export class Mapped {
     if (lengthBytes === 0) return new Uint8Array(0)
     const from = this.#leadBytes + offsetBytes
     const index = Math.floor(from / strideBytes)
-    const before = inUse(this.#windows[index - 1]) // a scan should not need twice as many
-    if (before !== undefined) {
+    const previous = bufferOf(this.#windows[index - 1]) // a scan should not need twice as many
+    if (previous !== undefined) {
       const at = from - (index - 1) * strideBytes
-      if (at + lengthBytes <= before.byteLength) return new Uint8Array(before, at, lengthBytes)
+      if (at + lengthBytes <= previous.byteLength) return new Uint8Array(previous, at, lengthBytes)
     }
     const at = from - index * strideBytes
     if (at + lengthBytes <= windowBytes) {
-      return new Uint8Array(inUse(this.#windows[index]) ?? this.#openWindow(index), at, lengthBytes)
+      return new Uint8Array(bufferOf(this.#windows[index]) ?? this.#openWindow(index), at, lengthBytes)
     }
     const leadBytes = from % alignmentBytes
     const window = this.#openLongWindow(from - leadBytes, leadBytes + lengthBytes)
@@ -95,17 +112,17 @@ export class Mapped {
       this.#detach()
       return new Promise((resolve, reject) => {
         const done = (result: number) => {
-          if (result < 0) reject(systemError(result, 'close', this.path))
+          if (result < 0) reject(this.error(result, 'close'))
           else resolve()
         }
-        request({ done }, (native, id) => native.request(kUnmap, id, unmapRank, this.handle, 0, 0))
+        request({ done }, (native, id) => native.request(kind.unmap, id, unmapRank, this.handle, 0, 0))
       })
     })
   }
 
   /** Ends what `close` need not wait for. */
   stop(): void {
-    for (const one of this.stoppable) one.stopFor(fileClosed('mmap'))
+    for (const operation of this.stoppable) operation.stopFor(fileClosed('mmap'))
   }
 
   #detach(): void {
@@ -134,8 +151,8 @@ export class Mapped {
   }
 }
 
-/** Somebody may have transferred it: a byte stream does, with what it is given. */
-function inUse(window: WeakRef<ArrayBuffer> | undefined): ArrayBuffer | undefined {
+/** Unless it has been collected, or transferred: a byte stream does that with what it is given. */
+function bufferOf(window: WeakRef<ArrayBuffer> | undefined): ArrayBuffer | undefined {
   const buffer = window?.deref()
   return buffer?.byteLength === 0 ? undefined : buffer
 }
@@ -150,15 +167,9 @@ function openWindow(handle: Handle, start: number, lengthBytes: number): ArrayBu
   return window
 }
 
-/** As a closed FileHandle says it. */
-export function fileClosed(syscall: string): Error {
+/** The error of a closed FileHandle. */
+function fileClosed(syscall: string): Error {
   const error = systemError(errnoOf('EBADF'), syscall)
   error.message = 'file closed'
   return error
-}
-
-/** The file has become shorter than its mapping: what is not there reads as zeros. */
-export function tornError(path: string | Buffer): Error {
-  const message = `'${path}' has become shorter than its mapping, or could not be read: parts of it are zeros`
-  return Object.assign(coded(Error, 'ERR_KIRUNA_TORN', message), { path: String(path) })
 }

@@ -1,10 +1,10 @@
 import type { Caller } from '@kiruna/priority'
 import { checkInteger, checkPath, type PathLike } from '@kiruna/priority/arguments'
-import { coded, invalidType, invalidValue, systemError } from '@kiruna/priority/error'
+import { coded, invalidType, invalidValue } from '@kiruna/priority/error'
 import { type Chunk, type ChunksOptions, chunks } from './chunks.ts'
-import { type Mapped, tornError } from './mapped.ts'
+import type { Mapped } from './mapped.ts'
 import { MapFile, Prefault, Read, Resize, Sync } from './operations.ts'
-import { native, torn } from './thread.ts'
+import { native } from './thread.ts'
 
 export type { Chunk, ChunksOptions, PathLike }
 
@@ -24,7 +24,7 @@ export interface MapOptions {
   access?: Access
 }
 
-/** As mapping.h has them. */
+/** In the order of mapping.h. */
 const accesses: readonly Access[] = ['read', 'copy-on-write', 'read-write']
 
 /**
@@ -49,12 +49,12 @@ export function map(path: PathLike, caller: Caller, options: MapOptions = {}): P
   })
 }
 
-/** A mapped file, or a window of one. Close it; if it is forgotten, the garbage collector does at some time. */
+/** A mapped file, or a window of one. Close it; if it is forgotten, the garbage collector does so at some time. */
 export class Mapping {
   readonly #access: Access
   #mapped: Mapped
   #retired: Promise<void> = Promise.resolve()
-  /** Those before a resize that are not unmapped yet. */
+  /** From before a resize, and not unmapped yet. */
   readonly #earlier = new Set<Mapped>()
   #closed: Promise<void> | undefined = undefined
   #isResizing = false
@@ -101,13 +101,9 @@ export class Mapping {
     offsetBytes = 0,
     lengthBytes: number = Math.max(0, this.byteLength - offsetBytes),
   ): Uint8Array<ArrayBuffer> {
-    this.#enter('mmap')
-    try {
-      this.#check(offsetBytes, lengthBytes)
-      return this.#mapped.view(offsetBytes, lengthBytes)
-    } finally {
-      this.#mapped.inUse.leave()
-    }
+    this.#mapped.checkOpen('mmap')
+    this.#check(offsetBytes, lengthBytes)
+    return this.#mapped.view(offsetBytes, lengthBytes)
   }
 
   /**
@@ -130,17 +126,14 @@ export class Mapping {
    * @see pread(2)
    */
   readSync(offsetBytes: number, lengthBytes: number, into?: Uint8Array): Buffer {
-    this.#enter('read')
-    try {
-      this.#check(offsetBytes, lengthBytes)
-      const bytes = into === undefined ? Buffer.allocUnsafe(lengthBytes) : bufferOf(into, lengthBytes)
-      if (lengthBytes === 0) return bytes
-      const result = native().readSync(this.#mapped.handle, offsetBytes, lengthBytes, bytes)
-      if (result !== 0) throw this.#error(result, 'read')
-      return bytes
-    } finally {
-      this.#mapped.inUse.leave()
-    }
+    const mapped = this.#mapped
+    mapped.checkOpen('read')
+    this.#check(offsetBytes, lengthBytes)
+    const bytes = into === undefined ? Buffer.allocUnsafe(lengthBytes) : bufferOf(into, lengthBytes)
+    if (lengthBytes === 0) return bytes
+    const result = native().readSync(mapped.handle, offsetBytes, lengthBytes, bytes)
+    if (result !== 0) throw mapped.error(result, 'read')
+    return bytes
   }
 
   /**
@@ -149,9 +142,9 @@ export class Mapping {
    * @throws TypeError, RangeError: bad options, at once; ERR_KIRUNA_TORN after the chunk that it concerns, or before
    */
   chunks(caller: Caller, options?: ChunksOptions): AsyncGenerator<Chunk, void, void> {
-    this.#enter('mmap')
-    this.#mapped.inUse.leave()
-    return chunks(this, this.#mapped.path, caller, options)
+    const mapped = this.#mapped
+    mapped.checkOpen('mmap')
+    return chunks(this, () => mapped.tornError(), caller, options)
   }
 
   /**
@@ -162,15 +155,12 @@ export class Mapping {
    */
   write(offsetBytes: number, bytes: Uint8Array): void {
     if (!(bytes instanceof Uint8Array)) throw invalidType('bytes', 'a Buffer or a Uint8Array', bytes)
-    this.#enter('write')
-    try {
-      this.#checkWritable('write')
-      this.#check(offsetBytes, bytes.byteLength)
-      const result = native().write(this.#mapped.handle, offsetBytes, bytes)
-      if (result !== 0) throw this.#error(result, 'write')
-    } finally {
-      this.#mapped.inUse.leave()
-    }
+    const mapped = this.#mapped
+    mapped.checkOpen('write')
+    this.#checkWritable('write')
+    this.#check(offsetBytes, bytes.byteLength)
+    const result = native().write(mapped.handle, offsetBytes, bytes)
+    if (result !== 0) throw mapped.error(result, 'write')
   }
 
   /**
@@ -182,7 +172,7 @@ export class Mapping {
   sync(caller: Caller): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#checkWritable('sync')
-      new Sync(this.#mapped, caller, resolve, reject).run(0, 'msync')
+      new Sync(this.#mapped, caller, resolve, reject).run()
     })
   }
 
@@ -200,15 +190,7 @@ export class Mapping {
       this.#checkWritable('resize')
       checkInteger(lengthBytes, 'lengthBytes')
       if (this.#isResizing) throw invalidState('It is being resized already')
-      const swap = (mapped: Mapped) => {
-        const before = this.#mapped
-        this.#mapped = mapped
-        if (this.#closed !== undefined) mapped.close().catch(nothing) // it sees to that
-        this.#earlier.add(before)
-        const unmapped = before.close().finally(() => this.#earlier.delete(before))
-        this.#retired = Promise.all([this.#retired, unmapped]).then(nothing)
-        this.#retired.catch(nothing) // close tells of it
-      }
+      this.#mapped.checkOpen('ftruncate')
       const ended =
         <T>(settle: (outcome: T) => void) =>
         (outcome: T) => {
@@ -216,9 +198,10 @@ export class Mapping {
           settle(outcome)
         }
       const [mapped, earlier] = [this.#mapped, this.#earlier]
+      const swap = (resized: Mapped) => this.#swap(resized)
       const resize = new Resize(mapped, lengthBytes, earlier, swap, caller, ended(resolve), ended(reject))
       this.#isResizing = true
-      resize.run(0, 'ftruncate')
+      resize.run()
     })
   }
 
@@ -228,8 +211,8 @@ export class Mapping {
    * @throws EBADF: closed
    */
   pin(): Disposable {
-    this.#enter('mmap')
     const mapped = this.#mapped
+    mapped.enter('mmap')
     let isPinned = true
     return {
       [Symbol.dispose]: () => {
@@ -263,27 +246,30 @@ export class Mapping {
     await this.#retired
   }
 
-  #enter(syscall: string): void {
-    this.#mapped.enter(syscall)
+  /** The file is mapped anew; the pages of before are unmapped when nobody uses them. */
+  #swap(resized: Mapped): void {
+    const before = this.#mapped
+    this.#mapped = resized
+    if (this.#closed !== undefined) resized.close().catch(nothing) // `close` waits for it, and rejects
+    this.#earlier.add(before)
+    const unmapped = before.close().finally(() => this.#earlier.delete(before))
+    this.#retired = Promise.all([this.#retired, unmapped]).then(nothing)
+    this.#retired.catch(nothing) // `close` rejects with it
   }
 
   #check(offsetBytes: number, lengthBytes: number): void {
-    const most = this.#mapped.lengthBytes
-    checkInteger(offsetBytes, 'offsetBytes', 0, most)
-    checkInteger(lengthBytes, 'lengthBytes', 0, most - offsetBytes)
+    const mappedBytes = this.#mapped.lengthBytes
+    checkInteger(offsetBytes, 'offsetBytes', 0, mappedBytes)
+    checkInteger(lengthBytes, 'lengthBytes', 0, mappedBytes - offsetBytes)
   }
 
   #checkWritable(what: string): void {
     if (this.#access === 'read-write') return
     throw invalidState(`${what} needs a mapping with access 'read-write', this one has '${this.#access}'`)
   }
-
-  #error(result: number, syscall: string): Error {
-    return result === torn ? tornError(this.#mapped.path) : systemError(result, syscall, this.#mapped.path)
-  }
 }
 
-/** So many bytes of what the caller has given to copy into. */
+/** As many bytes of what the caller has given to copy into. */
 function bufferOf(into: Uint8Array, lengthBytes: number): Buffer {
   if (!(into instanceof Uint8Array)) throw invalidType('into', 'a Buffer or a Uint8Array', into)
   if (into.byteLength === lengthBytes && Buffer.isBuffer(into)) return into

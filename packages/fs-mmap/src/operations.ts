@@ -4,24 +4,14 @@ import type { Caller } from '@kiruna/priority'
 import { coded, errnoOf, outOfRange, systemError } from '@kiruna/priority/error'
 import { lane, maxPieceBytes } from '@kiruna/priority/lane'
 import { isWindows } from '@kiruna/priority/system'
-import { Mapped, type Stoppable, tornError, unmapRank } from './mapped.ts'
+import { Mapped, type Stoppable, unmapRank } from './mapped.ts'
 import type { Handle } from './native.ts'
-import {
-  beyondEnd,
-  kPrefault,
-  kRead,
-  kResize,
-  kSync,
-  kUnmap,
-  notAtEnd,
-  ThreadOperation,
-  torn,
-} from './thread.ts'
+import { kind, outcome, ThreadOperation } from './thread.ts'
 
-const { S_IFMT, S_IFDIR, S_IFIFO, S_IFSOCK } = constants
+const { S_IFMT, S_IFDIR, S_IFIFO, S_IFREG, S_IFSOCK } = constants
 
-export type Resolve<T> = (value: T) => void
-export type Reject = (reason: unknown) => void
+type Resolve<T> = (value: T) => void
+type Reject = (reason: unknown) => void
 
 const ENODEV = errnoOf('ENODEV')
 
@@ -29,8 +19,8 @@ const ENODEV = errnoOf('ENODEV')
 const prefaultPieceBytes = 2 * 1024 * 1024
 /** And at user-blocking or above, where it has more steps of its own. */
 const urgentPrefaultPieceBytes = 8 * prefaultPieceBytes
-/** A read of so much is tried at once: what is cached is copied sooner than a thread is woken. */
-const atOnceBytes = 64 * 1024
+/** A read of up to this is tried at once: copying what is cached takes less time than waking a thread. */
+const maxCachedBytes = 64 * 1024
 
 /** @see open(2), mmap(2) */
 export class MapFile extends ThreadOperation<Mapped> {
@@ -64,22 +54,24 @@ export class MapFile extends ThreadOperation<Mapped> {
 
   protected complete(result: number, value: unknown): void {
     if (this.aborted) {
-      if (result === 0) this.native.request(kUnmap, 0, unmapRank, value as Handle, 0, 0)
+      if (result === 0) this.native.request(kind.unmap, 0, unmapRank, value as Handle, 0, 0)
     } else if (result !== 0) this.fail(this.#error(result, value as [string, number]))
     else this.succeed(new Mapped(value as Handle, this.#path))
   }
 
-  #error(result: number, [call, found]: [string, number]): Error {
-    if (result === beyondEnd) {
-      if (this.#offsetBytes > found) {
-        return outOfRange('options.offsetBytes', `at most ${found}, the file's length`, this.#offsetBytes)
-      }
-      const most = found - this.#offsetBytes
-      return outOfRange('options.lengthBytes', `at most ${most}, to the end of the file`, this.#lengthBytes)
-    }
-    const error = systemError(result, call, this.#path)
+  #error(result: number, [syscall, sizeOrMode]: [syscall: string, sizeOrMode: number]): Error {
+    if (result === outcome.beyondEnd) return this.#beyondEnd(sizeOrMode)
+    const error = systemError(result, syscall, this.#path)
     if (result !== ENODEV) return error
-    return Object.assign(new Error(`${error.message}: ${insteadOf(found)}`), { ...error })
+    return Object.assign(new Error(`${error.message}: ${alternativeFor(sizeOrMode)}`), { ...error })
+  }
+
+  #beyondEnd(fileBytes: number): Error {
+    if (this.#offsetBytes > fileBytes) {
+      return outOfRange('options.offsetBytes', `at most ${fileBytes}, the file's length`, this.#offsetBytes)
+    }
+    const maxBytes = fileBytes - this.#offsetBytes
+    return outOfRange('options.lengthBytes', `at most ${maxBytes}, to the end of the file`, this.#lengthBytes)
   }
 
   end(): void {}
@@ -91,8 +83,8 @@ function terminated(path: string | Buffer): Buffer {
   return Buffer.concat([Buffer.from(path), Buffer.alloc(1)])
 }
 
-/** What is no file on a disk, and what does it. */
-function insteadOf(mode: number): string {
+/** Why this is not mapped, and what reads it. */
+function alternativeFor(mode: number): string {
   switch (mode & S_IFMT) {
     case S_IFDIR:
       return 'a folder has no bytes to map, seek.readdir lists it'
@@ -100,15 +92,16 @@ function insteadOf(mode: number): string {
       return 'a pipe cannot be mapped, stream.read reads it'
     case S_IFSOCK:
       return 'a socket cannot be mapped, connect to it'
-    case constants.S_IFREG:
+    case S_IFREG:
       return 'what is made up as it is read cannot be mapped, seek.readAll reads it'
     default:
       return 'a device cannot be mapped, stream.read reads it'
   }
 }
 
-/** An operation on a mapping. It is under way until `end`, which close waits for. */
+/** An operation on a mapping, which waits for its `end` when it closes. */
 abstract class MappedOperation<T> extends ThreadOperation<T> {
+  protected abstract readonly syscall: string
   protected readonly mapped: Mapped
 
   constructor(mapped: Mapped, caller: Caller, resolve: Resolve<T>, reject: Reject) {
@@ -116,13 +109,9 @@ abstract class MappedOperation<T> extends ThreadOperation<T> {
     this.mapped = mapped
   }
 
-  run(bytes: number, syscall: string): void {
-    this.mapped.enter(syscall)
-    this.begin(bytes)
-  }
-
-  protected error(result: number, syscall: string): Error {
-    return result === torn ? tornError(this.mapped.path) : systemError(result, syscall, this.mapped.path)
+  run(): void {
+    this.mapped.enter(this.syscall)
+    this.begin(0)
   }
 
   end(): void {
@@ -130,23 +119,18 @@ abstract class MappedOperation<T> extends ThreadOperation<T> {
   }
 }
 
-/**
- * However long it is, the kernel reads ahead of a populating thread by no more than its window: so the lane counts a
- * piece as no more than it counts any other.
- * @see madvise(2), MADV_POPULATE_READ
- */
-export class Prefault extends MappedOperation<void> implements Stoppable {
+/** One that goes through the lane piece by piece. */
+abstract class PieceByPiece<T> extends MappedOperation<T> {
   protected readonly ownsBuffer = true
   #offsetBytes: number
   #leftBytes: number
-  #isStopped = false
 
   constructor(
     mapped: Mapped,
     offsetBytes: number,
     lengthBytes: number,
     caller: Caller,
-    resolve: Resolve<void>,
+    resolve: Resolve<T>,
     reject: Reject,
   ) {
     super(mapped, caller, resolve, reject)
@@ -154,9 +138,10 @@ export class Prefault extends MappedOperation<void> implements Stoppable {
     this.#leftBytes = lengthBytes
   }
 
+  protected abstract succeedWithAll(): void
+
   override run(): void {
-    this.mapped.enter('madvise')
-    this.mapped.stoppable.add(this)
+    this.mapped.enter(this.syscall)
     if (this.#leftBytes > 0 || this.asker.signal?.aborted) this.begin(this.#laneBytes)
     else this.complete(0)
   }
@@ -165,28 +150,58 @@ export class Prefault extends MappedOperation<void> implements Stoppable {
     return Math.min(this.#leftBytes, maxPieceBytes)
   }
 
-  start(): void {
-    const most = this.laneRank >= 2 ? prefaultPieceBytes : urgentPrefaultPieceBytes
+  protected nextPiece(maxBytes: number): { offset: number; length: number } {
     const offset = this.#offsetBytes
-    const length = Math.min(this.#leftBytes, most)
+    const length = Math.min(this.#leftBytes, maxBytes)
     this.#offsetBytes += length
     this.#leftBytes -= length
-    this.give((native, id, rank) => native.request(kPrefault, id, rank, this.mapped.handle, offset, length))
+    return { offset, length }
+  }
+
+  /** The piece under way is the last. */
+  protected dropRest(): void {
+    this.#leftBytes = 0
   }
 
   protected complete(result: number): void {
-    if (result === 0 && this.#leftBytes > 0 && !this.aborted && !this.#isStopped) {
+    if (result === 0 && this.#leftBytes > 0 && !this.aborted) {
       this.isContinuation = true
       this.enter(this.#laneBytes)
       return
     }
-    if (result === 0) this.succeed()
-    else this.fail(this.error(result, 'madvise'))
+    if (result === 0) this.succeedWithAll()
+    else this.fail(this.mapped.error(result, this.syscall))
     this.end()
+  }
+}
+
+/**
+ * However long it is, the kernel reads ahead of a populating thread by no more than its window: so the lane counts a
+ * piece as no more than it counts any other.
+ * @see madvise(2), MADV_POPULATE_READ
+ */
+export class Prefault extends PieceByPiece<void> implements Stoppable {
+  protected readonly syscall = 'madvise'
+
+  override begin(bytes: number): void {
+    this.mapped.stoppable.add(this)
+    super.begin(bytes)
+  }
+
+  start(): void {
+    const maxBytes = this.laneRank >= 2 ? prefaultPieceBytes : urgentPrefaultPieceBytes
+    const { offset, length } = this.nextPiece(maxBytes)
+    this.give((native, id, rank) =>
+      native.request(kind.prefault, id, rank, this.mapped.handle, offset, length),
+    )
+  }
+
+  protected succeedWithAll(): void {
+    this.succeed()
   }
 
   stopFor(error: Error): void {
-    this.#isStopped = true
+    this.dropRest()
     const waited = lane.withdraw(this)
     this.fail(error)
     if (waited) this.end()
@@ -200,11 +215,10 @@ export class Prefault extends MappedOperation<void> implements Stoppable {
 }
 
 /** @see pread(2) */
-export class Read extends MappedOperation<Buffer> {
-  protected readonly ownsBuffer = true
-  readonly #offsetBytes: number
+export class Read extends PieceByPiece<Buffer> {
+  protected readonly syscall = 'read'
   readonly #lengthBytes: number
-  #bytes = Buffer.alloc(0)
+  #bytes: Buffer | undefined = undefined
   #doneBytes = 0
 
   constructor(
@@ -215,66 +229,48 @@ export class Read extends MappedOperation<Buffer> {
     resolve: Resolve<Buffer>,
     reject: Reject,
   ) {
-    super(mapped, caller, resolve, reject)
-    this.#offsetBytes = offsetBytes
+    super(mapped, offsetBytes, lengthBytes, caller, resolve, reject)
     this.#lengthBytes = lengthBytes
   }
 
-  override run(): void {
-    this.mapped.enter('read')
-    if (this.#lengthBytes > 0 || this.asker.signal?.aborted) this.begin(this.#laneBytes)
-    else this.complete(0)
-  }
-
-  get #laneBytes(): number {
-    return Math.min(this.#lengthBytes - this.#doneBytes, maxPieceBytes)
-  }
-
   start(): void {
-    if (this.#doneBytes === 0) this.#bytes = Buffer.allocUnsafeSlow(this.#lengthBytes)
-    const handle = this.mapped.handle
-    const offset = this.#offsetBytes + this.#doneBytes
-    const length = Math.min(this.#lengthBytes - this.#doneBytes, this.maxBytes)
+    this.#bytes ??= Buffer.allocUnsafeSlow(this.#lengthBytes)
+    const { handle } = this.mapped
+    const { offset, length } = this.nextPiece(this.maxBytes)
     const into = this.#bytes.subarray(this.#doneBytes)
     this.#doneBytes += length
-    if (length <= atOnceBytes && this.native.readCached(handle, offset, length, into)) {
+    if (length <= maxCachedBytes && this.native.readCached(handle, offset, length, into)) {
       this.leave()
       this.complete(0)
     } else {
-      this.give((native, id, rank) => native.request(kRead, id, rank, handle, offset, length, into))
+      this.give((native, id, rank) => native.request(kind.read, id, rank, handle, offset, length, into))
     }
   }
 
-  protected complete(result: number): void {
-    if (result === 0 && this.#doneBytes < this.#lengthBytes && !this.aborted) {
-      this.isContinuation = true
-      this.enter(this.#laneBytes)
-      return
-    }
-    if (result === 0) this.succeed(this.#bytes, this.#lengthBytes)
-    else this.fail(this.error(result, 'read'))
-    this.end()
+  protected succeedWithAll(): void {
+    this.succeed(this.#bytes ?? Buffer.alloc(0), this.#lengthBytes)
   }
 }
 
 /** @see msync(2) */
 export class Sync extends MappedOperation<void> {
+  protected readonly syscall = 'msync'
   protected readonly ownsBuffer = false // it settles when it is known what has happened
 
   start(): void {
-    this.give((native, id, rank) => native.request(kSync, id, rank, this.mapped.handle, 0, 0))
+    this.give((native, id, rank) => native.request(kind.sync, id, rank, this.mapped.handle, 0, 0))
   }
 
   protected complete(result: number): void {
-    if (result === 0) this.aborted = false // the signal came too late
-    if (result === 0) this.succeed()
-    else this.fail(this.error(result, 'msync'))
+    if (result === 0) this.commit()
+    else this.fail(this.mapped.error(result, this.syscall))
     this.end()
   }
 }
 
 /** @see ftruncate(2), fallocate(2) */
 export class Resize extends MappedOperation<void> {
+  protected readonly syscall = 'ftruncate'
   protected readonly ownsBuffer = false
   readonly #lengthBytes: number
   readonly #earlier: ReadonlySet<Mapped>
@@ -282,7 +278,7 @@ export class Resize extends MappedOperation<void> {
 
   /**
    * @param earlier what was mapped before other resizes, and is being unmapped
-   * @param swap takes what there is from now on, before anything else that waits for the operation goes on
+   * @param swap takes what is mapped from now on, before anything else that waits for the operation goes on
    */
   constructor(
     mapped: Mapped,
@@ -306,13 +302,13 @@ export class Resize extends MappedOperation<void> {
 
   #resize(): void {
     const length = this.#lengthBytes
-    this.give((native, id, rank) => native.request(kResize, id, rank, this.mapped.handle, 0, length))
+    this.give((native, id, rank) => native.request(kind.resize, id, rank, this.mapped.handle, 0, length))
   }
 
   /** Windows makes no file shorter that is mapped: it is unmapped first, and nobody may be looking. */
   #startAlone(): void {
-    for (const mapped of this.#earlier) mapped.checkUnused('ftruncate')
-    this.mapped.retire('ftruncate')
+    for (const mapped of this.#earlier) mapped.checkUnused(this.syscall)
+    this.mapped.retire(this.syscall)
     const unmapped = Promise.allSettled([...this.#earlier].map(mapped => mapped.close()))
     void unmapped.then(() => {
       try {
@@ -331,13 +327,11 @@ export class Resize extends MappedOperation<void> {
     // Where it could not be made shorter on Windows it is mapped again, as long as it was.
     if (value !== undefined) this.#swap(new Mapped(value as Handle, this.mapped.path))
     else this.mapped.unretire()
-    if (result === 0) {
-      this.aborted = false
-      this.succeed()
-    } else if (result === notAtEnd) {
+    if (result === 0) this.commit()
+    else if (result === outcome.notAtEnd) {
       const message = 'Only a mapping that reaches to the end of its file can be resized'
       this.fail(coded(Error, 'ERR_INVALID_STATE', message))
-    } else this.fail(this.error(result, 'ftruncate'))
+    } else this.fail(this.mapped.error(result, this.syscall))
     this.end()
   }
 }

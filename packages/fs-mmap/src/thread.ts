@@ -1,21 +1,18 @@
 import { rankOf } from '@kiruna/priority'
-import { systemError } from '@kiruna/priority/error'
+import { Batch } from '@kiruna/priority/batch'
+import { reportUncaught, systemError } from '@kiruna/priority/error'
 import { Operation } from '@kiruna/priority/operation'
 import { loadNative, type Native } from './native.ts'
 
-// As in thread.h.
-export const kPrefault = 1
-export const kRead = 2
-export const kUnmap = 3
-export const kSync = 4
-export const kResize = 5
-export const torn = 1
-export const beyondEnd = 2
-export const notAtEnd = 3
+/** What a thread is asked for. As in thread.h, where `map` is 0 and has a function of its own. */
+export const kind = { prefault: 1, read: 2, unmap: 3, sync: 4, resize: 5 } as const
 
-/** Waits for what a native thread makes of a request. */
-export interface Completion {
-  /** @param result 0, a negative errno, or one of the constants above; `value` as the request has one */
+/** Results beside 0 and negative errnos. As in thread.h. */
+export const outcome = { torn: 1, beyondEnd: 2, notAtEnd: 3 } as const
+
+/** Waits for the result of a request to a native thread. */
+interface Completion {
+  /** @param result 0, a negative errno, or an `outcome`; `value` as the request has one */
   done(result: number, value: unknown): void
 }
 
@@ -29,7 +26,7 @@ export function native(): Native {
   if (loaded !== undefined) return loaded
   if (failure !== undefined) throw failure
   try {
-    loaded = loadNative(ready)
+    loaded = loadNative(takeResults)
     return loaded
   } catch (error) {
     failure = error as Error
@@ -51,29 +48,26 @@ export function request(completion: Completion, give: (native: Native, id: numbe
   return id
 }
 
-/** Those that got their outcome in the batch being taken, by rank: settled when all of it is taken. */
-const batch: ThreadOperation<unknown>[][] = [[], [], [], []]
-let taking = false
+const batch = new Batch()
+let isTaking = false
 
-/** The threads have done something. */
-function ready(): void {
-  const done = native().take()
-  taking = true
-  for (let i = 0; i < done.length; i += 3) {
-    const id = done[i] as number
+/** Called when threads have results: all of them are taken before the first promise is settled. */
+function takeResults(): void {
+  const results = native().take()
+  isTaking = true
+  for (let i = 0; i < results.length; i += 3) {
+    const id = results[i] as number
     const completion = waiting.get(id)!
     waiting.delete(id)
     try {
-      completion.done(done[i + 1] as number, done[i + 2])
+      completion.done(results[i + 1] as number, results[i + 2])
     } catch (error) {
-      process.nextTick(rethrow, error) // an asker's own code: it must not cost the others their completion
+      reportUncaught(error) // an asker's own code: it must not cost the others their completion
     }
   }
-  taking = false
+  isTaking = false
   if (waiting.size === 0) native().unref()
-  for (const operations of batch) {
-    for (const operation of operations.splice(0)) operation.deliver()
-  }
+  batch.deliver()
 }
 
 /** An operation that a native thread makes for its caller, at its priority: through the lane, and settled in a batch. */
@@ -82,7 +76,7 @@ export abstract class ThreadOperation<T> extends Operation<T> implements Complet
   #id = 0
   #unsubscribe: (() => void) | undefined = undefined
 
-  /** What follows when the thread is done with what `give` gave it. The lane has been left. */
+  /** Called when the thread is done with what `give` gave it. The lane has been left. */
   protected abstract complete(result: number, value: unknown): void
 
   protected give(give: (native: Native, id: number, rank: number) => number): void {
@@ -109,11 +103,7 @@ export abstract class ThreadOperation<T> extends Operation<T> implements Complet
   }
 
   protected override handOver(): void {
-    if (taking) batch[rankOf(this.asker.priority)]!.push(this)
+    if (isTaking) batch.add(this)
     else this.deliver()
   }
-}
-
-function rethrow(error: unknown): never {
-  throw error
 }
