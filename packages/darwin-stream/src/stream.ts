@@ -30,8 +30,7 @@ export function read(
 
 /** All of a source, until its end. */
 export async function all(source: PathLike | number, caller: Caller): Promise<Buffer> {
-  const chunks = read(source, caller, { chunkBytes: 256 * 1024 })
-  return concatenate(checkPathOrFd(source), chunks)
+  return concatenate(source, read(source, caller, { chunkBytes: 256 * 1024 }))
 }
 
 /** Writes in order. @see dispatch_io_write(3) */
@@ -80,11 +79,7 @@ async function openSink(to: string | Buffer | number, flags: number, asker: Aske
 function writing(sink: Sink, close: () => Promise<void>): Writing {
   return {
     write: (bytes, asker) =>
-      new Promise((resolve, reject) => {
-        const write = new StreamWrite(sink, bytes, asker, resolve, reject)
-        if (bytes.byteLength > 0) write.begin(0)
-        else write.succeed(undefined)
-      }),
+      new Promise((resolve, reject) => new StreamWrite(sink, bytes, asker, resolve, reject).begin(0)),
     close,
   }
 }
