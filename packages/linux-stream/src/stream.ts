@@ -33,8 +33,7 @@ export function read(
 
 /** All of a source, until its end. */
 export async function all(source: PathLike | number, caller: Caller): Promise<Buffer> {
-  const chunks = read(source, caller, { chunkBytes: 256 * 1024 })
-  return concatenate(checkPathOrFd(source), chunks)
+  return concatenate(source, read(source, caller, { chunkBytes: 256 * 1024 }))
 }
 
 /** Each write is made whole, in the order of the calls. @see pwritev2(2), poll(2) */
@@ -100,11 +99,7 @@ function writing(
   }
   return {
     write: (bytes, asker) =>
-      new Promise((resolve, reject) => {
-        const write = new StreamWrite(state, bytes, asker, resolve, reject)
-        if (bytes.byteLength > 0) write.begin(0)
-        else write.succeed()
-      }),
+      new Promise((resolve, reject) => new StreamWrite(state, bytes, asker, resolve, reject).begin(0)),
     close,
   }
 }

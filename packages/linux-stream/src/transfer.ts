@@ -299,8 +299,7 @@ export class StreamWrite extends RingOperation<void> {
     this.#isReady = false
     if (result > 0) this.#doneBytes += result
     if (this.#doneBytes === this.#lengthBytes) {
-      this.aborted = false // all of it is written: that has happened, whatever came meanwhile
-      this.succeed()
+      this.commit(undefined) // all of it is written: that has happened, whatever came meanwhile
     } else if (this.aborted) this.fail(undefined)
     else if (result > 0 || result === EINTR) this.enter()
     else if (result === EAGAIN && isReady && this.#flags === 0) this.#writeNow()
@@ -335,10 +334,6 @@ export class StreamWrite extends RingOperation<void> {
 
   #failWith(errno: number): void {
     this.fail(systemError(errno, 'write', this.#state.path))
-  }
-
-  override succeed(): void {
-    super.succeed(undefined)
   }
 
   end(): void {}

@@ -35,8 +35,7 @@ export function read(
 
 /** All of a source, until its end. */
 export async function all(source: PathLike | number, caller: Caller): Promise<Buffer> {
-  const chunks = read(source, caller, { chunkBytes: 256 * 1024 })
-  return concatenate(checkPathOrFd(source), chunks)
+  return concatenate(source, read(source, caller, { chunkBytes: 256 * 1024 }))
 }
 
 /**
@@ -95,11 +94,7 @@ async function openSink(to: string | Buffer | number, flags: number, asker: Aske
 function writing(state: WriteState, close: () => Promise<void>): Writing {
   return {
     write: (bytes, asker) =>
-      new Promise((resolve, reject) => {
-        const write = new StreamWrite(state, bytes, asker, resolve, reject)
-        if (bytes.byteLength > 0) write.begin(0)
-        else write.succeed(undefined)
-      }),
+      new Promise((resolve, reject) => new StreamWrite(state, bytes, asker, resolve, reject).begin(0)),
     close,
   }
 }
