@@ -1,22 +1,18 @@
 import { constants } from 'node:os'
 import type { SocketAddress } from '@kiruna/net-socket/address'
 import { Connection } from '@kiruna/net-socket/connection'
-import { ReadInto } from '@kiruna/net-socket/read-into'
 import {
-  cut,
-  giveBack,
   largeBytes,
   type Memory,
   smallBytes,
-  takeMemory,
   takeMemoryToWait,
-  waited,
+  waitEnded,
 } from '@kiruna/net-socket/receive-memory'
 import { socketError } from '@kiruna/net-socket/socket-error'
 import type { Waiting } from '@kiruna/net-socket/waiting'
 import type { Asker, Rank } from '@kiruna/priority'
+import type { DispatchSocket } from './dispatch-socket.ts'
 import { dispatcher, EAGAIN, type Sender } from './dispatcher.ts'
-import type { DispatchSocket } from './half.ts'
 import { afterWaiting, here, onQueue } from './native.ts'
 
 const ENOTCONN = -constants.errno.ENOTCONN
@@ -39,7 +35,7 @@ const hereBytes = 4 * 1024
 export class DispatchConnection extends Connection implements Sender {
   readonly #socket: DispatchSocket
   readonly #isTcp: boolean
-  #memory: Memory | ReadInto | undefined = undefined
+  #memory: Memory | undefined = undefined
   /** Its priority when it began to wait with memory. */
   #waitedRank: Rank | undefined = undefined
   /** There was more than the last receive took. */
@@ -70,61 +66,58 @@ export class DispatchConnection extends Connection implements Sender {
     return this.#remote
   }
 
-  protected receive(): void {
+  protected startReceive(): void {
     const rank = this.readRank
     if (this.#hasMore) {
-      this.#memory = this.memoryOfReader ?? takeMemory(this.#receiveBytes)
-      if (this.#memory instanceof ReadInto) this.#memory.fill()
-      this.#socket.receive(rank, this.#memory.bytes, onQueue, this.#took)
+      this.#memory = this.takeReaderMemory(this.#receiveBytes)
+      this.#socket.receive(rank, this.#memory.bytes, onQueue, this.#onReceived)
       return
     }
     this.#memory = takeMemoryToWait(rank)
-    if (this.#memory === undefined) this.#socket.wait(rank, this.#waited)
+    if (this.#memory === undefined) this.#socket.wait(rank, this.#onReadable)
     else {
       this.#waitedRank = rank
-      this.#socket.receive(rank, this.#memory.bytes, afterWaiting, this.#took)
+      this.#socket.receive(rank, this.#memory.bytes, afterWaiting, this.#onReceived)
     }
   }
 
-  readonly #waited = (): void => {
+  readonly #onReadable = (): void => {
     this.#hasMore = true
-    this.receive()
+    this.startReceive()
   }
 
-  readonly #took = (result: number): void => {
+  readonly #onReceived = (result: number): void => {
     const memory = this.#memory!
     if (result > 0) {
-      this.#waitIsOver()
+      this.#endWait()
       this.#hasMore = result === memory.bytes.length
       // A little now and then asks for little, what comes as a stream for much.
       if (this.#hasMore) this.#receiveBytes = largeBytes
       else if (result <= smallBytes) this.#receiveBytes = smallBytes
-      if (memory instanceof ReadInto) this.receivedBy(memory, memory.filled(result))
-      else this.received(cut(memory, result))
+      this.receivedInto(memory, result)
       return
     }
-    this.#giveBack()
+    this.#giveBackMemory()
     this.#hasMore = false
     if (result === 0) this.receivedEnd()
     else if (result === EAGAIN) this.receiveCancelled()
     else this.receiveFailed(socketError(result, 'read'))
   }
 
-  #waitIsOver(): void {
-    if (this.#waitedRank !== undefined) waited(this.#waitedRank)
+  #endWait(): void {
+    if (this.#waitedRank !== undefined) waitEnded(this.#waitedRank)
     this.#memory = this.#waitedRank = undefined
   }
 
-  #giveBack(): void {
-    if (this.#memory instanceof ReadInto) this.#memory.filled(0)
-    else if (this.#memory !== undefined) giveBack(this.#memory)
-    this.#waitIsOver()
+  #giveBackMemory(): void {
+    if (this.#memory !== undefined) this.giveBackUnused(this.#memory)
+    this.#endWait()
   }
 
   /** What it takes that is too late to be cancelled is for the next reader. */
   protected cancelReceive(): void {
     if (!this.#socket.cancelRead()) return
-    this.#giveBack()
+    this.#giveBackMemory()
     this.receiveCancelled()
   }
 
@@ -147,11 +140,11 @@ export class DispatchConnection extends Connection implements Sender {
     if (buffers.length === 0) return
     this.#askedBytes = buffers.reduce((sum, { byteLength }) => sum + byteLength, 0)
     const how = this.#isFull ? afterWaiting : this.#askedBytes <= hereBytes ? here : onQueue
-    const result = this.#socket.send(this.writeRank, buffers, how, this.#sendDone)
-    if (result !== undefined) this.#sendDone(result)
+    const result = this.#socket.send(this.writeRank, buffers, how, this.#onSent)
+    if (result !== undefined) this.#onSent(result)
   }
 
-  readonly #sendDone = (result: number): void => {
+  readonly #onSent = (result: number): void => {
     this.#isFull = result === EAGAIN || (result >= 0 && result < this.#askedBytes)
     if (result >= 0) this.sent(result)
     else if (result === EAGAIN) this.sent(0)
@@ -159,7 +152,7 @@ export class DispatchConnection extends Connection implements Sender {
   }
 
   protected cancelSend(): void {
-    if (dispatcher().dontSend(this)) this.sendCancelled()
+    if (dispatcher().cancelSend(this)) this.sendCancelled()
     else if (this.#socket.cancelWrite()) this.sent(0)
   }
 
@@ -169,7 +162,7 @@ export class DispatchConnection extends Connection implements Sender {
 
   protected shutdown(): void {
     const result = this.#socket.shutdown()
-    // The peer has gone already: it needs not be told.
+    // ENOTCONN: the peer is gone; nothing to notify.
     this.shutDown(result < 0 && result !== ENOTCONN ? socketError(result, 'shutdown') : undefined)
   }
 
@@ -197,6 +190,4 @@ export class DispatchConnection extends Connection implements Sender {
   handOver(one: Waiting<never>): void {
     dispatcher().handOver(one)
   }
-
-  delivered(): void {}
 }

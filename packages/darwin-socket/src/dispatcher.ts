@@ -3,8 +3,8 @@ import { isMainThread } from 'node:worker_threads'
 import type { Waiting } from '@kiruna/net-socket/waiting'
 import type { Rank } from '@kiruna/priority'
 import { unavailable } from '@kiruna/priority/addon'
-import { systemError } from '@kiruna/priority/error'
-import type { DispatchSocket } from './half.ts'
+import { Batch } from '@kiruna/priority/batch'
+import { reportUncaught, systemError } from '@kiruna/priority/error'
 import { closedDirection, loadNative, type Native } from './native.ts'
 
 export const EAGAIN = -constants.errno.EAGAIN
@@ -13,6 +13,16 @@ export const EAGAIN = -constants.errno.EAGAIN
 const mostTaken = 256
 /** So many reads are tried at most before what is less urgent is settled. */
 const mostHurried = 32
+
+/** A socket, as the dispatcher sees it. */
+export interface Source {
+  readonly id: number
+  /** Of its read that is under way. */
+  readonly readRank: Rank
+  complete(direction: number, result: number): void
+  /** Tries the read at once: it completes with the next that are taken, if it can. */
+  hurry(): void
+}
 
 /** Has something to send at the end of the tick. */
 export interface Sender {
@@ -29,15 +39,17 @@ export interface Sender {
  */
 export class Dispatcher {
   readonly native: Native
-  readonly #sockets: (DispatchSocket | undefined)[] = []
+  readonly #sockets: (Source | undefined)[] = []
   readonly #taken = new Int32Array(2 * mostTaken)
   #holds = 0
   #isBatch = false
-  /** Those that got their outcome in this batch, by rank. */
-  readonly #batch: Waiting<never>[][] = [[], [], [], []]
+  /** Those that got their outcome in this batch. */
+  readonly #batch = new Batch<Waiting<never>>()
+  /** Of the least urgent of them; −1: there is none. */
+  #leastRank = -1
   readonly #senders = new Set<Sender>()
   /** Those with a read under way, by its rank. */
-  readonly #waiting = [0, 1, 2, 3].map(() => new Set<DispatchSocket>())
+  readonly #reading = [0, 1, 2, 3].map(() => new Set<Source>())
 
   constructor(native: Native) {
     const error = native.setup(this.#ready, isMainThread)
@@ -45,7 +57,7 @@ export class Dispatcher {
     this.native = native
   }
 
-  add(socket: DispatchSocket): void {
+  add(socket: Source): void {
     this.#sockets[socket.id] = socket
   }
 
@@ -57,13 +69,13 @@ export class Dispatcher {
   }
 
   /** @internal a socket's: its read is under way */
-  waits(socket: DispatchSocket): void {
-    this.#waiting[socket.read.rank]!.add(socket)
+  readBegun(socket: Source): void {
+    this.#reading[socket.readRank]!.add(socket)
   }
 
   /** @internal */
-  waitsNoMore(socket: DispatchSocket): void {
-    this.#waiting[socket.read.rank]!.delete(socket)
+  readEnded(socket: Source): void {
+    this.#reading[socket.readRank]!.delete(socket)
   }
 
   /** To send at the end of this tick: what one turn writes goes together, and what is urgent before the rest. */
@@ -73,14 +85,16 @@ export class Dispatcher {
   }
 
   /** Returns false if it does not wait for the end of the tick. */
-  dontSend(sender: Sender): boolean {
+  cancelSend(sender: Sender): boolean {
     return this.#senders.delete(sender)
   }
 
   /** It has its outcome: it is delivered with its batch, the most urgent first. */
   handOver(one: Waiting<never>): void {
-    if (this.#isBatch) this.#batch[one.rank]!.push(one)
-    else one.deliver()
+    if (this.#isBatch) {
+      this.#batch.add(one)
+      this.#leastRank = Math.max(this.#leastRank, one.rank)
+    } else one.deliver()
   }
 
   readonly #flush = (): void => {
@@ -91,7 +105,7 @@ export class Dispatcher {
       try {
         sender.send()
       } catch (error) {
-        process.nextTick(rethrow, error)
+        reportUncaught(error)
       }
     }
     this.#deliver()
@@ -113,12 +127,11 @@ export class Dispatcher {
     } while (count === mostTaken)
   }
 
-  /** Threads do not tell in the order of urgency. What is urgent and has come meanwhile is to be in this batch too. */
+  /** Threads do not complete in the order of urgency. What is urgent and has come meanwhile is to be in this batch too. */
   #hurry(): void {
-    const least = this.#batch.findLastIndex(({ length }) => length > 0)
     let left = mostHurried
-    for (let rank = 0; rank < least; rank++) {
-      for (const socket of this.#waiting[rank]!) {
+    for (let rank = 0; rank < this.#leastRank; rank++) {
+      for (const socket of this.#reading[rank]!) {
         if (left-- === 0) return
         socket.hurry()
       }
@@ -136,15 +149,14 @@ export class Dispatcher {
     try {
       socket.complete(direction, result)
     } catch (error) {
-      process.nextTick(rethrow, error) // an asker's own code: it must not cost the others their completion
+      reportUncaught(error) // an asker's own code: it must not cost the others their completion
     }
   }
 
   #deliver(): void {
     this.#isBatch = false
-    for (let rank: Rank = 0; rank < 4; rank++) {
-      for (const one of this.#batch[rank]!.splice(0)) one.deliver()
-    }
+    this.#leastRank = -1
+    this.#batch.deliver()
   }
 }
 
@@ -157,8 +169,4 @@ let threadDispatcher: Dispatcher | undefined
 export function dispatcher(): Dispatcher {
   threadDispatcher ??= new Dispatcher(loadNative())
   return threadDispatcher
-}
-
-function rethrow(error: unknown): never {
-  throw error
 }

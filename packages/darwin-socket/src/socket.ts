@@ -1,49 +1,38 @@
+import { openAtAddress } from '@kiruna/net-socket/any-address'
 import {
+  type BindOptions,
   type ConnectTarget,
-  checkConnectTarget,
-  checkListenTarget,
+  checkBind,
+  checkConnect,
+  checkListen,
+  type ListenOptions,
   type ListenTarget,
-} from '@kiruna/net-socket/address'
+} from '@kiruna/net-socket/arguments'
 import type { Connection } from '@kiruna/net-socket/connection'
-import { checkListenOptions, type Listener, type ListenOptions } from '@kiruna/net-socket/listener'
-import { type BindOptions, checkBindOptions, type Datagram, type Destination } from '@kiruna/net-socket/udp'
-import { UdpSocket } from '@kiruna/net-socket/udp-socket'
-import { askerOf, type Caller } from '@kiruna/priority'
-import { bindAt } from './bind.ts'
+import type { Listener } from '@kiruna/net-socket/listener'
+import type { UdpSocket } from '@kiruna/net-socket/udp-socket'
+import type { Caller } from '@kiruna/priority'
 import { DispatchConnecting } from './connect.ts'
 import { dispatcher } from './dispatcher.ts'
-import { listenOn } from './listener.ts'
+import { listenAt } from './listener.ts'
+import { bindAt } from './udp.ts'
 
-export type {
-  BindOptions,
-  Connection,
-  ConnectTarget,
-  Datagram,
-  Destination,
-  Listener,
-  ListenOptions,
-  ListenTarget,
-  UdpSocket,
-}
+export type * from '@kiruna/net-socket'
 
 /**
- * Connects a stream socket. A host's addresses are tried one after the other.
- * @throws ECONNREFUSED, ENETUNREACH, ETIMEDOUT, ENOENT, ENOTFOUND … (`err.code`); the signal's reason; TypeError,
- *   RangeError; ERR_KIRUNA_UNAVAILABLE with the reason
+ * Connects a stream socket: a dispatch source says when it is connected.
+ * @throws as `Net.connect`; ERR_KIRUNA_UNAVAILABLE with the reason
  * @see socket(2), connect(2)
  */
 export async function connect(target: ConnectTarget, caller: Caller): Promise<Connection> {
-  const checked = checkConnectTarget(target)
-  const asker = askerOf(caller)
+  const checked = checkConnect(target, caller)
   check()
-  return new Promise((resolve, reject) => new DispatchConnecting(checked, asker, resolve, reject).begin())
+  return new Promise((resolve, reject) => new DispatchConnecting(checked, resolve, reject).begin())
 }
 
 /**
- * Listens for connections.
- * @param target port 0: one that is free, see `address`; no host: all addresses of this machine
- * @param caller at whose priority connections start. Its signal stops accepting, and no connection
- * @throws EADDRINUSE, EACCES, EADDRNOTAVAIL … (`err.code`); otherwise as `connect`
+ * Listens for connections: the handler of a dispatch source accepts them.
+ * @throws as `Net.listen`; ERR_KIRUNA_UNAVAILABLE with the reason
  * @see bind(2), listen(2), accept(2)
  */
 export async function listen(
@@ -51,25 +40,21 @@ export async function listen(
   caller: Caller,
   options: ListenOptions = {},
 ): Promise<Listener> {
-  const checked = checkListenTarget(target)
-  const asker = askerOf(caller)
-  checkListenOptions(options)
+  const checked = checkListen(target, caller, options)
   check()
-  asker.signal?.throwIfAborted()
-  return listenOn(checked, asker, options)
+  if (checked.path !== undefined) return listenAt({ family: 'Unix', path: checked.path }, checked)
+  return openAtAddress(checked, at => listenAt(at, checked))
 }
 
 /**
- * A UDP socket at a port of this machine.
- * @throws EADDRINUSE, EADDRNOTAVAIL, EACCES, ENOTFOUND … (`err.code`); otherwise as `connect`
+ * Binds a UDP socket.
+ * @throws as `Net.bind`; ERR_KIRUNA_UNAVAILABLE with the reason
  * @see socket(2), bind(2)
  */
 export async function bind(target: BindOptions, caller: Caller): Promise<UdpSocket> {
-  const options = checkBindOptions(target)
-  const asker = askerOf(caller)
+  const checked = checkBind(target, caller)
   check()
-  asker.signal?.throwIfAborted()
-  return new UdpSocket(await bindAt(options, asker))
+  return openAtAddress(checked, at => bindAt(at, checked))
 }
 
 /** @throws ERR_KIRUNA_UNAVAILABLE with the reason: not macOS, or no addon */

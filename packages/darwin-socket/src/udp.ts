@@ -1,86 +1,67 @@
-import { isIP } from 'node:net'
 import { constants } from 'node:os'
-import { Datagrams, type Send } from '@kiruna/net-socket/datagrams'
-import { cut, giveBack, largeBytes, type Memory, takeMemory } from '@kiruna/net-socket/receive-memory'
+import type { InternetAddress } from '@kiruna/net-socket/address'
+import type { CheckedBind } from '@kiruna/net-socket/arguments'
+import { claim, giveBack, largeBytes, type Memory, takeMemory } from '@kiruna/net-socket/receive-memory'
 import { socketError } from '@kiruna/net-socket/socket-error'
-import { unmapped } from '@kiruna/net-socket/udp'
+import { setBindOptions, type UdpOption, type UdpOptionCalls } from '@kiruna/net-socket/udp-options'
+import { datagramFrom, type Send, UdpSocket } from '@kiruna/net-socket/udp-socket'
 import type { Waiting } from '@kiruna/net-socket/waiting'
 import type { Asker } from '@kiruna/priority'
+import { DispatchSocket } from './dispatch-socket.ts'
 import { dispatcher } from './dispatcher.ts'
-import type { DispatchSocket, InternetAddress } from './half.ts'
 
 const { errno } = constants
-const EINVAL = -errno.EINVAL
 /** It passes. macOS says so where the interface's queue is full, and its sources do not wait for that. */
 const exhausted = new Set([-errno.ENOMEM, -errno.ENOBUFS])
 const pauseMs = 1
+const ECANCELED = -errno.ECANCELED
+
+/** macOS does not have them for the IPv4 of a socket of both families. */
+const ipv4Options = new Set<UdpOption>(['ttl', 'multicastTtl', 'multicastLoopback'])
 
 /**
- * A UDP socket on dispatch sources. What has the longest datagram's memory is a receive that waits:
+ * A UDP socket on dispatch sources. A receive waits with memory for the longest datagram:
  *
- *     receive ─► source ─► recvmsg ─► received
- *     transmit ─► sendmsg ─► isSent             from a source where the socket's buffer is full
+ *     startReceive ─► source ─► recvmsg ─► received
+ *     transmit ─► sendmsg ─► sendCompleted             from a source where the socket's buffer is full
  *
  * @see recvmsg(2), sendmsg(2)
  */
-export class DispatchDatagrams extends Datagrams {
-  readonly localAddress: InternetAddress
-  /** What does not fit the kernel's buffer is dropped there. */
-  readonly droppedCount = 0
-  protected readonly isDual: boolean
+export class DispatchUdpSocket extends UdpSocket {
   readonly #socket: DispatchSocket
   #memory: Memory | undefined = undefined
-  #pause: NodeJS.Timeout | undefined = undefined
   /** The first of them is under way, or waits until the kernel has memory again. */
-  readonly #sends: { send: Send; to: InternetAddress }[] = []
+  readonly #sends: Send[] = []
   #sendPause: NodeJS.Timeout | undefined = undefined
 
   /** @param socket bound, its own from now on */
   constructor(socket: DispatchSocket, isDual: boolean, caller: Asker) {
-    super(caller)
+    super(socket.name(false) as InternetAddress, isDual, caller)
     this.#socket = socket
-    this.localAddress = socket.name(false) as InternetAddress
-    this.isDual = isDual
   }
 
-  protected receive(): void {
+  protected startReceive(): void {
     this.#memory = takeMemory(largeBytes)
-    this.#socket.receiveFrom(this.readRank, this.#memory.bytes, this.#came)
+    this.#socket.receiveFrom(this.readRank, this.#memory.bytes, this.#onReceived)
   }
 
-  readonly #came = (result: number): void => {
+  readonly #onReceived = (result: number): void => {
     const memory = this.#memory!
     this.#memory = undefined
     if (result < 0) {
       giveBack(memory)
-      this.#cameNot(result)
+      this.receiveErred(result)
       return
     }
     const { address, port } = this.#socket.sender()
-    const from = unmapped(address)
-    const family = from.includes(':') ? 'IPv6' : 'IPv4'
-    this.received({ bytes: cut(memory, result), address: from, port, family })
-  }
-
-  #cameNot(result: number): void {
-    if (!exhausted.has(result)) this.receiveFailed(socketError(result, 'receive'))
-    else {
-      this.#pause = setTimeout(() => {
-        this.#pause = undefined
-        this.receiveCancelled() // and the next one
-      }, pauseMs)
-    }
+    this.received(datagramFrom(address, port, claim(memory, result)))
   }
 
   /** What a receive takes that is too late to be cancelled is for the next one. */
   protected cancelReceive(): void {
-    if (this.#pause !== undefined) {
-      clearTimeout(this.#pause)
-      this.#pause = undefined
-    } else if (this.#socket.cancelRead()) {
-      giveBack(this.#memory!)
-      this.#memory = undefined
-    } else return
+    if (!this.#socket.cancelRead()) return
+    giveBack(this.#memory!)
+    this.#memory = undefined
     this.receiveCancelled()
   }
 
@@ -88,22 +69,21 @@ export class DispatchDatagrams extends Datagrams {
     this.#socket.setReadRank(this.readRank)
   }
 
-  protected transmit(send: Send, address: string): void {
-    const { family } = this.localAddress
-    this.#sends.push({ send, to: { family, address, port: send.port } })
-    if (this.#sends.length === 1) this.#sendFirst()
+  protected transmit(send: Send): void {
+    send.cancel = () => this.#cancelSend(send)
+    if (this.#sends.push(send) === 1) this.#sendFirst()
   }
 
   readonly #sendFirst = (): void => {
     this.#sendPause = undefined
     while (this.#sends.length > 0) {
-      const { send, to } = this.#sends[0]!
-      const result = this.#socket.sendTo(send.rank, send.bytes, to, this.#sendDone)
+      const { rank, bytes, to } = this.#sends[0]!
+      const result = this.#socket.sendTo(rank, bytes, to!, this.#onSent)
       if (result === undefined || !this.#isDone(result)) return
     }
   }
 
-  readonly #sendDone = (result: number): void => {
+  readonly #onSent = (result: number): void => {
     if (this.#isDone(result)) this.#sendFirst()
   }
 
@@ -113,42 +93,34 @@ export class DispatchDatagrams extends Datagrams {
       this.#sendPause = setTimeout(this.#sendFirst, pauseMs)
       return false
     }
-    const { send, to } = this.#sends.shift()!
-    this.isSent(send, result < 0 ? socketError(result, 'send', to) : undefined)
+    this.sendCompleted(this.#sends.shift()!, result)
     return true
   }
 
-  protected cancelTransmit(send: Send, reason: unknown): void {
-    const index = this.#sends.findIndex(one => one.send === send)
+  #cancelSend(send: Send): void {
+    const index = this.#sends.indexOf(send)
     if (index === -1) return
     if (index === 0) {
       if (this.#sendPause === undefined && !this.#socket.cancelWrite()) return // it has gone
       clearTimeout(this.#sendPause)
     }
     this.#sends.splice(index, 1)
-    this.isSent(send, reason)
+    this.sendCompleted(send, ECANCELED)
     if (index === 0) this.#sendFirst()
   }
 
-  async addMembership(group: string, interfaceAddress: string | undefined): Promise<void> {
-    this.#changeMembership(true, group, interfaceAddress)
-  }
-
-  async dropMembership(group: string, interfaceAddress: string | undefined): Promise<void> {
-    this.#changeMembership(false, group, interfaceAddress)
-  }
-
-  #changeMembership(isJoining: boolean, group: string, interfaceAddress = ''): void {
-    const version = isIP(group)
-    const family = version === 4 ? 'IPv4' : 'IPv6'
-    const isOne = version !== 0 && (interfaceAddress === '' || isIP(interfaceAddress) === version)
-    const result = isOne
-      ? dispatcher().native.changeMembership(this.#socket.id, isJoining, family, group, interfaceAddress)
-      : EINVAL
+  protected changeMembership(
+    isJoining: boolean,
+    family: 'IPv4' | 'IPv6',
+    group: string,
+    interfaceAddress = '',
+  ): void {
+    const { native } = dispatcher()
+    const result = native.changeMembership(this.#socket.id, isJoining, family, group, interfaceAddress)
     if (result < 0) throw socketError(result, isJoining ? 'addMembership' : 'dropMembership')
   }
 
-  setRef(isRef: boolean): void {
+  protected setRef(isRef: boolean): void {
     this.#socket.read.setRef(isRef)
   }
 
@@ -159,6 +131,34 @@ export class DispatchDatagrams extends Datagrams {
   handOver(one: Waiting<never>): void {
     dispatcher().handOver(one)
   }
+}
 
-  delivered(): void {}
+/**
+ * socket, setsockopt, bind.
+ * @throws EADDRINUSE, EADDRNOTAVAIL, EACCES … (`err.code`)
+ */
+export function bindAt(at: InternetAddress, options: CheckedBind): DispatchUdpSocket {
+  const isDual = at.address === '::' && !options.ipv6Only
+  const socket = DispatchSocket.open(at, true, 'bind')
+  const check = (result: number, syscall: string) => {
+    if (result < 0) throw socketError(result, syscall)
+  }
+  const calls: UdpOptionCalls = {
+    set(option, value) {
+      const result = socket.set(option, value)
+      if (!isDual || !ipv4Options.has(option)) check(result, 'bind')
+    },
+    setInterface(family, address) {
+      check(dispatcher().native.setInterface(socket.id, family, address), 'setMulticastInterface')
+    },
+  }
+  try {
+    if (options.reuseAddress) check(socket.set('reuseUdpAddress', true), 'bind')
+    setBindOptions(calls, at.family, isDual, options)
+    socket.bind(at, 'bind')
+    return new DispatchUdpSocket(socket, isDual, options.asker)
+  } catch (error) {
+    void socket.close()
+    throw error
+  }
 }

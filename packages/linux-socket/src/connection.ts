@@ -13,33 +13,26 @@ import {
 } from '@kiruna/linux-uring/sqe'
 import type { SocketAddress } from '@kiruna/net-socket/address'
 import { Connection } from '@kiruna/net-socket/connection'
-import { ReadInto } from '@kiruna/net-socket/read-into'
+import type { Transfer } from '@kiruna/net-socket/ready-lane'
 import {
-  cut,
-  giveBack,
   largeBytes,
   type Memory,
   smallBytes,
-  takeMemory,
   takeMemoryToWait,
-  waited,
+  waitEnded,
 } from '@kiruna/net-socket/receive-memory'
 import { socketError } from '@kiruna/net-socket/socket-error'
 import type { Waiting } from '@kiruna/net-socket/waiting'
 import type { Asker, Rank } from '@kiruna/priority'
 import type { Link } from '@kiruna/priority/linked-list'
-import { setsockopt } from './call.ts'
+import { closeSocket, getsockname, IPPROTO_TCP, SOL_SOCKET, setsockopt, TCP_NODELAY } from './calls.ts'
 import { Gather } from './msghdr.ts'
-import { SocketLane, type Transfer } from './ready-lane.ts'
-import { namesOf } from './sockaddr.ts'
+import { SocketLane } from './ready-lane.ts'
 
 // linux/socket.h, netinet/tcp.h, poll(2)
 const MSG_DONTWAIT = 0x40
 const MSG_NOSIGNAL = 0x4000
-const IPPROTO_TCP = 6
-const TCP_NODELAY = 1
 const TCP_KEEPIDLE = 4
-const SOL_SOCKET = 1
 const SO_KEEPALIVE = 9
 const SHUT_WR = 1
 const POLLIN = 1
@@ -56,9 +49,9 @@ let lane: SocketLane | undefined
  * A connection on the ring. What waits for its peer waits in a RECV with a little memory, or, where many do already, in a
  * POLL_ADD; what is ready goes through the lane, and is done within the enter that it goes down with:
  *
- *     receive ─► RECV ─► received                        one ahead of the reader; while there is more:
- *                lane ─► RECV, MSG_DONTWAIT ─► received
- *     sendSoon ─► lane ─► SEND, SENDMSG ─► sent          from a POLL_ADD once the kernel took less than it was given
+ *     startReceive ─► RECV ─► received                        one ahead of the reader; while there is more:
+ *                     lane ─► RECV, MSG_DONTWAIT ─► received
+ *     sendSoon ─► lane ─► SEND, SENDMSG ─► sent               from a POLL_ADD once the kernel took less than it was given
  *
  * @see io_uring_prep_recv(3), io_uring_prep_sendmsg(3)
  */
@@ -82,16 +75,16 @@ export class UringConnection extends Connection {
   }
 
   get localAddress(): SocketAddress | undefined {
-    if (!this.#isClosed) this.#local ??= namesOf(this.#fd, false)
+    if (!this.#isClosed) this.#local ??= getsockname(this.#fd, false)
     return this.#local
   }
 
   get remoteAddress(): SocketAddress | undefined {
-    if (!this.#isClosed) this.#remote ??= namesOf(this.#fd, true)
+    if (!this.#isClosed) this.#remote ??= getsockname(this.#fd, true)
     return this.#remote
   }
 
-  protected receive(): void {
+  protected startReceive(): void {
     const receiving = this.#receiving
     this.#ring.setRef(receiving, this.#isRef && this.hasReaders)
     if (receiving.hasMore) this.#toLane(receiving)
@@ -123,8 +116,7 @@ export class UringConnection extends Connection {
 
   /** @internal the lane lets it go */
   receiveNow(receiving: Receiving): number {
-    const memory = (receiving.memory = this.memoryOfReader ?? takeMemory(receiving.bytes))
-    if (memory instanceof ReadInto) memory.fill()
+    const memory = (receiving.memory = this.takeReaderMemory(receiving.bytes))
     receiving.step = 'take'
     const { bytes } = memory
     const address = (memory.address ||= this.#ring.addressOf(bytes))
@@ -139,8 +131,8 @@ export class UringConnection extends Connection {
     if (receiving.step === 'poll') this.#polledIn(receiving)
     else {
       if (receiving.step === 'take') this.#lane.done(receiving.askedBytes)
-      else waited(receiving.waitingRank)
-      this.#took(receiving, result, flags)
+      else waitEnded(receiving.waitingRank)
+      this.#received(receiving, result, flags)
     }
   }
 
@@ -151,7 +143,7 @@ export class UringConnection extends Connection {
     } else this.#toLane(receiving)
   }
 
-  #took(receiving: Receiving, result: number, flags: number): void {
+  #received(receiving: Receiving, result: number, flags: number): void {
     const memory = receiving.memory!
     receiving.memory = undefined
     receiving.isCancelled = false
@@ -161,12 +153,10 @@ export class UringConnection extends Connection {
       // A little now and then asks for little, what comes as a stream for much.
       if (isFull) receiving.bytes = largeBytes
       else if (result <= smallBytes) receiving.bytes = smallBytes
-      if (memory instanceof ReadInto) this.receivedBy(memory, memory.filled(result))
-      else this.received(cut(memory, result))
+      this.receivedInto(memory, result)
       return
     }
-    if (memory instanceof ReadInto) memory.filled(0)
-    else giveBack(memory)
+    this.giveBackUnused(memory)
     receiving.hasMore = false
     if (result === 0) this.receivedEnd()
     else if (result === EAGAIN || result === EINTR || result === ECANCELED) this.receiveCancelled()
@@ -274,15 +264,15 @@ export class UringConnection extends Connection {
 
   protected shutdown(): void {
     const complete = (result: number) =>
-      // The peer is gone; nothing to notify.
+      // ENOTCONN: the peer is gone; nothing to notify.
       this.shutDown(result < 0 && result !== ENOTCONN ? socketError(result, 'shutdown') : undefined)
     prepShutdown(this.#ring, this.#ring.sqe(this.#fd, { slot: -1, complete }), SHUT_WR)
     this.#ring.submitWithTurn(1)
   }
 
-  protected closeSocket(): Promise<void> {
+  protected closeSocket(): Promise<unknown> {
     this.#isClosed = true
-    return new Promise(resolve => this.#ring.close(this.#fd, { slot: -1, complete: () => resolve() }))
+    return closeSocket(this.#fd)
   }
 
   protected setNoDelay(on: boolean): void {
@@ -311,7 +301,7 @@ export class UringConnection extends Connection {
     this.#ring.handOver(one)
   }
 
-  delivered(one: Waiting<never>): void {
+  override delivered(one: Waiting<never>): void {
     if (one.deliveredRank !== -1) this.#ring.delivered(one.deliveredRank)
     if (!this.isReceiving && !this.#receiving.hasMore && this.isRead(one)) this.#lane.ahead(this)
   }
@@ -328,7 +318,7 @@ class Receiving implements Completion, Transfer {
   /** There was more than the last receive took. */
   hasMore = false
   isCancelled = false
-  memory: Memory | ReadInto | undefined = undefined
+  memory: Memory | undefined = undefined
   /** As much as it had room for. It may have been transferred meanwhile. */
   askedBytes = 0
   waitingRank: Rank = 3
@@ -342,7 +332,7 @@ class Receiving implements Completion, Transfer {
     return this.#connection.receiveRank
   }
 
-  start(): number {
+  transfer(): number {
     return this.#connection.receiveNow(this)
   }
 
@@ -373,7 +363,7 @@ class Sending implements Completion, Transfer {
     return this.#connection.sendRank
   }
 
-  start(): number {
+  transfer(): number {
     return this.#connection.send(this)
   }
 

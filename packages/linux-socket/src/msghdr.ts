@@ -1,9 +1,14 @@
 import { ring } from '@kiruna/linux-uring/ring'
+import type { InternetAddress } from '@kiruna/net-socket/address'
 import { mostBuffers } from '@kiruna/net-socket/writing-half'
+import { parseSockaddr, sockaddrOf } from './sockaddr.ts'
 
 // struct msghdr, struct iovec; both Linux's on 64 bits
 const msghdrBytes = 56
 const iovecBytes = 16
+const iovecWord = msghdrBytes / 4
+/** sizeof(struct sockaddr_in6): the longest of the two families */
+const nameBytes = 28
 
 /** Serve one send after the other. */
 const idle: Gather[] = []
@@ -49,15 +54,77 @@ export class Gather {
     words[6] = buffers.length
     this.lengthBytes = 0
     this.buffers = buffers
-    let word = msghdrBytes / 4
+    let word = iovecWord
     for (const buffer of buffers) {
-      const address = ring().addressOf(buffer)
-      words[word] = address
-      words[word + 1] = address / 2 ** 32
-      words[word + 2] = buffer.byteLength
-      words[word + 3] = 0
-      word += 4
+      pointTo(words, word, buffer)
+      word += iovecBytes / 4
       this.lengthBytes += buffer.byteLength
     }
   }
+}
+
+/**
+ * A datagram as the kernel takes and gives it: a struct msghdr, what it points to, and the bytes.
+ *
+ *     [ msghdr: name ──► iov ──► ] [ iovec: address, length ] [ sockaddr ]
+ *
+ * It is to be held until the kernel is done with it.
+ * @see sendmsg(2), recvmsg(2)
+ */
+export class Message {
+  readonly address: number
+  readonly #memory = Buffer.alloc(msghdrBytes + iovecBytes + nameBytes)
+  readonly #words = new Uint32Array(this.#memory.buffer, this.#memory.byteOffset, this.#memory.length / 4)
+  readonly #name = this.#memory.subarray(msghdrBytes + iovecBytes)
+  /** Held for the kernel. */
+  bytes: Uint8Array | undefined = undefined
+  /** Whose address was read last: most datagrams come from where the last one came from. */
+  #lastName = Buffer.alloc(0)
+  #lastAddress: InternetAddress | undefined = undefined
+
+  constructor() {
+    this.address = ring().addressOf(this.#memory)
+    const words = this.#words
+    const [iovec, name] = [this.address + msghdrBytes, this.address + msghdrBytes + iovecBytes]
+    words[0] = name
+    words[1] = name / 2 ** 32
+    words[4] = iovec
+    words[5] = iovec / 2 ** 32
+    words[6] = 1
+  }
+
+  /** For recvmsg: the memory that it fills. */
+  receiveInto(bytes: Uint8Array): void {
+    this.#words[2] = nameBytes
+    this.bytes = bytes
+    pointTo(this.#words, iovecWord, bytes)
+  }
+
+  /** For sendmsg: the bytes, and to whom. */
+  sendTo(to: InternetAddress, bytes: Uint8Array): void {
+    const sockaddr = sockaddrOf(to)
+    this.#name.set(sockaddr)
+    this.#words[2] = sockaddr.length
+    this.bytes = bytes
+    pointTo(this.#words, iovecWord, bytes)
+  }
+
+  /** Who has sent what recvmsg has received. */
+  get sender(): InternetAddress {
+    const name = this.#name.subarray(0, Math.min(this.#words[2]!, nameBytes))
+    if (this.#lastAddress === undefined || !name.equals(this.#lastName)) {
+      this.#lastName = Buffer.from(name)
+      this.#lastAddress = parseSockaddr(name) as InternetAddress
+    }
+    return this.#lastAddress
+  }
+}
+
+/** Fills a struct iovec. */
+function pointTo(words: Uint32Array, word: number, bytes: Uint8Array): void {
+  const address = ring().addressOf(bytes)
+  words[word] = address
+  words[word + 1] = address / 2 ** 32
+  words[word + 2] = bytes.byteLength
+  words[word + 3] = 0
 }

@@ -1,16 +1,15 @@
 import { readFileSync } from 'node:fs'
 import { SocketAddress as NodeSocketAddress } from 'node:net'
 import { basename } from 'node:path'
-import { ring } from '@kiruna/linux-uring/ring'
 import type { SocketAddress } from '@kiruna/net-socket/address'
 
 // Linux's, linux/socket.h
-export const AF_UNIX = 1
-export const AF_INET = 2
-export const AF_INET6 = 10
+const AF_UNIX = 1
+const AF_INET = 2
+const AF_INET6 = 10
 
 /** sizeof(struct sockaddr_storage) */
-const longestBytes = 128
+export const longestSockaddrBytes = 128
 
 /** The family of an address. */
 export function familyOf(at: SocketAddress): number {
@@ -55,13 +54,6 @@ export function parseSockaddr(sockaddr: Buffer): SocketAddress | undefined {
   const words = Array.from({ length: 8 }, (_, i) => sockaddr.readUInt16BE(8 + 2 * i).toString(16))
   const { address } = new NodeSocketAddress({ address: words.join(':'), family: 'ipv6' })
   return { family: 'IPv6', address, port: sockaddr.readUInt16BE(2) }
-}
-
-/** What the kernel says that a socket, or its peer, is called. undefined: it is not connected any more. */
-export function namesOf(fd: number, ofPeer: boolean): SocketAddress | undefined {
-  const sockaddr = Buffer.alloc(longestBytes)
-  const length = ring().native.getsockname(fd, sockaddr, ofPeer)
-  return length < 0 ? undefined : parseSockaddr(sockaddr.subarray(0, length))
 }
 
 function unixPath(bytes: Buffer): string {

@@ -1,65 +1,83 @@
-import { constants } from 'node:os'
 import { type Ring, ring } from '@kiruna/linux-uring/ring'
 import { type Completion, EAGAIN, EINTR, prepPoll, prepRecvmsg, prepSendmsg } from '@kiruna/linux-uring/sqe'
-import type { SocketAddress } from '@kiruna/net-socket/address'
-import { Datagrams, type Send } from '@kiruna/net-socket/datagrams'
-import { cut, giveBack, largeBytes, type Memory, takeMemory } from '@kiruna/net-socket/receive-memory'
-import { socketError } from '@kiruna/net-socket/socket-error'
-import { unmapped } from '@kiruna/net-socket/udp'
+import type { InternetAddress } from '@kiruna/net-socket/address'
+import type { CheckedBind } from '@kiruna/net-socket/arguments'
+import { claim, giveBack, largeBytes, type Memory, takeMemory } from '@kiruna/net-socket/receive-memory'
+import { setBindOptions, type UdpOption } from '@kiruna/net-socket/udp-options'
+import { datagramFrom, type Send, UdpSocket } from '@kiruna/net-socket/udp-socket'
 import type { Waiting } from '@kiruna/net-socket/waiting'
-import type { Asker } from '@kiruna/priority'
-import { Message } from './message.ts'
-import { changeMembership } from './udp-options.ts'
+import { type Asker, rankOf } from '@kiruna/priority'
+import {
+  check,
+  closeSocket,
+  getsockname,
+  IPPROTO_IP,
+  IPPROTO_IPV6,
+  IPV6_V6ONLY,
+  openSocket,
+  SO_REUSEADDR,
+  SOCK_DGRAM,
+  SOL_SOCKET,
+  setsockopt,
+} from './calls.ts'
+import { Message } from './msghdr.ts'
+import { sockaddrOf } from './sockaddr.ts'
 
 // linux/socket.h, poll(2)
 const MSG_DONTWAIT = 0x40
 const POLLIN = 1
 
-const { errno } = constants
-/** What does not pass. All else is short of memory, or an earlier datagram's: what comes next is received all the same. */
-const lasting = new Set([errno.EBADF, errno.ENOTSOCK, errno.EINVAL, errno.EFAULT].map(one => -one))
-const pauseMs = 1
+// linux/socket.h, linux/in.h, linux/in6.h: level and name
+const IP_MULTICAST_IF = 32
+const IP_ADD_MEMBERSHIP = 35
+const IP_DROP_MEMBERSHIP = 36
+const IPV6_MULTICAST_IF = 17
+const IPV6_ADD_MEMBERSHIP = 20
+const IPV6_DROP_MEMBERSHIP = 21
+const udpOptions: Record<UdpOption, [level: number, name: number]> = {
+  ipv6Only: [IPPROTO_IPV6, IPV6_V6ONLY],
+  broadcast: [SOL_SOCKET, 6],
+  ttl: [IPPROTO_IP, 2],
+  multicastTtl: [IPPROTO_IP, 33],
+  multicastLoopback: [IPPROTO_IP, 34],
+  ipv6Ttl: [IPPROTO_IPV6, 16],
+  ipv6MulticastTtl: [IPPROTO_IPV6, 18],
+  ipv6MulticastLoopback: [IPPROTO_IPV6, 19],
+}
 
 /**
  * A UDP socket on the ring. A receive waits in a POLL_ADD, which a cancel takes nothing from and which needs no memory:
  *
- *     receive ─► POLL_ADD ─► RECVMSG ─► received
- *     transmit ─► SENDMSG ─► isSent                      where the socket's buffer is full it waits in the kernel
+ *     startReceive ─► POLL_ADD ─► RECVMSG ─► received
+ *     transmit ─► SENDMSG ─► sendCompleted               where the socket's buffer is full it waits in the kernel
  *
  * @see io_uring_prep_recvmsg(3), io_uring_prep_sendmsg(3)
  */
-export class UringDatagrams extends Datagrams implements Completion {
+export class UringUdpSocket extends UdpSocket implements Completion {
   slot = -1
   isUnref = false
-  readonly localAddress: { family: 'IPv4' | 'IPv6'; address: string; port: number }
-  /** What does not fit the kernel's buffer is dropped there. */
-  readonly droppedCount = 0
-  protected readonly isDual: boolean
   readonly #ring: Ring = ring()
   readonly #fd: number
   readonly #message = new Message()
   #memory: Memory | undefined = undefined
   #isCancelled = false
-  readonly #sending = new Map<Send, Transmission>()
 
-  /** @param fd of a bound socket, its own from now on */
-  constructor(fd: number, localAddress: UringDatagrams['localAddress'], isDual: boolean, caller: Asker) {
-    super(caller)
+  /** @param fd bound, this socket's own from now on */
+  constructor(fd: number, isDual: boolean, caller: Asker) {
+    super(getsockname(fd, false) as InternetAddress, isDual, caller)
     this.#fd = fd
-    this.localAddress = localAddress
-    this.isDual = isDual
   }
 
-  protected receive(): void {
+  protected startReceive(): void {
     this.#isCancelled = false
     prepPoll(this.#ring, this.#ring.sqe(this.#fd, this), POLLIN)
     this.#ring.submitSoon(this.readRank)
   }
 
   complete(result: number): void {
-    if (this.#memory !== undefined) this.#came(this.#memory, result)
+    if (this.#memory !== undefined) this.#onReceived(this.#memory, result)
     else if (this.#isCancelled) this.receiveCancelled()
-    else this.#recvmsg() // or whatever was wrong with the poll
+    else this.#recvmsg() // it tells what was wrong with the poll, too
   }
 
   #recvmsg(): void {
@@ -69,29 +87,17 @@ export class UringDatagrams extends Datagrams implements Completion {
     this.#ring.submitWithTurn(this.readRank)
   }
 
-  #came(memory: Memory, result: number): void {
+  #onReceived(memory: Memory, result: number): void {
     this.#memory = undefined
-    if (result < 0) {
-      giveBack(memory)
-      this.#cameNot(result)
+    if (result >= 0) {
+      const { address, port } = this.#message.sender
+      this.received(datagramFrom(address, port, claim(memory, result)))
       return
     }
-    const { address, port } = this.#message.sender as SocketAddress & { family: 'IPv4' | 'IPv6' }
-    const from = unmapped(address)
-    this.received({
-      bytes: cut(memory, result),
-      address: from,
-      port,
-      family: from.includes(':') ? 'IPv6' : 'IPv4',
-    })
-  }
-
-  #cameNot(result: number): void {
-    if (this.#isCancelled) this.receiveCancelled()
-    // Somebody else was quicker, or its checksum was wrong.
-    else if (result === EAGAIN || result === EINTR) this.receive()
-    else if (lasting.has(result)) this.receiveFailed(socketError(result, 'receive'))
-    else setTimeout(() => (this.#isCancelled ? this.receiveCancelled() : this.receive()), pauseMs)
+    giveBack(memory)
+    // EAGAIN: somebody else was quicker, or its checksum was wrong. The next reader, if there is one, polls again.
+    if (this.#isCancelled || result === EAGAIN || result === EINTR) this.receiveCancelled()
+    else this.receiveErred(result)
   }
 
   /** What a receive takes that is too late to be cancelled is for the next one. */
@@ -102,78 +108,103 @@ export class UringDatagrams extends Datagrams implements Completion {
 
   protected readRankChanged(): void {}
 
-  protected transmit(send: Send, address: string): void {
-    const { family } = this.localAddress
-    const transmission = new Transmission(this.#fd, send, { family, address, port: send.port }, result => {
-      this.#sending.delete(send)
-      this.isSent(send, result)
-    })
-    this.#sending.set(send, transmission)
-    transmission.begin()
+  protected transmit(send: Send): void {
+    const message = new Message()
+    message.sendTo(send.to!, send.bytes)
+    const transmission: Completion = {
+      slot: -1,
+      complete: result => {
+        if ((result !== EINTR && result !== EAGAIN) || send.abortedWith !== undefined) {
+          this.sendCompleted(send, result)
+        } else submit()
+      },
+    }
+    const submit = () => {
+      prepSendmsg(this.#ring, this.#ring.sqe(this.#fd, transmission), message.address, 0)
+      this.#ring.submitWithTurn(send.rank)
+    }
+    send.cancel = () => this.#ring.cancel(transmission)
+    submit()
   }
 
-  protected cancelTransmit(send: Send, reason: unknown): void {
-    this.#sending.get(send)!.cancel(reason)
+  protected changeMembership(
+    isJoining: boolean,
+    family: 'IPv4' | 'IPv6',
+    group: string,
+    interfaceAddress: string | undefined,
+  ): void {
+    const syscall = isJoining ? 'addMembership' : 'dropMembership'
+    if (family === 'IPv4') {
+      // struct ip_mreq
+      const value = Buffer.concat([inAddr(group), inAddr(interfaceAddress ?? '0.0.0.0')])
+      set(this.#fd, IPPROTO_IP, isJoining ? IP_ADD_MEMBERSHIP : IP_DROP_MEMBERSHIP, value, syscall)
+    } else {
+      // struct ipv6_mreq
+      const value = Buffer.concat([in6Addr(group), scopeOf(interfaceAddress ?? group)])
+      const name = isJoining ? IPV6_ADD_MEMBERSHIP : IPV6_DROP_MEMBERSHIP
+      set(this.#fd, IPPROTO_IPV6, name, value, syscall)
+    }
   }
 
-  async addMembership(group: string, interfaceAddress: string | undefined): Promise<void> {
-    changeMembership(this.#fd, true, group, interfaceAddress)
-  }
-
-  async dropMembership(group: string, interfaceAddress: string | undefined): Promise<void> {
-    changeMembership(this.#fd, false, group, interfaceAddress)
-  }
-
-  setRef(isRef: boolean): void {
+  protected setRef(isRef: boolean): void {
     this.#ring.setRef(this, isRef)
   }
 
-  protected closeSocket(): Promise<void> {
-    return new Promise(resolve => this.#ring.close(this.#fd, { slot: -1, complete: () => resolve() }))
+  protected closeSocket(): Promise<unknown> {
+    return closeSocket(this.#fd)
   }
 
   handOver(one: Waiting<never>): void {
     this.#ring.handOver(one)
   }
 
-  delivered(one: Waiting<never>): void {
+  override delivered(one: Waiting<never>): void {
     if (one.deliveredRank !== -1) this.#ring.delivered(one.deliveredRank)
   }
 }
 
-/** One datagram, while the kernel has it. */
-class Transmission implements Completion {
-  slot = -1
-  readonly #fd: number
-  readonly #send: Send
-  readonly #to: SocketAddress
-  readonly #done: (reason?: unknown) => void
-  readonly #message = new Message()
-  #abortedWith: { reason: unknown } | undefined = undefined
-
-  constructor(fd: number, send: Send, to: SocketAddress, done: (reason?: unknown) => void) {
-    this.#fd = fd
-    this.#send = send
-    this.#to = to
-    this.#done = done
-    this.#message.sendTo(to, send.bytes)
+/**
+ * socket, setsockopt, bind.
+ * @throws EADDRINUSE, EADDRNOTAVAIL, EACCES … (`err.code`); the signal's reason
+ */
+export async function bindAt(at: InternetAddress, options: CheckedBind): Promise<UringUdpSocket> {
+  const { asker, ipv6Only, reuseAddress } = options
+  const isDual = at.address === '::' && !ipv6Only
+  const fd = await openSocket(at, SOCK_DGRAM, rankOf(asker.priority), 'bind')
+  const calls = {
+    set: (option: UdpOption, value: number) => set(fd, ...udpOptions[option], value, 'bind'),
+    setInterface(family: 'IPv4' | 'IPv6', address: string) {
+      const syscall = 'setMulticastInterface'
+      if (family === 'IPv4') set(fd, IPPROTO_IP, IP_MULTICAST_IF, inAddr(address), syscall)
+      else set(fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, scopeOf(address), syscall)
+    },
   }
-
-  begin(): void {
-    const to = ring()
-    prepSendmsg(to, to.sqe(this.#fd, this), this.#message.address, 0)
-    to.submitWithTurn(this.#send.rank)
+  try {
+    asker.signal?.throwIfAborted()
+    if (reuseAddress) set(fd, SOL_SOCKET, SO_REUSEADDR, 1, 'bind')
+    setBindOptions(calls, at.family, isDual, options)
+    check(ring().native.bind(fd, sockaddrOf(at)), 'bind', at)
+    return new UringUdpSocket(fd, isDual, asker)
+  } catch (error) {
+    ring().close(fd)
+    throw error
   }
+}
 
-  cancel(reason: unknown): void {
-    this.#abortedWith = { reason }
-    ring().cancel(this)
-  }
+/** @see setsockopt(2) */
+function set(fd: number, level: number, name: number, value: number | Buffer, syscall: string): void {
+  check(setsockopt(fd, level, name, value), syscall)
+}
 
-  complete(result: number): void {
-    if (result >= 0) this.#done()
-    else if (this.#abortedWith !== undefined) this.#done(this.#abortedWith.reason)
-    else if (result === EINTR || result === EAGAIN) this.begin()
-    else this.#done(socketError(result, 'send', this.#to))
-  }
+function inAddr(address: string): Buffer {
+  return sockaddrOf({ family: 'IPv4', address, port: 0 }).subarray(4, 8)
+}
+
+function in6Addr(address: string): Buffer {
+  return sockaddrOf({ family: 'IPv6', address, port: 0 }).subarray(8, 24)
+}
+
+/** The number of the interface behind the '%'; 0: the system chooses. */
+function scopeOf(address: string): Buffer {
+  return sockaddrOf({ family: 'IPv6', address, port: 0 }).subarray(24)
 }

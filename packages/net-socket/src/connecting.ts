@@ -1,10 +1,12 @@
 import type { Asker } from '@kiruna/priority'
 import { errnoOf } from '@kiruna/priority/error'
-import { addressesOf, type Checked, type SocketAddress } from './address.ts'
+import { addressesOf, type SocketAddress } from './address.ts'
+import type { CheckedTarget } from './arguments.ts'
 import type { Connection } from './connection.ts'
+import { socketError } from './socket-error.ts'
 import { type Owner, Waiting } from './waiting.ts'
 
-export const ETIMEDOUT = errnoOf('ETIMEDOUT')
+const ETIMEDOUT = errnoOf('ETIMEDOUT')
 
 /** An address that does not answer has so long while there are others, as in node:net. */
 const attemptMs = 250
@@ -12,32 +14,36 @@ const attemptMs = 250
 /** One attempt for each address of the host, until one succeeds. A subclass makes the system calls of an attempt. */
 export abstract class Connecting implements Owner {
   readonly asker: Asker
-  protected isAborted = false
-  readonly #target: Checked
+  readonly #target: CheckedTarget
   readonly #waiting: Waiting<Connection>
+  #isAborted = false
+  #isLate = false
 
   constructor(
-    target: Checked,
-    asker: Asker,
+    target: CheckedTarget,
     resolve: (connection: Connection) => void,
     reject: (reason: unknown) => void,
   ) {
-    this.asker = asker
+    this.asker = target.asker
     this.#target = target
-    this.#waiting = new Waiting(this, asker, resolve, reject)
+    this.#waiting = new Waiting(this, target.asker, resolve, reject)
   }
 
-  /** @param limitMs then it fails with ETIMEDOUT; 0: as long as it takes */
-  protected abstract attempt(at: SocketAddress, limitMs: number): Promise<Connection>
+  /** Opens a socket, and connects it. Where `mustEnd` is true by then, it ends itself. */
+  protected abstract attempt(at: SocketAddress): Promise<Connection>
 
   /** Ends the attempt under way, if there is one: it fails, unless it has just succeeded. */
   protected abstract endAttempt(): void
+
+  protected get mustEnd(): boolean {
+    return this.#isAborted || this.#isLate
+  }
 
   abstract handOver(one: Waiting<never>): void
 
   delivered(_one: Waiting<never>): void {}
 
-  reranked(): void {}
+  rankChanged(): void {}
 
   begin(): void {
     if (this.#waiting.begin()) void this.#run()
@@ -45,7 +51,7 @@ export abstract class Connecting implements Owner {
 
   /** It rejects at once. What comes of it all the same is closed. */
   abort(one: Waiting<never>, reason: unknown): void {
-    this.isAborted = true
+    this.#isAborted = true
     this.endAttempt()
     one.fail(reason)
   }
@@ -53,7 +59,7 @@ export abstract class Connecting implements Owner {
   async #run(): Promise<void> {
     try {
       const connection = await this.#connect()
-      if (this.isAborted) void connection.close()
+      if (this.#isAborted) void connection.close()
       else this.#waiting.succeed(connection)
     } catch (error) {
       this.#waiting.fail(error)
@@ -62,19 +68,33 @@ export abstract class Connecting implements Owner {
 
   async #connect(): Promise<Connection> {
     const { path } = this.#target
-    if (path !== undefined) return this.attempt({ family: 'Unix', path }, 0)
+    if (path !== undefined) return this.attempt({ family: 'Unix', path })
     const { port, host = 'localhost' } = this.#target
-    const addresses = await addressesOf(host)
+    const addresses = await addressesOf(host, port)
     let first: unknown
-    for (const [index, { address, family }] of addresses.entries()) {
-      if (this.isAborted) break
+    for (const [index, at] of addresses.entries()) {
+      if (this.#isAborted) break
       try {
-        const at: SocketAddress = { family: family === 4 ? 'IPv4' : 'IPv6', address, port }
-        return await this.attempt(at, index < addresses.length - 1 ? attemptMs : 0)
+        return await (index < addresses.length - 1 ? this.#attemptInTime(at) : this.attempt(at))
       } catch (error) {
         first ??= error
       }
     }
     throw first
+  }
+
+  async #attemptInTime(at: SocketAddress): Promise<Connection> {
+    const timer = setTimeout(() => {
+      this.#isLate = true
+      this.endAttempt()
+    }, attemptMs)
+    try {
+      return await this.attempt(at)
+    } catch (error) {
+      throw this.#isLate ? socketError(ETIMEDOUT, 'connect', at) : error
+    } finally {
+      clearTimeout(timer)
+      this.#isLate = false
+    }
   }
 }

@@ -1,9 +1,11 @@
 import { type Asker, askerOf, type Caller, priorities, rankOf } from '@kiruna/priority'
 import { checkBuffer } from '@kiruna/priority/arguments'
 import { coded, invalidValue } from '@kiruna/priority/error'
-import { checkBoolean, type SocketAddress } from './address.ts'
+import type { SocketAddress } from './address.ts'
+import { checkBoolean } from './arguments.ts'
 import { type ConnectionDuplex, type DuplexOptions, duplexOver } from './duplex.ts'
 import { ReadInto } from './read-into.ts'
+import { claim, giveBack, type Memory, takeMemory } from './receive-memory.ts'
 import type { Waiting } from './waiting.ts'
 import { Writes } from './writing-half.ts'
 
@@ -107,10 +109,27 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
     })
   }
 
-  /** The memory of who gets what comes now, if that has some. */
-  protected get memoryOfReader(): ReadInto | undefined {
+  /**
+   * Memory for one receive: that of who gets what comes now, if it has some; otherwise as much as is said. Either of the
+   * two below gives it back.
+   */
+  protected takeReaderMemory(lengthBytes: number): Memory {
     const { nextRead } = this
-    return nextRead instanceof ReadInto && !nextRead.isDetached ? nextRead : undefined
+    if (!(nextRead instanceof ReadInto) || nextRead.isDetached) return takeMemory(lengthBytes)
+    nextRead.fill()
+    return nextRead
+  }
+
+  /** So many bytes have come. */
+  protected receivedInto(memory: Memory, lengthBytes: number): void {
+    if (memory instanceof ReadInto) this.receivedBy(memory, memory.filled(lengthBytes))
+    else this.received(claim(memory, lengthBytes))
+  }
+
+  /** None has. */
+  protected giveBackUnused(memory: Memory): void {
+    if (memory instanceof ReadInto) memory.filled(0)
+    else giveBack(memory)
   }
 
   /**
@@ -146,11 +165,11 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
 
   /** Each `next` is a read. Leaving the loop does not close. */
   [Symbol.asyncIterator](): AsyncIterator<Buffer, undefined, undefined> {
-    return new Pieces(this)
+    return new ReadLoop(this)
   }
 
   /** @internal a loop's */
-  nextPiece(): Promise<IteratorResult<Buffer, undefined>> {
+  nextInLoop(): Promise<IteratorResult<Buffer, undefined>> {
     return this.#isLocked ? Promise.reject(locked()) : this.enterIteration()
   }
 
@@ -186,7 +205,7 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
   }
 
   /** Neither half is the OS's any more: closes. @see close(2) */
-  protected abstract closeSocket(): Promise<void>
+  protected abstract closeSocket(): Promise<unknown>
 
   protected override idle(): void {
     if (this.#onIdle !== undefined && !this.isReceiving && this.isWriteIdle) this.#onIdle()
@@ -208,7 +227,7 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
 }
 
 /** A class: thousands of loops may wait, and a closure for each costs more than the rest of it. */
-class Pieces implements AsyncIterator<Buffer, undefined, undefined> {
+class ReadLoop implements AsyncIterator<Buffer, undefined, undefined> {
   readonly #connection: Connection
 
   constructor(connection: Connection) {
@@ -216,7 +235,7 @@ class Pieces implements AsyncIterator<Buffer, undefined, undefined> {
   }
 
   next(): Promise<IteratorResult<Buffer, undefined>> {
-    return this.#connection.nextPiece()
+    return this.#connection.nextInLoop()
   }
 }
 

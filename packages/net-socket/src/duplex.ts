@@ -3,8 +3,8 @@ import { Duplex } from 'node:stream'
 import { setImmediate } from 'node:timers/promises'
 import { checkInteger } from '@kiruna/priority/arguments'
 import { invalidType } from '@kiruna/priority/error'
-import { checkBoolean, type SocketAddress } from './address.ts'
-import type { Connection } from './connection.ts'
+import type { SocketAddress } from './address.ts'
+import { checkBoolean } from './arguments.ts'
 
 export interface DuplexOptions {
   /** This side stays open when the other has ended, until `end` is called. As in node:net it does not: false. */
@@ -13,7 +13,15 @@ export interface DuplexOptions {
   highWaterMark?: number
 }
 
-/** What of a connection is locked for all others once it is a Duplex. */
+/** What a Duplex needs of its connection, and others have too. */
+export interface Open {
+  readonly localAddress: SocketAddress | undefined
+  readonly remoteAddress: SocketAddress | undefined
+  readonly queuedBytes: number
+  close(): Promise<void>
+}
+
+/** And what is locked for all others once it is a Duplex. */
 export interface Unlocked {
   read(): Promise<Buffer | null>
   write(bytes: Uint8Array): Promise<void>
@@ -24,11 +32,7 @@ export interface Unlocked {
 }
 
 /** @throws TypeError ERR_INVALID_ARG_TYPE, RangeError ERR_OUT_OF_RANGE */
-export function duplexOver(
-  connection: Connection,
-  unlocked: Unlocked,
-  options: DuplexOptions,
-): ConnectionDuplex {
+export function duplexOver(connection: Open, unlocked: Unlocked, options: DuplexOptions): ConnectionDuplex {
   const { allowHalfOpen = false, highWaterMark = 64 * 1024 } = options
   checkBoolean(allowHalfOpen, 'options.allowHalfOpen')
   checkInteger(highWaterMark, 'options.highWaterMark')
@@ -53,7 +57,7 @@ export class ConnectionDuplex extends Duplex {
   /** What `setTimeout` was given. */
   timeout: number | undefined = undefined
   bytesRead = 0
-  readonly #connection: Connection
+  readonly #connection: Open
   readonly #unlocked: Unlocked
   readonly #local: AddressInfo | undefined
   readonly #remote: AddressInfo | undefined
@@ -63,7 +67,7 @@ export class ConnectionDuplex extends Duplex {
   #queuedBytes = 0
 
   /** @internal */
-  constructor(connection: Connection, unlocked: Unlocked, options: Required<DuplexOptions>) {
+  constructor(connection: Open, unlocked: Unlocked, options: Required<DuplexOptions>) {
     // 'close' comes when the connection is closed, and says whether for an error: as net.Socket does it.
     super({ ...options, emitClose: false })
     this.#connection = connection
@@ -75,10 +79,10 @@ export class ConnectionDuplex extends Duplex {
   }
 
   override _read(): void {
-    this.#unlocked.read().then(this.#came, this.#failed)
+    this.#unlocked.read().then(this.#received, this.#failed)
   }
 
-  readonly #came = (bytes: Buffer | null): void => {
+  readonly #received = (bytes: Buffer | null): void => {
     if (this.destroyed) return
     if (bytes !== null) {
       this.#timer?.refresh()

@@ -1,29 +1,16 @@
 import type { Asker } from '@kiruna/priority'
-import { invalidType } from '@kiruna/priority/error'
+import { reportUncaught } from '@kiruna/priority/error'
 import { type Abortable, follow, unfollow } from '@kiruna/priority/follow-signal'
 import { type Link, LinkedList } from '@kiruna/priority/linked-list'
 import type { SocketAddress } from './address.ts'
+import type { CheckedListen } from './arguments.ts'
 import type { Connection } from './connection.ts'
 import { type Owner, Waiting } from './waiting.ts'
 
-/** What `listen` takes beside where and for whom. */
-export interface ListenOptions {
-  /**
-   * Hears of what costs the listener nothing but time: no more files may be open (EMFILE, ENFILE), no memory (ENOBUFS,
-   * ENOMEM), … It goes on by itself after a pause. Without it such an error is silent.
-   */
-  onError?: (error: Error) => void
-}
-
-/** @throws TypeError ERR_INVALID_ARG_TYPE */
-export function checkListenOptions({ onError }: ListenOptions): void {
-  if (onError !== undefined && typeof onError !== 'function') {
-    throw invalidType('options.onError', 'a function', onError)
-  }
-}
-
 /** So many connections are accepted before somebody asks for them. The kernel keeps the rest, `backlog` of them. */
 const mostAccepted = 64
+/** What keeps a listener from accepting passes, but not at once. The OS keeps what comes. */
+const pauseMs = 100
 
 class Accept extends Waiting<IteratorResult<Connection, undefined>> {}
 
@@ -32,18 +19,25 @@ class Accept extends Waiting<IteratorResult<Connection, undefined>> {}
  * The signal of its caller stops it, and no connection that it has given.
  */
 export abstract class Listener implements AsyncIterable<Connection>, AsyncDisposable, Owner {
+  /** Where it listens: with the port that was free, if it was to be 0. */
+  readonly address: SocketAddress
+  /** @internal */
   readonly asker: Asker
   readonly #onError: ((error: Error) => void) | undefined
   readonly #waiting = new LinkedList<Accept>()
   readonly #accepted: Connection[] = []
   #isAccepting = false
-  #over: { reason?: unknown } | undefined = undefined
+  #isStopping = false
+  #pause: NodeJS.Timeout | undefined = undefined
+  /** Nothing more is accepted: the end, or what every `next` from now on fails with. */
+  #ended: { reason?: unknown } | undefined = undefined
   #closing: Promise<void> | undefined = undefined
   #onIdle: (() => void) | undefined = undefined
+  readonly #following: Link<Abortable> | undefined = undefined
 
-  #following: Link<Abortable> | undefined = undefined
-
-  constructor(asker: Asker, { onError }: ListenOptions) {
+  /** @param address what the OS says that it is */
+  constructor(address: SocketAddress, { asker, onError }: Pick<CheckedListen, 'asker' | 'onError'>) {
+    this.address = address
     this.asker = asker
     this.#onError = onError
     const { signal } = asker
@@ -55,17 +49,29 @@ export abstract class Listener implements AsyncIterable<Connection>, AsyncDispos
     this.#following = follow(signal, { abort })
   }
 
-  /** Where it listens: with the port that was free, if it was to be 0. */
-  abstract readonly address: SocketAddress
-
-  /** Accepts until `stopAccepting`: `accepted` for each, `acceptStopped` at the end, however that comes. @see accept(2) */
-  protected abstract acceptOn(): void
+  /**
+   * Accepts until `stopAccepting`: `accepted` for each. At the end, however that comes, `acceptStopped`, or `acceptPaused`,
+   * which calls it again.
+   * @see accept(2)
+   */
+  protected abstract startAccepting(): void
+  /** `acceptStopped` follows, at once if it does not accept now. */
   protected abstract stopAccepting(): void
   /** @see close(2) */
-  protected abstract closeSocket(): Promise<void>
+  protected abstract closeSocket(): Promise<unknown>
 
   abstract handOver(one: Waiting<never>): void
-  abstract delivered(one: Waiting<never>): void
+
+  delivered(_one: Waiting<never>): void {}
+
+  /** `stopAccepting` has been called. */
+  protected get isStopping(): boolean {
+    return this.#isStopping
+  }
+
+  protected get isPaused(): boolean {
+    return this.#pause !== undefined
+  }
 
   [Symbol.asyncIterator](): AsyncIterableIterator<Connection, undefined, undefined> {
     return {
@@ -95,59 +101,82 @@ export abstract class Listener implements AsyncIterable<Connection>, AsyncDispos
     if (link !== undefined) {
       this.#waiting.remove(link)
       link.item.succeed({ done: false, value: connection })
-    } else if (this.#over !== undefined) void connection.close()
-    else if (this.#accepted.push(connection) >= mostAccepted) this.stopAccepting()
+    } else if (this.#ended !== undefined) void connection.close()
+    else if (this.#accepted.push(connection) >= mostAccepted) this.#stop()
   }
 
   protected acceptStopped(): void {
+    if (!this.#isAccepting) return // the last one that was accepted has stopped it, and it has ended by itself too
     this.#isAccepting = false
-    if (this.#over !== undefined) this.#onIdle?.()
+    if (this.#ended !== undefined) this.#onIdle?.()
     else this.#acceptMore()
   }
 
-  /** Something that passes. */
+  /** Tells of something that passes. */
   protected acceptFailed(error: Error): void {
-    if (this.#over !== undefined) return
+    if (this.#ended !== undefined) return
     try {
       this.#onError?.(error)
     } catch (thrown) {
-      process.nextTick(rethrow, thrown) // it is uncaught, and the listener goes on
+      reportUncaught(thrown) // and the listener goes on
     }
+  }
+
+  /** The same, and accepts again after a while. */
+  protected acceptPaused(error: Error): void {
+    if (this.isPaused) return
+    if (this.#isStopping) this.acceptStopped()
+    else this.#pause = setTimeout(this.#resume, pauseMs)
+    this.acceptFailed(error)
+  }
+
+  readonly #resume = (): void => {
+    this.#pause = undefined
+    this.startAccepting()
   }
 
   /** None of those that wait has a signal of its own. */
   abort(): void {}
 
   /** They are all the listener's caller's. */
-  reranked(): void {}
+  rankChanged(): void {}
 
   #next(): Promise<IteratorResult<Connection, undefined>> {
     return new Promise((resolve, reject) => {
       const accept = new Accept(this, undefined, resolve, reject)
       const connection = this.#accepted.shift()
       if (connection !== undefined) accept.succeed({ done: false, value: connection })
-      else if (this.#over !== undefined) this.#tell(accept)
+      else if (this.#ended !== undefined) this.#settle(accept)
       else this.#waiting.add(accept)
       this.#acceptMore()
     })
   }
 
   #acceptMore(): void {
-    if (this.#isAccepting || this.#over !== undefined || this.#accepted.length > mostAccepted / 2) return
+    if (this.#isAccepting || this.#ended !== undefined || this.#accepted.length > mostAccepted / 2) return
     this.#isAccepting = true
-    this.acceptOn()
+    this.#isStopping = false
+    this.startAccepting()
   }
 
-  #end(over: { reason?: unknown }): void {
-    this.#over ??= over
+  #stop(): void {
+    if (this.#isStopping) return
+    this.#isStopping = true
+    clearTimeout(this.#pause)
+    this.#pause = undefined
+    this.stopAccepting()
+  }
+
+  #end(ended: { reason?: unknown }): void {
+    this.#ended ??= ended
     for (let link = this.#waiting.first; link !== undefined; link = this.#waiting.first) {
       this.#waiting.remove(link)
-      this.#tell(link.item)
+      this.#settle(link.item)
     }
   }
 
-  #tell(accept: Accept): void {
-    if ('reason' in this.#over!) accept.fail(this.#over.reason)
+  #settle(accept: Accept): void {
+    if ('reason' in this.#ended!) accept.fail(this.#ended.reason)
     else accept.succeed({ done: true, value: undefined })
   }
 
@@ -157,14 +186,10 @@ export abstract class Listener implements AsyncIterable<Connection>, AsyncDispos
     const accepted = this.#accepted.splice(0).map(connection => connection.close())
     if (this.#isAccepting) {
       const idle = new Promise<void>(resolve => (this.#onIdle = resolve))
-      this.stopAccepting()
+      this.#stop()
       await idle
     }
     await this.closeSocket()
     await Promise.all(accepted)
   }
-}
-
-function rethrow(error: unknown): never {
-  throw error
 }

@@ -37,14 +37,14 @@ export class ReadInto extends Read<Buffer> {
     return this.bytes.length !== this.#lengthBytes
   }
 
-  override take(came: Buffer): Buffer | undefined {
-    this.#filledBytes = came.copy(this.bytes)
-    return this.#filledBytes < came.length ? came.subarray(this.#filledBytes) : undefined
+  override take(bytes: Buffer): Buffer | undefined {
+    this.#filledBytes = bytes.copy(this.bytes)
+    return this.#filledBytes < bytes.length ? bytes.subarray(this.#filledBytes) : undefined
   }
 
-  override succeed(came: Buffer | null): void {
-    if (came !== null && this.isDetached) this.fail(detached())
-    else super.succeed(came)
+  override succeed(bytes: Buffer | null): void {
+    if (bytes !== null && this.isDetached) this.fail(detached())
+    else super.succeed(bytes)
   }
 
   /** From now on until `filled` the kernel may write into its memory: it is settled only then. */
@@ -59,13 +59,13 @@ export class ReadInto extends Read<Buffer> {
    */
   filled(lengthBytes: number): Buffer | undefined {
     this.#isTheKernels = false
-    const came = this.isDetached ? nothing : this.bytes.subarray(0, lengthBytes)
+    const bytes = this.isDetached ? nothing : this.bytes.subarray(0, lengthBytes)
     if (this.#failure === undefined) {
       this.#filledBytes = lengthBytes
-      if (lengthBytes > 0) this.succeed(came)
+      if (lengthBytes > 0) this.succeed(bytes)
       return undefined
     }
-    const left = lengthBytes > 0 ? Buffer.from(came) : undefined
+    const left = lengthBytes > 0 ? Buffer.from(bytes) : undefined
     super.fail(this.#failure.reason)
     return left
   }

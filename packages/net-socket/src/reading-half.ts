@@ -7,15 +7,15 @@ export class Read<T> extends Waiting<T | null> {
   link: Link<Read<T>> | undefined = undefined
 
   /** Takes of it what it can: `succeed` follows. Returns what it leaves to the next. */
-  take(_came: T): T | undefined {
+  take(_bytes: T): T | undefined {
     return undefined
   }
 }
 
 /** The same for a loop: no promise of its own between the two. */
 class Iteration<T> extends Read<T> {
-  protected override settleWith(came: T | null): unknown {
-    return came === null ? { done: true, value: undefined } : { done: false, value: came }
+  protected override settleWith(bytes: T | null): unknown {
+    return bytes === null ? { done: true, value: undefined } : { done: false, value: bytes }
   }
 }
 
@@ -27,14 +27,14 @@ export abstract class Reads<T = Buffer> implements Owner {
   /** Came when nobody waited for it any more: for the next read. */
   #left: T | undefined = undefined
   /** Nothing more comes: the end, or what every read from now on fails with. */
-  #over: { reason?: unknown } | undefined = undefined
+  #ended: { reason?: unknown } | undefined = undefined
   #isClosed = false
 
   /**
    * Asks the OS for the next bytes, once: `received`, `receivedEnd` or `receiveFailed` follow, and only then another.
    * @see recv(2)
    */
-  protected abstract receive(): void
+  protected abstract startReceive(): void
   /**
    * Nobody waits any more. `receiveCancelled` follows, or whatever was quicker; where it may be left to wait for the next
    * reader, nothing at all.
@@ -48,7 +48,8 @@ export abstract class Reads<T = Buffer> implements Owner {
   protected abstract idle(): void
 
   abstract handOver(one: Waiting<never>): void
-  abstract delivered(one: Waiting<never>): void
+
+  delivered(_one: Waiting<never>): void {}
 
   protected enterRead(caller: Caller | undefined): Promise<T | null> {
     return new Promise((resolve, reject) => {
@@ -66,7 +67,7 @@ export abstract class Reads<T = Buffer> implements Owner {
     if (!read.begin()) return
     const left = this.#left
     if (left !== undefined) this.#give(left, read)
-    else if (this.#over !== undefined) this.#tell(read)
+    else if (this.#ended !== undefined) this.#settleEnded(read)
     else {
       read.link = this.#waiting.add(read)
       if (!this.#isReceiving) this.#receiveNext()
@@ -98,16 +99,16 @@ export abstract class Reads<T = Buffer> implements Owner {
 
   /** Receives before anybody has asked, one piece. */
   protected receiveAhead(): void {
-    if (this.#isReceiving || this.#left !== undefined || this.#over !== undefined) return
+    if (this.#isReceiving || this.#left !== undefined || this.#ended !== undefined) return
     this.#isReceiving = true
-    this.receive()
+    this.startReceive()
   }
 
   /** @param bytes not empty, and now the reader's own */
   protected received(bytes: T): void {
     this.#isReceiving = false
     this.#left = bytes
-    this.#goOn()
+    this.#giveLeft()
   }
 
   /** @param left what it has not taken of what came for it alone */
@@ -115,11 +116,11 @@ export abstract class Reads<T = Buffer> implements Owner {
     this.#isReceiving = false
     this.#waiting.remove(read.link!)
     this.#left = left
-    this.#goOn()
+    this.#giveLeft()
   }
 
   /** What is left goes to those that wait, and then the OS is asked for more. */
-  #goOn(): void {
+  #giveLeft(): void {
     if (this.#isClosed) this.#left = undefined
     for (
       let link = this.#mostUrgent();
@@ -134,9 +135,9 @@ export abstract class Reads<T = Buffer> implements Owner {
   }
 
   /** What it leaves is the next one's before it is told: an asker's own `deliver` may read on at once. */
-  #give(came: T, read: Read<T>): void {
-    this.#left = read.take(came)
-    read.succeed(came)
+  #give(bytes: T, read: Read<T>): void {
+    this.#left = read.take(bytes)
+    read.succeed(bytes)
   }
 
   protected receivedEnd(): void {
@@ -153,7 +154,7 @@ export abstract class Reads<T = Buffer> implements Owner {
 
   protected receiveCancelled(): void {
     this.#isReceiving = false
-    this.#goOn()
+    this.#giveLeft()
   }
 
   /** The same, and what has come is nobody's. */
@@ -164,11 +165,11 @@ export abstract class Reads<T = Buffer> implements Owner {
   }
 
   /** Every read from now on is told so. */
-  protected readsEnd(over: { reason?: unknown }): void {
-    this.#over ??= over
+  protected readsEnd(ended: { reason?: unknown }): void {
+    this.#ended ??= ended
     for (let link = this.#waiting.first; link !== undefined; link = this.#waiting.first) {
       this.#waiting.remove(link)
-      this.#tell(link.item)
+      this.#settleEnded(link.item)
     }
   }
 
@@ -188,18 +189,18 @@ export abstract class Reads<T = Buffer> implements Owner {
 
   abstract abort(one: Waiting<never>, reason: unknown): void
 
-  reranked(one: Waiting<never>): void {
+  rankChanged(one: Waiting<never>): void {
     if (one instanceof Read && this.#isReceiving) this.readRankChanged()
   }
 
   #receiveNext(): void {
-    if (this.#isReceiving || this.#waiting.first === undefined || this.#over !== undefined) return
+    if (this.#isReceiving || this.#waiting.first === undefined || this.#ended !== undefined) return
     this.#isReceiving = true
-    this.receive()
+    this.startReceive()
   }
 
-  #tell(read: Read<T>): void {
-    if ('reason' in this.#over!) read.fail(this.#over.reason)
+  #settleEnded(read: Read<T>): void {
+    if ('reason' in this.#ended!) read.fail(this.#ended.reason)
     else read.succeed(null)
   }
 

@@ -18,7 +18,7 @@ const waiting = { urgent: 0, other: 0 }
 const small: Memory[] = []
 let large: Memory | undefined
 
-/** What has been copied out is cut from this. */
+/** What is copied out goes here, one piece behind the other. */
 let block = Buffer.allocUnsafeSlow(0)
 let blockUsed = 0
 
@@ -52,8 +52,8 @@ export function takeMemoryToWait(rank: Rank): Memory | undefined {
   return takeMemory(smallBytes)
 }
 
-/** One that has waited with memory waits no longer. @param rank as it was */
-export function waited(rank: Rank): void {
+/** One that has waited with memory waits no longer. @param rank as it was then */
+export function waitEnded(rank: Rank): void {
   waiting[rank <= 1 ? 'urgent' : 'other']--
 }
 
@@ -63,16 +63,16 @@ export function giveBack(memory: Memory): void {
   else large = memory
 }
 
-/** So many bytes have come: the reader's own from now on. Much is handed over as it is, little is copied out. */
-export function cut(memory: Memory, lengthBytes: number): Buffer {
+/** So many bytes have come, and are the reader's own from now on. Much is handed over as it is, little is copied out. */
+export function claim(memory: Memory, lengthBytes: number): Buffer {
   if (lengthBytes > largeBytes / 2) return memory.bytes.subarray(0, lengthBytes)
-  const piece = lengthBytes > smallBytes ? Buffer.allocUnsafeSlow(lengthBytes) : cutBlock(lengthBytes)
+  const piece = lengthBytes > smallBytes ? Buffer.allocUnsafeSlow(lengthBytes) : copyPlace(lengthBytes)
   memory.bytes.copy(piece, 0, 0, lengthBytes)
   giveBack(memory)
   return piece
 }
 
-function cutBlock(lengthBytes: number): Buffer {
+function copyPlace(lengthBytes: number): Buffer {
   if (blockUsed + lengthBytes > block.length) {
     block = Buffer.allocUnsafeSlow(blockBytes)
     blockUsed = 0

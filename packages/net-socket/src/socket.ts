@@ -1,11 +1,11 @@
 import type { Caller } from '@kiruna/priority'
-import type { ConnectTarget, ListenTarget, SocketAddress } from './address.ts'
+import type { SocketAddress } from './address.ts'
+import type { BindOptions, ConnectTarget, Destination, ListenOptions, ListenTarget } from './arguments.ts'
 import type { Connection } from './connection.ts'
 import type { ConnectionDuplex, DuplexOptions } from './duplex.ts'
-import type { Listener, ListenOptions } from './listener.ts'
+import type { Listener } from './listener.ts'
 import type { SocketError } from './socket-error.ts'
-import type { BindOptions, Datagram, Destination } from './udp.ts'
-import type { UdpSocket } from './udp-socket.ts'
+import type { Datagram, UdpSocket } from './udp-socket.ts'
 
 export type {
   BindOptions,

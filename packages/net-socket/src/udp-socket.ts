@@ -1,28 +1,90 @@
-import type { Caller } from '@kiruna/priority'
-import type { SocketAddress } from './address.ts'
-import type { Datagrams } from './datagrams.ts'
-import { checkMembership, type Datagram, type Destination, isNotRunning, notRunning } from './udp.ts'
+import { lookup } from 'node:dns'
+import { isIP, isIPv4 } from 'node:net'
+import { type Asker, askerOf, type Caller, priorities, rankOf } from '@kiruna/priority'
+import { coded, errnoOf } from '@kiruna/priority/error'
+import { type InternetAddress, internetAddress } from './address.ts'
+import { checkBytes, checkDestination, checkString, type Destination } from './arguments.ts'
+import { Reads } from './reading-half.ts'
+import { socketError } from './socket-error.ts'
+import { familyOf } from './udp-options.ts'
+import { type Owner, Waiting } from './waiting.ts'
+
+export interface Datagram {
+  bytes: Buffer
+  /** Of the sender. An IPv4 address is written as one, also where the socket is for both families. */
+  address: string
+  port: number
+  family: 'IPv4' | 'IPv6'
+}
+
+/** What does not pass. All else is short of memory, or an earlier datagram's: what comes next is received all the same. */
+const lasting = new Set(['EBADF', 'ENOTSOCK', 'EINVAL', 'EFAULT'].map(errnoOf))
+const pauseMs = 1
+
+/** A datagram on its way out. It goes at once: nothing is in front of it but the kernel's own buffer. */
+export class Send extends Waiting<void> {
+  readonly bytes: Uint8Array
+  readonly port: number
+  /** Where the OS is to send it. undefined: the name is being looked up. */
+  to: InternetAddress | undefined = undefined
+  /** Tries to take it back from the OS; `sendCompleted` follows in any case. */
+  cancel: (() => void) | undefined = undefined
+  abortedWith: { reason: unknown } | undefined = undefined
+
+  constructor(
+    owner: Owner,
+    bytes: Uint8Array,
+    port: number,
+    asker: Asker | undefined,
+    resolve: () => void,
+    reject: (reason: unknown) => void,
+  ) {
+    super(owner, asker, resolve, reject)
+    this.bytes = bytes
+    this.port = port
+  }
+}
 
 /**
  * A bound UDP socket. It is connected to nobody: a datagram says where it goes, or where it has come from.
+ *
+ * An implementation adds the system calls: `startReceive` and `cancelReceive`, as Reads says, and those below.
  * @see udp(7)
  */
-export class UdpSocket implements AsyncIterable<Datagram>, AsyncDisposable {
-  readonly #datagrams: Datagrams
-
-  /** @internal */
-  constructor(datagrams: Datagrams) {
-    this.#datagrams = datagrams
-  }
-
+export abstract class UdpSocket extends Reads<Datagram> implements AsyncIterable<Datagram>, AsyncDisposable {
   /** Where it is bound: with the port that was free, if it was to be 0. */
-  get localAddress(): SocketAddress & { family: 'IPv4' | 'IPv6' } {
-    return this.#datagrams.localAddress
+  readonly localAddress: InternetAddress
+  /** It is for both families. */
+  readonly #isDual: boolean
+  #asker: Asker
+  readonly #sends = new Set<Send>()
+  #closing: Promise<void> | undefined = undefined
+  #onIdle: (() => void) | undefined = undefined
+
+  /** @param caller who bound it: it starts at that priority, and lives on when that caller has ended */
+  constructor(localAddress: InternetAddress, isDual: boolean, caller: Asker) {
+    super()
+    this.localAddress = localAddress
+    this.#isDual = isDual
+    this.#asker = askerOf(priorities[rankOf(caller.priority)]!)
   }
 
-  /** Datagrams that came when nobody had asked and what may wait was full. What the kernel drops it does not know. */
-  get droppedCount(): number {
-    return this.#datagrams.droppedCount
+  /** Sends it to `send.to`, an address of this socket's family. `sendCompleted` follows. @see sendmsg(2) */
+  protected abstract transmit(send: Send): void
+  /** @see ip(7) IP_ADD_MEMBERSHIP, ipv6(7) IPV6_ADD_MEMBERSHIP */
+  protected abstract changeMembership(
+    isJoining: boolean,
+    family: 'IPv4' | 'IPv6',
+    group: string,
+    interfaceAddress: string | undefined,
+  ): void
+  protected abstract setRef(isRef: boolean): void
+  /** @see close(2) */
+  protected abstract closeSocket(): Promise<unknown>
+
+  /** @internal on whose behalf it sends and receives where the call does not say */
+  get asker(): Asker {
+    return this.#asker
   }
 
   /**
@@ -31,11 +93,18 @@ export class UdpSocket implements AsyncIterable<Datagram>, AsyncDisposable {
    * @throws TypeError, as every function that takes a caller
    */
   get caller(): Caller {
-    return this.#datagrams.asker
+    return this.#asker
   }
 
   set caller(caller: Caller) {
-    this.#datagrams.callerChanged(caller)
+    this.#asker = askerOf(caller)
+    this.readsCallerChanged()
+    for (const send of [...this.#sends]) send.callerChanged()
+  }
+
+  /** Datagrams that came when nobody had asked and what may wait was full. What the kernel drops it does not know. */
+  get droppedCount(): number {
+    return 0
   }
 
   /**
@@ -47,7 +116,19 @@ export class UdpSocket implements AsyncIterable<Datagram>, AsyncDisposable {
    * @see sendmsg(2)
    */
   send(bytes: string | Uint8Array, to: Destination, caller?: Caller): Promise<void> {
-    return this.#datagrams.enterSend(bytes, to, caller)
+    return new Promise((resolve, reject) => {
+      const asker = caller === undefined ? undefined : askerOf(caller)
+      const memory = checkBytes(bytes)
+      const { port, host } = checkDestination(to)
+      if (this.#closing !== undefined) throw notRunning()
+      const send = new Send(this, memory, port, asker, resolve, reject)
+      if (!send.begin()) return
+      this.#sends.add(send)
+      const isIPv4 = this.localAddress.family === 'IPv4' || this.#isDual
+      if (host === undefined) this.#transmit(send, isIPv4 ? '127.0.0.1' : '::1')
+      else if (isIP(host) !== 0) this.#transmit(send, host)
+      else this.#lookUp(send, host)
+    })
   }
 
   /**
@@ -56,7 +137,7 @@ export class UdpSocket implements AsyncIterable<Datagram>, AsyncDisposable {
    * @see recvmsg(2)
    */
   receive(caller?: Caller): Promise<Datagram> {
-    return this.#datagrams.enterReceive(caller)
+    return this.enterRead(caller) as Promise<Datagram> // there is no end
   }
 
   /** What comes, until the socket is closed. Leaving the loop does not close it. */
@@ -66,7 +147,8 @@ export class UdpSocket implements AsyncIterable<Datagram>, AsyncDisposable {
         try {
           return { done: false, value: await this.receive() }
         } catch (error) {
-          if (this.#datagrams.isClosed && isNotRunning(error)) return { done: true, value: undefined }
+          const { code } = (error ?? {}) as NodeJS.ErrnoException
+          if (this.#closing !== undefined && code === notRunningCode) return { done: true, value: undefined }
           throw error
         }
       },
@@ -80,38 +162,119 @@ export class UdpSocket implements AsyncIterable<Datagram>, AsyncDisposable {
    * @see ip(7) IP_ADD_MEMBERSHIP, ipv6(7) IPV6_ADD_MEMBERSHIP
    */
   async addMembership(group: string, interfaceAddress?: string): Promise<void> {
-    this.#checkRunning()
-    await this.#datagrams.addMembership(...checkMembership(group, interfaceAddress))
+    this.#changeMembership(true, group, interfaceAddress)
   }
 
   /** @throws EADDRNOTAVAIL: it is no member; EINVAL … (`err.code`) */
   async dropMembership(group: string, interfaceAddress?: string): Promise<void> {
-    this.#checkRunning()
-    await this.#datagrams.dropMembership(...checkMembership(group, interfaceAddress))
+    this.#changeMembership(false, group, interfaceAddress)
   }
 
   /** Receives that wait keep the process alive, as they do at first. */
   ref(): this {
-    this.#datagrams.setRef(true)
+    this.setRef(true)
     return this
   }
 
   /** Receives that wait do not keep the process alive. */
   unref(): this {
-    this.#datagrams.setRef(false)
+    this.setRef(false)
     return this
   }
 
   /** Closes: receives that wait reject, and what is being sent goes first. Idempotent; resolves when it is closed. */
   close(): Promise<void> {
-    return this.#datagrams.close()
+    this.#closing ??= this.#close()
+    return this.#closing
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }
 
-  #checkRunning(): void {
-    if (this.#datagrams.isClosed) throw notRunning()
+  /** @internal */
+  abort(one: Waiting<never>, reason: unknown): void {
+    if (this.abortRead(one, reason)) return
+    const send = one as unknown as Send
+    if (send.to === undefined) {
+      send.fail(reason)
+      return
+    }
+    send.abortedWith = { reason }
+    send.cancel?.()
   }
+
+  /** A receive has ended for which nobody waits: closing waits for it. */
+  protected idle(): void {
+    if (!this.isReceiving && this.#sends.size === 0) this.#onIdle?.()
+  }
+
+  /** @param errno why nothing has been received */
+  protected receiveErred(errno: number): void {
+    if (lasting.has(errno)) this.receiveFailed(socketError(errno, 'receive'))
+    else setTimeout(() => this.receiveCancelled(), pauseMs) // and again, if somebody waits
+  }
+
+  /** @internal @param result as sendmsg(2) has it */
+  sendCompleted(send: Send, result: number): void {
+    if (result >= 0) this.sent(send)
+    else if (send.abortedWith !== undefined) this.sent(send, send.abortedWith.reason)
+    else this.sent(send, socketError(result, 'send', send.to))
+  }
+
+  /** @param reason undefined: it is on its way */
+  protected sent(send: Send, reason?: unknown): void {
+    this.#sends.delete(send)
+    if (reason === undefined) send.succeed()
+    else send.fail(reason)
+    this.idle()
+  }
+
+  #lookUp(send: Send, host: string): void {
+    const family = this.#isDual ? 0 : this.localAddress.family === 'IPv4' ? 4 : 6
+    lookup(host, { family }, (error, address) => {
+      if (error !== null) this.sent(send, error)
+      else if (send.isDecided) this.sent(send)
+      else this.#transmit(send, address)
+    })
+  }
+
+  /** An IPv6 socket knows an IPv4 address as an IPv6 one. */
+  #transmit(send: Send, host: string): void {
+    const { family } = this.localAddress
+    const address = family === 'IPv6' && isIPv4(host) ? `::ffff:${host}` : host
+    send.to = { family, address, port: send.port }
+    this.transmit(send)
+  }
+
+  #changeMembership(isJoining: boolean, group: string, interfaceAddress: string | undefined): void {
+    if (this.#closing !== undefined) throw notRunning()
+    checkString(group, 'group')
+    if (interfaceAddress !== undefined) checkString(interfaceAddress, 'interfaceAddress')
+    const syscall = isJoining ? 'addMembership' : 'dropMembership'
+    const family = familyOf(group, syscall)
+    if (interfaceAddress !== undefined) familyOf(interfaceAddress, syscall, family)
+    this.changeMembership(isJoining, family, group, interfaceAddress)
+  }
+
+  async #close(): Promise<void> {
+    const isReceiving = this.isReceiving
+    this.readsEnd({ reason: notRunning() })
+    if (isReceiving) this.cancelReceive(true)
+    if (this.isReceiving || this.#sends.size > 0) await new Promise<void>(resolve => (this.#onIdle = resolve))
+    await this.closeSocket()
+  }
+}
+
+/** @param address of the sender. A socket of both families has an IPv4 address in IPv6's form */
+export function datagramFrom(address: string, port: number, bytes: Buffer): Datagram {
+  const inner = address.startsWith('::ffff:') ? address.slice(7) : ''
+  return { bytes, ...internetAddress(isIPv4(inner) ? inner : address, port) }
+}
+
+const notRunningCode = 'ERR_SOCKET_DGRAM_NOT_RUNNING'
+
+/** As a closed dgram.Socket has it. */
+function notRunning(): Error {
+  return coded(Error, notRunningCode, 'Not running')
 }

@@ -1,4 +1,5 @@
 import { type Asker, deliver, type Rank, rankOf } from '@kiruna/priority'
+import { reportUncaught } from '@kiruna/priority/error'
 import { type Abortable, follow, unfollow } from '@kiruna/priority/follow-signal'
 
 /** Whose reads, writes or accepts wait. */
@@ -12,7 +13,7 @@ export interface Owner {
   /** The caller's signal has aborted: the owner lets it fail with the reason, now or when the OS is done with it. */
   abort(one: Waiting<never>, reason: unknown): void
   /** The caller has become more or less urgent. */
-  reranked(one: Waiting<never>): void
+  rankChanged(one: Waiting<never>): void
 }
 
 /** A call that waits for its outcome, and then for its caller's turn. */
@@ -23,9 +24,9 @@ export class Waiting<T> implements Abortable {
   readonly #asker: Asker | undefined
   readonly #resolve: (value: T) => void
   readonly #reject: (reason: unknown) => void
-  /** Its caller's signal and priority no longer matter to it. undefined: none of the two can change. */
+  /** Follows its caller's signal and priority no longer. undefined: none of the two can change. */
   #unfollow: (() => void) | undefined = undefined
-  #state: 'waiting' | 'value' | 'error' | 'told' = 'waiting'
+  #state: 'waiting' | 'value' | 'error' | 'settled' = 'waiting'
   #outcome: unknown = undefined
 
   /** @param asker undefined: its owner's, whoever that is then */
@@ -92,16 +93,16 @@ export class Waiting<T> implements Abortable {
       deliver(this.asker, settle, this)
     } catch (error) {
       // An asker's own deliver has thrown: that is uncaught, and must cost nobody their outcome.
-      process.nextTick(rethrow, error)
+      reportUncaught(error)
       this.settle()
     }
   }
 
   /** Resolves or rejects the promise. */
   settle(): void {
-    if (this.#state === 'told') return
+    if (this.#state === 'settled') return
     const isValue = this.#state === 'value'
-    this.#state = 'told'
+    this.#state = 'settled'
     if (isValue) this.#resolve(this.settleWith(this.#outcome as T) as T)
     else this.#reject(this.#outcome)
     this.#owner.delivered(this as Waiting<never>)
@@ -123,11 +124,13 @@ export class Waiting<T> implements Abortable {
   #follow(): void {
     const { signal } = this.asker
     const following = signal && follow(signal, this)
-    const forgetPriority = this.asker.onPriorityChange?.(() => this.#owner.reranked(this as Waiting<never>))
-    if (following === undefined && forgetPriority === undefined) return
+    const unfollowPriority = this.asker.onPriorityChange?.(() =>
+      this.#owner.rankChanged(this as Waiting<never>),
+    )
+    if (following === undefined && unfollowPriority === undefined) return
     this.#unfollow = () => {
       if (following !== undefined) unfollow(signal!, following)
-      forgetPriority?.()
+      unfollowPriority?.()
       this.#unfollow = undefined
     }
   }
@@ -135,8 +138,4 @@ export class Waiting<T> implements Abortable {
 
 function settle(one: { settle(): void }): void {
   one.settle()
-}
-
-function rethrow(error: unknown): never {
-  throw error
 }

@@ -1,7 +1,8 @@
 import { askerOf, type Caller, type Rank } from '@kiruna/priority'
-import { checkBuffer, detached } from '@kiruna/priority/arguments'
-import { coded, invalidType } from '@kiruna/priority/error'
+import { detached } from '@kiruna/priority/arguments'
+import { coded } from '@kiruna/priority/error'
 import { type Link, LinkedList } from '@kiruna/priority/linked-list'
+import { checkBytes } from './arguments.ts'
 import { Reads } from './reading-half.ts'
 import { Waiting } from './waiting.ts'
 
@@ -62,9 +63,7 @@ export abstract class Writes extends Reads {
 
   protected enterWrite(bytes: string | Uint8Array, caller: Caller | undefined): Promise<void> {
     return new Promise((resolve, reject) => {
-      const memory = typeof bytes === 'string' ? Buffer.from(bytes) : bytes
-      if (!(memory instanceof Uint8Array)) throw invalidType('bytes', 'a string or a Uint8Array', bytes)
-      checkBuffer(memory)
+      const memory = checkBytes(bytes)
       const asker = caller === undefined ? undefined : askerOf(caller)
       if (this.#failure !== undefined) throw this.#failure.reason
       if (this.#ending !== undefined) throw coded(Error, 'ERR_STREAM_WRITE_AFTER_END', 'write after end')
@@ -198,9 +197,9 @@ export abstract class Writes extends Reads {
     return true
   }
 
-  override reranked(one: Waiting<never>): void {
+  override rankChanged(one: Waiting<never>): void {
     if (one instanceof Write) this.writeRankChanged()
-    else super.reranked(one)
+    else super.rankChanged(one)
   }
 
   #sendNext(): void {

@@ -1,8 +1,7 @@
 import type { Waiting } from '@kiruna/net-socket/waiting'
+import { Batch } from '@kiruna/priority/batch'
 
-/** Has its outcome in this turn of the event loop, by rank. */
-const batch: Waiting<never>[][] = [[], [], [], []]
-let isDue = false
+const batch = new Batch<Waiting<never>>()
 let batchCount = 0
 
 /**
@@ -14,9 +13,7 @@ let batchCount = 0
  * @see https://docs.libuv.org/en/v1.x/design.html
  */
 export function handOver(one: Waiting<never>): void {
-  batch[one.rank]!.push(one)
-  if (!isDue) setImmediate(deliverBatch)
-  isDue = true
+  if (batch.add(one)) setImmediate(deliverBatch)
 }
 
 /** Which batch a piece that is handed over now is in. */
@@ -25,9 +22,6 @@ export function thisBatch(): number {
 }
 
 function deliverBatch(): void {
-  isDue = false
   batchCount++
-  for (const waiting of batch) {
-    for (const one of waiting.splice(0)) one.deliver()
-  }
+  batch.deliver()
 }

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net'
-import type { SocketAddress } from '@kiruna/net-socket/address'
+import { internetAddress, type SocketAddress } from '@kiruna/net-socket/address'
 import { Connection } from '@kiruna/net-socket/connection'
 import type { Waiting } from '@kiruna/net-socket/waiting'
 import type { Asker } from '@kiruna/priority'
@@ -8,11 +8,11 @@ import { handOver, thisBatch } from './batch.ts'
 /** libuv reads so much at a time, and node:net stops reading when so much waits. */
 export const pieceBytes = 64 * 1024
 
-/** A connection over a net.Socket, which is made with `pieceBytes` for its mark, and half open where one side ends. */
+/** A connection over a net.Socket, which has `pieceBytes` for its highWaterMark, and stays half open where one side ends. */
 export class LibuvConnection extends Connection {
   readonly #socket: Socket
   /** As it was when it was opened: a net.Socket that is at an end does not know. */
-  readonly #names: { local: SocketAddress | undefined; remote: SocketAddress | undefined }
+  readonly #addresses: { local: SocketAddress | undefined; remote: SocketAddress | undefined }
   #local: SocketAddress | undefined = undefined
   #remote: SocketAddress | undefined = undefined
   /** Somebody waits for what comes next. */
@@ -20,7 +20,7 @@ export class LibuvConnection extends Connection {
   #isRef = true
   #receivedIn = -1
   /** The peer has ended, or something has gone wrong. */
-  #over: { error?: Error } | undefined = undefined
+  #ended: { error?: Error } | undefined = undefined
   #isClosed = false
   /** What libuv is sending now. */
   #sending: object | undefined = undefined
@@ -29,24 +29,24 @@ export class LibuvConnection extends Connection {
   /** @param local and `remote`: of a Unix-domain socket, which node:net does not tell */
   constructor(socket: Socket, caller: Asker, local?: SocketAddress, remote?: SocketAddress) {
     super(caller)
-    this.#names = {
+    this.#addresses = {
       local: local ?? addressOf(socket.localAddress, socket.localPort),
       remote: remote ?? addressOf(socket.remoteAddress, socket.remotePort),
     }
     this.#socket = socket
-      .on('readable', this.#readable)
-      .on('end', this.#ends)
-      .on('error', this.#fails)
+      .on('readable', this.#onReadable)
+      .on('end', this.#onEnd)
+      .on('error', this.#onError)
       .unref()
   }
 
   get localAddress(): SocketAddress | undefined {
-    if (!this.#isClosed) this.#local = this.#names.local
+    if (!this.#isClosed) this.#local = this.#addresses.local
     return this.#local
   }
 
   get remoteAddress(): SocketAddress | undefined {
-    if (!this.#isClosed) this.#remote = this.#names.remote
+    if (!this.#isClosed) this.#remote = this.#addresses.remote
     return this.#remote
   }
 
@@ -54,44 +54,42 @@ export class LibuvConnection extends Connection {
     handOver(one)
   }
 
-  delivered(): void {}
-
-  protected receive(): void {
+  protected startReceive(): void {
     this.#isAsked = true
     if (this.#isRef) this.#socket.ref()
-    this.#readable()
+    this.#onReadable()
   }
 
   /**
-   * A piece a batch: of two in one, the second would be first where its reader is more urgent. Where the buffer is empty,
-   * `read` starts libuv again.
+   * One piece a batch: of two in one batch, the second would be first where its reader is more urgent. Where the buffer is
+   * empty, `read` starts libuv again.
    */
-  readonly #readable = (): void => {
+  readonly #onReadable = (): void => {
     if (!this.#isAsked) return
     if (this.#receivedIn === thisBatch()) {
-      setImmediate(this.#readable)
+      setImmediate(this.#onReadable)
       return
     }
     const bytes: Buffer | null = this.#socket.read(
       Math.min(this.#socket.readableLength, pieceBytes) || undefined,
     )
-    if (bytes === null && this.#over === undefined) return
+    if (bytes === null && this.#ended === undefined) return
     this.#isAsked = false
     this.#socket.unref()
     this.#receivedIn = thisBatch()
     if (bytes !== null) this.received(bytes)
-    else if (this.#over!.error === undefined) this.receivedEnd()
-    else this.receiveFailed(this.#over!.error)
+    else if (this.#ended!.error === undefined) this.receivedEnd()
+    else this.receiveFailed(this.#ended!.error)
   }
 
-  readonly #ends = (): void => {
-    this.#over ??= {}
-    this.#readable()
+  readonly #onEnd = (): void => {
+    this.#ended ??= {}
+    this.#onReadable()
   }
 
-  readonly #fails = (error: Error): void => {
-    this.#over = { error }
-    this.#readable()
+  readonly #onError = (error: Error): void => {
+    this.#ended = { error }
+    this.#onReadable()
   }
 
   protected cancelReceive(): void {
@@ -114,7 +112,7 @@ export class LibuvConnection extends Connection {
       if (this.#sending !== bytes) return
       this.#sending = undefined
       if (error == null) this.sent(bytes.length)
-      else this.sendFailed(this.#over?.error ?? error)
+      else this.sendFailed(this.#ended?.error ?? error)
     })
   }
 
@@ -126,7 +124,7 @@ export class LibuvConnection extends Connection {
 
   /** Nobody knows how much of it has gone: nothing follows it. */
   protected cancelSend(): void {
-    if (this.#sending === undefined) return // it is about to look what there is to send
+    if (this.#sending === undefined) return // `#send` is about to look at what there is to send
     this.#sending = undefined
     if (this.#abortedWith === undefined) this.sent(0)
     else this.sendFailed(this.#abortedWith.reason)
@@ -134,7 +132,7 @@ export class LibuvConnection extends Connection {
 
   protected shutdown(): void {
     this.#socket.end((error?: Error | null) => {
-      this.shutDown(error == null ? undefined : (this.#over?.error ?? error))
+      this.shutDown(error == null ? undefined : (this.#ended?.error ?? error))
     })
   }
 
@@ -166,6 +164,5 @@ export class LibuvConnection extends Connection {
 }
 
 function addressOf(address: string | undefined, port: number | undefined): SocketAddress | undefined {
-  if (address === undefined || port === undefined) return undefined
-  return { family: address.includes(':') ? 'IPv6' : 'IPv4', address, port }
+  return address === undefined || port === undefined ? undefined : internetAddress(address, port)
 }

@@ -1,32 +1,25 @@
 import type { AddressInfo, Server, Socket } from 'node:net'
-import type { SocketAddress } from '@kiruna/net-socket/address'
-import { Listener, type ListenOptions } from '@kiruna/net-socket/listener'
+import { internetAddress, type SocketAddress } from '@kiruna/net-socket/address'
+import type { CheckedListen } from '@kiruna/net-socket/arguments'
+import { Listener } from '@kiruna/net-socket/listener'
 import type { Waiting } from '@kiruna/net-socket/waiting'
-import type { Asker } from '@kiruna/priority'
 import { handOver } from './batch.ts'
 import { LibuvConnection } from './connection.ts'
 
-/** A net.Server cannot be told to wait: what it accepts beyond what is asked for is kept, up to the backlog. */
+/** A net.Server cannot be told to wait: what it accepts and nobody has asked for is kept, up to the backlog. */
 export class LibuvListener extends Listener {
-  readonly address: SocketAddress
   readonly #server: Server
   readonly #mostKept: number
   readonly #kept = new Set<Socket>()
   #isAccepting = false
 
-  constructor(
-    server: Server,
-    path: string | undefined,
-    backlog: number,
-    asker: Asker,
-    options: ListenOptions,
-  ) {
-    super(asker, options)
+  /** @param server listens, this listener's own from now on */
+  constructor(server: Server, checked: CheckedListen) {
+    super(addressOf(server.address()!), checked)
     this.#server = server
-    this.#mostKept = backlog
-    this.address = path === undefined ? addressOf(server.address() as AddressInfo) : { family: 'Unix', path }
+    this.#mostKept = checked.backlog
     server
-      .on('connection', this.#came)
+      .on('connection', this.#onConnection)
       .on('error', error => this.acceptFailed(error))
       .unref()
   }
@@ -35,9 +28,7 @@ export class LibuvListener extends Listener {
     handOver(one)
   }
 
-  delivered(): void {}
-
-  readonly #came = (socket: Socket): void => {
+  readonly #onConnection = (socket: Socket): void => {
     if (this.#isAccepting) {
       this.#accept(socket)
     } else if (this.#kept.size === this.#mostKept) {
@@ -55,7 +46,7 @@ export class LibuvListener extends Listener {
     this.accepted(new LibuvConnection(socket, this.asker, local, remote))
   }
 
-  protected acceptOn(): void {
+  protected startAccepting(): void {
     this.#isAccepting = true
     this.#server.ref()
     for (const socket of this.#kept) {
@@ -67,21 +58,21 @@ export class LibuvListener extends Listener {
   }
 
   protected stopAccepting(): void {
-    if (!this.#isAccepting) return
     this.#isAccepting = false
     this.#server.unref()
     this.acceptStopped()
   }
 
-  /** The port is free, and a path is gone, when this returns; the callback would wait for the connections. */
+  /** The port is free, and a path is gone, when `close` returns; its callback would wait for the connections. */
   protected async closeSocket(): Promise<void> {
     for (const socket of this.#kept) socket.destroy()
     this.#server.close()
   }
 }
 
-function addressOf({ address, port, family }: AddressInfo): SocketAddress {
-  return { family: family === 'IPv6' ? 'IPv6' : 'IPv4', address, port }
+/** Of a Unix-domain socket it is the path. */
+function addressOf(at: AddressInfo | string): SocketAddress {
+  return typeof at === 'string' ? { family: 'Unix', path: at } : internetAddress(at.address, at.port)
 }
 
 const ignored = () => {}

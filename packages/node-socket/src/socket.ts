@@ -1,33 +1,37 @@
-import { createConnection, createServer, type Server, type Socket } from 'node:net'
+import { createConnection, createServer } from 'node:net'
+import { openAtAddress } from '@kiruna/net-socket/any-address'
 import {
+  type BindOptions,
   type ConnectTarget,
-  checkConnectTarget,
-  checkListenTarget,
+  checkBind,
+  checkConnect,
+  checkListen,
+  type ListenOptions,
   type ListenTarget,
-} from '@kiruna/net-socket/address'
+} from '@kiruna/net-socket/arguments'
 import type { Connection } from '@kiruna/net-socket/connection'
-import { checkListenOptions, type Listener, type ListenOptions } from '@kiruna/net-socket/listener'
-import { type Asker, askerOf, type Caller } from '@kiruna/priority'
+import type { Listener } from '@kiruna/net-socket/listener'
+import type { UdpSocket } from '@kiruna/net-socket/udp-socket'
+import { type Owner, Waiting } from '@kiruna/net-socket/waiting'
+import { askerOf, type Caller } from '@kiruna/priority'
+import { handOver } from './batch.ts'
 import { LibuvConnection, pieceBytes } from './connection.ts'
 import { LibuvListener } from './listener.ts'
-import { Opening, opener } from './opening.ts'
+import { bindSocket, LibuvUdpSocket } from './udp.ts'
 
-export { bind } from './bind.ts'
+export type * from '@kiruna/net-socket'
 
 /**
- * Connects to a port of a host, each of its addresses in turn, or to the path of a Unix-domain socket.
- * @throws ECONNREFUSED, ETIMEDOUT, ENETUNREACH, ENOTFOUND, ENOENT, EMFILE … (`err.code`); TypeError, RangeError;
- *   the signal's reason
+ * Connects a net.Socket, which tries the addresses of a host in turn.
  * @see connect(2)
  */
 export function connect(target: ConnectTarget, caller: Caller): Promise<Connection> {
   return new Promise((resolve, reject) => {
-    const asker = askerOf(caller)
-    const checked = checkConnectTarget(target)
+    const checked = checkConnect(target, caller)
+    const { asker, path } = checked
     const opening = new Opening<Connection>(opener, asker, resolve, reject)
     if (!opening.begin()) return
     const options = { allowHalfOpen: true, readableHighWaterMark: pieceBytes }
-    const { path } = checked
     const socket =
       path === undefined
         ? createConnection({
@@ -42,30 +46,23 @@ export function connect(target: ConnectTarget, caller: Caller): Promise<Connecti
     socket.once('connect', () => {
       if (opening.isDecided) return
       socket.removeAllListeners('error')
-      opening.succeed(connectionOver(socket, asker, path))
+      const [local, remote] =
+        path === undefined ? [] : ['', path].map(path => ({ family: 'Unix', path }) as const)
+      opening.succeed(new LibuvConnection(socket, asker, local, remote))
     })
   })
 }
 
-function connectionOver(socket: Socket, asker: Asker, path: string | undefined): Connection {
-  if (path === undefined) return new LibuvConnection(socket, asker)
-  return new LibuvConnection(socket, asker, { family: 'Unix', path: '' }, { family: 'Unix', path })
-}
-
 /**
- * Listens on a port, or on the path of a Unix-domain socket, which is removed by `close`.
- * @throws EADDRINUSE, EADDRNOTAVAIL, EACCES … (`err.code`); TypeError, RangeError; the signal's reason
+ * Listens with a net.Server.
  * @see listen(2)
  */
 export function listen(target: ListenTarget, caller: Caller, options: ListenOptions = {}): Promise<Listener> {
   return new Promise((resolve, reject) => {
-    const asker = askerOf(caller)
-    const checked = checkListenTarget(target)
-    checkListenOptions(options)
-    const { path, backlog } = checked
-    const opening = new Opening<Listener>(opener, asker, resolve, reject)
+    const checked = checkListen(target, caller, options)
+    const opening = new Opening<Listener>(opener, checked.asker, resolve, reject)
     if (!opening.begin()) return
-    const server: Server = createServer({
+    const server = createServer({
       allowHalfOpen: true,
       pauseOnConnect: true,
       highWaterMark: pieceBytes,
@@ -73,13 +70,51 @@ export function listen(target: ListenTarget, caller: Caller, options: ListenOpti
     })
     opening.stop = () => server.close()
     server.once('error', error => opening.fail(error))
-    const listening = () => {
+    // `exclusive`: a cluster's worker listens for itself.
+    const { asker, onError, ...at } = checked
+    server.listen({ ...at, exclusive: true }, () => {
       if (opening.isDecided) return
       server.removeAllListeners('error')
-      opening.succeed(new LibuvListener(server, path, backlog, asker, options))
-    }
-    // `exclusive`: a cluster's worker listens for itself.
-    const at = path === undefined ? { port: checked.port, host: checked.host } : { path }
-    server.listen({ ...at, backlog, exclusive: true }, listening)
+      opening.succeed(new LibuvListener(server, checked))
+    })
   })
 }
+
+/**
+ * Binds a dgram.Socket.
+ * @see bind(2)
+ */
+export function bind(target: BindOptions, caller: Caller): Promise<UdpSocket> {
+  return new Promise((resolve, reject) => {
+    const checked = checkBind(target, caller)
+    const opening = new Opening<UdpSocket>(opener, checked.asker, resolve, reject)
+    if (!opening.begin()) return
+    openAtAddress(checked, at => bindSocket(at, checked)).then(
+      socket => {
+        if (opening.isDecided) socket.close()
+        else opening.succeed(new LibuvUdpSocket(socket, checked))
+      },
+      error => opening.fail(error),
+    )
+  })
+}
+
+/** Something that connects, listens or binds. */
+class Opening<T> extends Waiting<T> {
+  /** Lets go of what is under way. */
+  stop: () => void = nothing
+}
+
+/** Of all of them: each has a caller of its own, and an abort rejects at once. */
+const opener: Owner = {
+  asker: askerOf('user-blocking'),
+  handOver,
+  delivered: nothing,
+  abort(one, reason) {
+    ;(one as Opening<never>).stop()
+    one.fail(reason)
+  },
+  rankChanged: nothing,
+}
+
+function nothing(): void {}

@@ -1,9 +1,8 @@
-import type { RemoteInfo, Socket } from 'node:dgram'
-import { isIPv4 } from 'node:net'
-import { Datagrams, type Send } from '@kiruna/net-socket/datagrams'
-import { type Datagram, unmapped } from '@kiruna/net-socket/udp'
+import { createSocket, type RemoteInfo, type Socket } from 'node:dgram'
+import { type InternetAddress, internetAddress } from '@kiruna/net-socket/address'
+import type { CheckedBind } from '@kiruna/net-socket/arguments'
+import { type Datagram, datagramFrom, type Send, UdpSocket } from '@kiruna/net-socket/udp-socket'
 import type { Waiting } from '@kiruna/net-socket/waiting'
-import type { Asker } from '@kiruna/priority'
 import { handOver } from './batch.ts'
 
 /** What comes before it is asked for waits, up to so much; then it is dropped. A dgram.Socket cannot be told to wait. */
@@ -11,45 +10,47 @@ const mostArrivedBytes = 256 * 1024
 /** What a datagram takes besides its bytes, of which it may have none. */
 const overheadBytes = 256
 
-export class LibuvDatagrams extends Datagrams {
-  readonly localAddress: { family: 'IPv4' | 'IPv6'; address: string; port: number }
-  droppedCount = 0
-  protected readonly isDual: boolean
+/** A UDP socket over a dgram.Socket. */
+export class LibuvUdpSocket extends UdpSocket {
   readonly #socket: Socket
   readonly #arrived: Datagram[] = []
   #arrivedBytes = 0
+  #droppedCount = 0
   /** Somebody waits for what comes next. */
   #isAsked = false
   #isRef = true
 
-  constructor(socket: Socket, ipv6Only: boolean, caller: Asker) {
-    super(caller)
-    const { address, port, family } = socket.address()
-    this.localAddress = { family: family === 'IPv6' ? 'IPv6' : 'IPv4', address, port }
-    this.isDual = address === '::' && !ipv6Only
+  /** @param socket bound, this one's own from now on */
+  constructor(socket: Socket, { ipv6Only, asker }: CheckedBind) {
+    const { address, port } = socket.address()
+    super(internetAddress(address, port), address === '::' && !ipv6Only, asker)
     // What an error tells of has been lost; the next datagram comes all the same.
-    this.#socket = socket.on('message', this.#came).on('error', ignored).unref()
+    this.#socket = socket
+      .on('message', this.#onMessage)
+      .on('error', () => {})
+      .unref()
+  }
+
+  override get droppedCount(): number {
+    return this.#droppedCount
   }
 
   handOver(one: Waiting<never>): void {
     handOver(one)
   }
 
-  delivered(): void {}
-
-  readonly #came = (bytes: Buffer, from: RemoteInfo): void => {
-    const address = unmapped(from.address)
-    const datagram: Datagram = { bytes, address, port: from.port, family: isIPv4(address) ? 'IPv4' : 'IPv6' }
+  readonly #onMessage = (bytes: Buffer, from: RemoteInfo): void => {
+    const datagram = datagramFrom(from.address, from.port, bytes)
     if (this.#isAsked) {
-      this.#answer()
+      this.#stopAsking()
       this.received(datagram)
     } else if (this.#arrivedBytes + bytes.length + overheadBytes <= mostArrivedBytes) {
       this.#arrived.push(datagram)
       this.#arrivedBytes += bytes.length + overheadBytes
-    } else this.droppedCount++
+    } else this.#droppedCount++
   }
 
-  protected receive(): void {
+  protected startReceive(): void {
     const datagram = this.#arrived.shift()
     if (datagram === undefined) {
       this.#isAsked = true
@@ -61,33 +62,33 @@ export class LibuvDatagrams extends Datagrams {
   }
 
   protected cancelReceive(): void {
-    this.#answer()
+    this.#stopAsking()
     this.receiveCancelled()
   }
 
-  #answer(): void {
+  #stopAsking(): void {
     this.#isAsked = false
     this.#socket.unref()
   }
 
   protected readRankChanged(): void {}
 
-  protected transmit(send: Send, address: string): void {
-    this.#socket.send(send.bytes, send.port, address, error => this.isSent(send, error ?? undefined))
+  /** It cannot be taken back: libuv has mostly sent it by then. */
+  protected transmit(send: Send): void {
+    this.#socket.send(send.bytes, send.port, send.to!.address, error => this.sent(send, error ?? undefined))
   }
 
-  /** libuv has mostly sent it by then. */
-  protected cancelTransmit(): void {}
-
-  async addMembership(group: string, interfaceAddress: string | undefined): Promise<void> {
-    this.#socket.addMembership(group, interfaceAddress)
+  protected changeMembership(
+    isJoining: boolean,
+    _family: 'IPv4' | 'IPv6',
+    group: string,
+    interfaceAddress: string | undefined,
+  ): void {
+    if (isJoining) this.#socket.addMembership(group, interfaceAddress)
+    else this.#socket.dropMembership(group, interfaceAddress)
   }
 
-  async dropMembership(group: string, interfaceAddress: string | undefined): Promise<void> {
-    this.#socket.dropMembership(group, interfaceAddress)
-  }
-
-  setRef(isRef: boolean): void {
+  protected setRef(isRef: boolean): void {
     this.#isRef = isRef
     if (isRef && this.#isAsked) this.#socket.ref()
     else this.#socket.unref()
@@ -98,4 +99,38 @@ export class LibuvDatagrams extends Datagrams {
   }
 }
 
-const ignored = () => {}
+/** @throws EADDRINUSE, EADDRNOTAVAIL, EACCES … (`err.code`). @see bind(2) */
+export function bindSocket(
+  { family, address, port }: InternetAddress,
+  options: CheckedBind,
+): Promise<Socket> {
+  const { ipv6Only = false, reuseAddress = false } = options
+  const type = family === 'IPv6' ? 'udp6' : 'udp4'
+  const socket = createSocket({ type, ipv6Only, reuseAddr: reuseAddress })
+  return new Promise((resolve, reject) => {
+    const fail = (error: unknown) => {
+      socket.close()
+      reject(error)
+    }
+    socket.once('error', fail)
+    // `exclusive`: a cluster's worker has a socket of its own.
+    socket.bind({ port, address, exclusive: true }, () => {
+      socket.off('error', fail)
+      try {
+        setOptions(socket, options)
+        resolve(socket)
+      } catch (error) {
+        fail(error)
+      }
+    })
+  })
+}
+
+function setOptions(socket: Socket, options: CheckedBind): void {
+  const { broadcast, ttl, multicastTtl, multicastLoopback, multicastInterface } = options
+  if (broadcast !== undefined) socket.setBroadcast(broadcast)
+  if (ttl !== undefined) socket.setTTL(ttl)
+  if (multicastTtl !== undefined) socket.setMulticastTTL(multicastTtl)
+  if (multicastLoopback !== undefined) socket.setMulticastLoopback(multicastLoopback)
+  if (multicastInterface !== undefined) socket.setMulticastInterface(multicastInterface)
+}

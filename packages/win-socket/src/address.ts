@@ -48,10 +48,3 @@ export function check(result: number, syscall: string, at?: SocketAddress): numb
   if (result < 0) throw socketError(result, syscall, at)
   return result
 }
-
-/** IPv4's address that means every one of this machine, or IPv6's, is nowhere to connect to: its loopback is meant. */
-export function reachable(at: SocketAddress): SocketAddress {
-  if (at.family === 'IPv4' && at.address === '0.0.0.0') return { ...at, address: '127.0.0.1' }
-  if (at.family === 'IPv6' && /^[0:]+$/.test(at.address)) return { ...at, address: '::1' }
-  return at
-}

@@ -1,49 +1,45 @@
 import type { SocketAddress } from '@kiruna/net-socket/address'
-import { Connecting, ETIMEDOUT } from '@kiruna/net-socket/connecting'
+import { Call } from '@kiruna/net-socket/call'
+import { Connecting } from '@kiruna/net-socket/connecting'
 import type { Waiting } from '@kiruna/net-socket/waiting'
 import { rankOf } from '@kiruna/priority'
 import { port } from '@kiruna/win-iocp/iocp'
-import { addressFor, check, openSocket, reachable, SOCK_STREAM } from './address.ts'
-import { Call } from './call.ts'
+import { addressFor, check, openSocket, SOCK_STREAM } from './address.ts'
 import { IocpConnection } from './connection.ts'
 
 /** WSASocket, ConnectEx. */
 export class IocpConnecting extends Connecting {
-  #attempt: Call | undefined = undefined
+  #call: Call | undefined = undefined
 
-  protected async attempt(at: SocketAddress, limitMs: number): Promise<IocpConnection> {
+  protected async attempt(at: SocketAddress): Promise<IocpConnection> {
     const { native } = port()
     const socket = openSocket(at, SOCK_STREAM, 'connect')
-    let isLate = false
-    let timer: NodeJS.Timeout | undefined
     try {
       const rank = rankOf(this.asker.priority)
-      const attempt = new Call(slot => native.connectSocket(slot, rank, socket, ...addressFor(reachable(at))))
-      this.#attempt = attempt
-      if (limitMs > 0) {
-        timer = setTimeout(() => {
-          isLate = true
-          attempt.cancel()
-        }, limitMs)
-      }
-      const result = await attempt.result
-      check(isLate && result < 0 ? ETIMEDOUT : result, 'connect', at)
+      const to = addressFor(reachable(at))
+      this.#call = new Call(call => native.connectSocket(port().begin(call), rank, socket, ...to))
+      check(await this.#call.result, 'connect', at)
       check(native.connected(socket), 'connect', at)
       return new IocpConnection(socket, at.family !== 'Unix', this.asker)
     } catch (error) {
       native.closeSocket(socket)
       throw error
-    } finally {
-      clearTimeout(timer)
-      this.#attempt = undefined
     }
   }
 
+  /** Its result comes in any case. */
   protected endAttempt(): void {
-    this.#attempt?.cancel()
+    if (this.#call !== undefined) port().cancel(this.#call)
   }
 
   handOver(one: Waiting<never>): void {
     port().handOver(one)
   }
+}
+
+/** IPv4's address that means every one of this machine, or IPv6's, is nowhere to connect to: its loopback is meant. */
+function reachable(at: SocketAddress): SocketAddress {
+  if (at.family === 'IPv4' && at.address === '0.0.0.0') return { ...at, address: '127.0.0.1' }
+  if (at.family === 'IPv6' && /^[0:]+$/.test(at.address)) return { ...at, address: '::1' }
+  return at
 }

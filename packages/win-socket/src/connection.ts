@@ -1,5 +1,7 @@
 import type { SocketAddress } from '@kiruna/net-socket/address'
 import { Connection } from '@kiruna/net-socket/connection'
+import type { Transfer } from '@kiruna/net-socket/ready-lane'
+import { largeBytes } from '@kiruna/net-socket/receive-memory'
 import { socketError } from '@kiruna/net-socket/socket-error'
 import type { Waiting } from '@kiruna/net-socket/waiting'
 import type { Asker, Rank } from '@kiruna/priority'
@@ -7,8 +9,7 @@ import { errnoOf } from '@kiruna/priority/error'
 import type { Link } from '@kiruna/priority/linked-list'
 import { type Completion, type Port, port } from '@kiruna/win-iocp/iocp'
 import { IPPROTO_TCP, nameOf, SOL_SOCKET, TCP_NODELAY } from './address.ts'
-import { cut, receiveMemory } from './memory.ts'
-import { socketLane, type Transfer } from './ready-lane.ts'
+import { socketLane } from './ready-lane.ts'
 
 // winsock2.h, ws2ipdef.h
 const SO_KEEPALIVE = 8
@@ -70,7 +71,7 @@ export class IocpConnection extends Connection {
     return this.#remote
   }
 
-  protected receive(): void {
+  protected startReceive(): void {
     if (this.#hasMore) this.#lane.enter(this.#receiving)
     else this.#waitToReceive()
   }
@@ -96,17 +97,19 @@ export class IocpConnection extends Connection {
 
   /** @internal */
   receiveNow(): number {
-    const reader = this.memoryOfReader
-    const memory = reader?.bytes ?? receiveMemory()
-    const result = this.#port.native.receive(this.#socket, memory)
-    this.#hasMore = result === memory.length
+    const memory = this.takeReaderMemory(largeBytes)
+    const { length } = memory.bytes
+    const result = this.#port.native.receive(this.#socket, memory.bytes)
+    this.#hasMore = result === length
     if (result > 0) {
-      if (reader === undefined) this.received(cut(result))
-      else this.receivedBy(reader, reader.filled(result))
-    } else if (result === 0) this.receivedEnd()
+      this.receivedInto(memory, result)
+      return result
+    }
+    this.giveBackUnused(memory)
+    if (result === 0) this.receivedEnd()
     else if (result === EAGAIN) this.#waitToReceive()
     else this.receiveFailed(errorOf(result, 'read'))
-    return Math.max(result, 0)
+    return 0
   }
 
   protected cancelReceive(isClosing: boolean): void {
@@ -179,7 +182,7 @@ export class IocpConnection extends Connection {
 
   protected shutdown(): void {
     const result = this.#port.native.shutdownSocket(this.#socket)
-    // The peer has gone already: it needs not be told.
+    // ENOTCONN: the peer is gone; nothing to notify.
     this.shutDown(result < 0 && result !== ENOTCONN ? socketError(result, 'shutdown') : undefined)
   }
 
@@ -232,8 +235,6 @@ export class IocpConnection extends Connection {
   handOver(one: Waiting<never>): void {
     this.#port.handOver(one)
   }
-
-  delivered(): void {}
 }
 
 /** What ends a connection from the other side is ECONNRESET, as in libuv. */

@@ -1,5 +1,4 @@
-import type { Rank } from '@kiruna/priority'
-import { type Link, LinkedList } from '@kiruna/priority/linked-list'
+import { ReadyLane } from '@kiruna/net-socket/ready-lane'
 
 /**
  * The most that what is not realtime moves within one turn of the event loop. It is copied on this thread, and what is
@@ -11,16 +10,6 @@ const mostRealtimeBytes = 1024 * 1024
 /** What a call costs counts as so many bytes. */
 const callBytes = 2 * 1024
 
-/** A socket that is ready, or thought to be: a receive or a send that does not wait. */
-export interface Transfer {
-  /** How urgent it is, now. */
-  readonly rank: Rank
-  /** @internal its place in the lane */
-  place: Link<Transfer> | undefined
-  /** Makes the call. Returns how many bytes it has moved. */
-  transfer(): number
-}
-
 const resolved = Promise.resolve()
 
 /**
@@ -28,50 +17,32 @@ const resolved = Promise.resolve()
  * runs before the next has its turn:
  *
  *     ready ─► lane, by rank ─► (end of the tick) ─► recv, WSASend: they do not wait ─► settled ─► (microtasks) ─► the next
- *
- * No socket is disk I/O: this is not the disk's lane. Its bound is on the time in the kernel, not on what waits there.
  */
-export class SocketLane {
-  readonly #queues = [0, 1, 2, 3].map(() => new LinkedList<Transfer>())
+export class SocketLane extends ReadyLane {
   #isDue = false
   #movedBytes = 0
   #turn: NodeJS.Immediate | undefined = undefined
 
-  enter(transfer: Transfer): void {
-    transfer.place = this.#queues[transfer.rank]!.add(transfer)
+  protected wake(): void {
     if (this.#isDue) return
     this.#isDue = true
     process.nextTick(this.#run)
   }
 
-  /** It may have become more urgent, or less: to the end of its new queue. */
-  rankChanged(transfer: Transfer): void {
-    if (this.leave(transfer)) this.enter(transfer)
-  }
-
-  /** Returns false if it does not wait here. */
-  leave(transfer: Transfer): boolean {
-    const { place } = transfer
-    if (place === undefined) return false
-    place.list!.remove(place)
-    transfer.place = undefined
-    return true
-  }
-
   readonly #run = (): void => {
     this.#isDue = false
-    const rank = this.#queues.findIndex(queue => queue.first !== undefined)
+    const rank = this.queues.findIndex(queue => queue.first !== undefined)
     if (rank === -1) return
-    // Here and now, with no end of them: what enters meanwhile is for the next time.
+    // What enters meanwhile is for the next run: this one has an end.
     const limitBytes = rank === 0 ? mostRealtimeBytes : mostBytes
-    const present = [...this.#queues[rank]!]
+    const present = [...this.queues[rank]!]
     for (const transfer of present) {
       if (this.#movedBytes >= limitBytes) break
       if (this.leave(transfer)) this.#movedBytes += transfer.transfer() + callBytes
     }
     // It runs after the next poll, and where nothing waits for it does not cut it short.
     this.#turn ??= setImmediate(this.#turnEnds).unref()
-    if (this.#queues.every(queue => queue.first === undefined)) return
+    if (this.queues.every(queue => queue.first === undefined)) return
     if (this.#movedBytes >= limitBytes) this.#turn.ref()
     else if (!this.#isDue) {
       this.#isDue = true

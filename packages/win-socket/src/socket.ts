@@ -1,78 +1,65 @@
+import { openAtAddress } from '@kiruna/net-socket/any-address'
 import {
+  type BindOptions,
   type ConnectTarget,
-  checkConnectTarget,
-  checkListenTarget,
+  checkBind,
+  checkConnect,
+  checkListen,
+  type ListenOptions,
   type ListenTarget,
-} from '@kiruna/net-socket/address'
+} from '@kiruna/net-socket/arguments'
 import type { Connection } from '@kiruna/net-socket/connection'
-import { checkListenOptions, type Listener, type ListenOptions } from '@kiruna/net-socket/listener'
-import { type BindOptions, checkBindOptions, type Datagram, type Destination } from '@kiruna/net-socket/udp'
-import { UdpSocket } from '@kiruna/net-socket/udp-socket'
+import type { Listener } from '@kiruna/net-socket/listener'
+import type { UdpSocket } from '@kiruna/net-socket/udp-socket'
 import * as libuv from '@kiruna/node-socket'
-import { askerOf, type Caller } from '@kiruna/priority'
+import type { Caller } from '@kiruna/priority'
 import { port } from '@kiruna/win-iocp/iocp'
-import { bindAt } from './bind.ts'
 import { IocpConnecting } from './connect.ts'
-import { listenOn } from './listener.ts'
+import { listenAt } from './listener.ts'
+import { bindAt } from './udp.ts'
 
-export type {
-  BindOptions,
-  Connection,
-  ConnectTarget,
-  Datagram,
-  Destination,
-  Listener,
-  ListenOptions,
-  ListenTarget,
-  UdpSocket,
-}
+export type * from '@kiruna/net-socket'
 
 /**
- * Connects a stream socket. A host's addresses are tried one after the other. A path is a Unix-domain socket's, or a
- * named pipe's (`\\.\pipe\name`), which is node:net's.
- * @throws ECONNREFUSED, ENETUNREACH, ETIMEDOUT, ENOENT, ENOTFOUND … (`err.code`); EAFNOSUPPORT: no Unix-domain sockets
- *   before Windows 10 1803; the signal's reason; TypeError, RangeError; ERR_KIRUNA_UNAVAILABLE with the reason
+ * Connects a stream socket. A path is a Unix-domain socket's, or a named pipe's (`\\.\pipe\name`), which is node:net's.
+ * @throws as `Net.connect`; EAFNOSUPPORT: no Unix-domain sockets before Windows 10 1803; ERR_KIRUNA_UNAVAILABLE with the
+ *   reason
  * @see https://learn.microsoft.com/windows/win32/api/mswsock/nc-mswsock-lpfn_connectex
  */
 export async function connect(target: ConnectTarget, caller: Caller): Promise<Connection> {
-  const checked = checkConnectTarget(target)
-  const asker = askerOf(caller)
+  const checked = checkConnect(target, caller)
   if (isPipe(checked.path)) return libuv.connect(target, caller)
   check()
-  return new Promise((resolve, reject) => new IocpConnecting(checked, asker, resolve, reject).begin())
+  return new Promise((resolve, reject) => new IocpConnecting(checked, resolve, reject).begin())
 }
 
 /**
- * Listens for connections.
- * @param target port 0: one that is free, see `address`; no host: all addresses of this machine; a path as in `connect`
- * @param caller at whose priority connections start. Its signal stops accepting, and no connection
- * @throws EADDRINUSE, EACCES, EADDRNOTAVAIL … (`err.code`); otherwise as `connect`
- * @see https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-listen
+ * Listens for connections. A path is as in `connect`.
+ * @throws as `Net.listen`; EAFNOSUPPORT and ERR_KIRUNA_UNAVAILABLE as `connect`
+ * @see https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex
  */
 export async function listen(
   target: ListenTarget,
   caller: Caller,
   options: ListenOptions = {},
 ): Promise<Listener> {
-  const checked = checkListenTarget(target)
-  const asker = askerOf(caller)
-  checkListenOptions(options)
-  if (isPipe(checked.path)) return libuv.listen(target, caller, options)
+  const checked = checkListen(target, caller, options)
+  const { path } = checked
+  if (isPipe(path)) return libuv.listen(target, caller, options)
   check()
-  asker.signal?.throwIfAborted()
-  return listenOn(checked, asker, options)
+  if (path !== undefined) return listenAt({ family: 'Unix', path }, checked)
+  return openAtAddress(checked, at => listenAt(at, checked))
 }
 
 /**
- * A UDP socket at a port of this machine.
- * @throws EADDRINUSE, EADDRNOTAVAIL, EACCES, ENOTFOUND … (`err.code`); otherwise as `connect`
+ * Binds a UDP socket.
+ * @throws as `Net.bind`; ERR_KIRUNA_UNAVAILABLE with the reason
  * @see https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-bind
  */
 export async function bind(target: BindOptions, caller: Caller): Promise<UdpSocket> {
-  const options = checkBindOptions(target)
-  const asker = askerOf(caller)
+  const checked = checkBind(target, caller)
   check()
-  return new UdpSocket(await bindAt(options, asker))
+  return openAtAddress(checked, at => bindAt(at, checked))
 }
 
 /** @throws ERR_KIRUNA_UNAVAILABLE with the reason: not Windows, no addon */

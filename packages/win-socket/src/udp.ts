@@ -1,85 +1,91 @@
-import type { SocketAddress } from '@kiruna/net-socket/address'
-import { Datagrams, type Send } from '@kiruna/net-socket/datagrams'
-import { socketError } from '@kiruna/net-socket/socket-error'
-import { unmapped } from '@kiruna/net-socket/udp'
+import type { InternetAddress } from '@kiruna/net-socket/address'
+import type { CheckedBind } from '@kiruna/net-socket/arguments'
+import { claim, giveBack, largeBytes, type Memory, takeMemory } from '@kiruna/net-socket/receive-memory'
+import { setBindOptions, type UdpOption } from '@kiruna/net-socket/udp-options'
+import { datagramFrom, type Send, UdpSocket } from '@kiruna/net-socket/udp-socket'
 import type { Waiting } from '@kiruna/net-socket/waiting'
 import type { Asker } from '@kiruna/priority'
 import { errnoOf } from '@kiruna/priority/error'
 import { type Completion, type Port, port } from '@kiruna/win-iocp/iocp'
 import { senderBytes } from '@kiruna/win-iocp/native'
-import { addressFor, addressFrom } from './address.ts'
-import { changeMembership } from './udp-options.ts'
+import {
+  AF_INET,
+  AF_INET6,
+  addressFor,
+  addressFrom,
+  check,
+  IPPROTO_IP,
+  IPPROTO_IPV6,
+  IPV6_V6ONLY,
+  nameOf,
+  openSocket,
+  SO_EXCLUSIVEADDRUSE,
+  SOCK_DGRAM,
+  SOL_SOCKET,
+} from './address.ts'
+
+// winsock2.h, ws2ipdef.h: level and name
+const SO_REUSEADDR = 4
+const IP_MULTICAST_IF = 9
+const IP_ADD_MEMBERSHIP = 12
+const IP_DROP_MEMBERSHIP = 13
+const IPV6_MULTICAST_IF = 9
+const IPV6_ADD_MEMBERSHIP = 12
+const IPV6_DROP_MEMBERSHIP = 13
+const udpOptions: Record<UdpOption, [level: number, name: number]> = {
+  ipv6Only: [IPPROTO_IPV6, IPV6_V6ONLY],
+  broadcast: [SOL_SOCKET, 0x20],
+  ttl: [IPPROTO_IP, 4],
+  multicastTtl: [IPPROTO_IP, 10],
+  multicastLoopback: [IPPROTO_IP, 11],
+  ipv6Ttl: [IPPROTO_IPV6, 4],
+  ipv6MulticastTtl: [IPPROTO_IPV6, 10],
+  ipv6MulticastLoopback: [IPPROTO_IPV6, 11],
+}
 
 const ECANCELED = errnoOf('ECANCELED')
-/** What does not pass. All else is short of memory, or an earlier datagram's: what comes next is received all the same. */
-const lasting = new Set(['EBADF', 'ENOTSOCK', 'EINVAL', 'EFAULT'].map(errnoOf))
-const pauseMs = 1
-
-const largestBytes = 64 * 1024
 
 /**
  * A UDP socket on the completion port. A receive waits with memory for the largest datagram: without, it could
  * only look, and would be told of a datagram by an error.
  *
- *     receive ─► WSARecvFrom ─► received
- *     transmit ─► WSASendTo ─► isSent         where the socket's buffer is full it waits in the system
+ *     startReceive ─► WSARecvFrom ─► received
+ *     transmit ─► WSASendTo ─► sendCompleted         where the socket's buffer is full it waits in the system
  *
  * @see https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasendto
  */
-export class IocpDatagrams extends Datagrams implements Completion {
+export class IocpUdpSocket extends UdpSocket implements Completion {
   slot = -1
   isUnref = false
-  readonly localAddress: { family: 'IPv4' | 'IPv6'; address: string; port: number }
-  /** What does not fit the system's buffer is dropped there. */
-  readonly droppedCount = 0
-  protected readonly isDual: boolean
   readonly #port: Port = port()
   readonly #socket: number
   /** Held until the system is done with them. */
-  #memory: Buffer | undefined = undefined
+  #memory: Memory | undefined = undefined
   readonly #sender = Buffer.allocUnsafeSlow(senderBytes)
-  readonly #sending = new Map<Send, Transmission>()
 
   /** @param socket bound, this one's own from now on */
-  constructor(socket: number, localAddress: IocpDatagrams['localAddress'], isDual: boolean, caller: Asker) {
-    super(caller)
+  constructor(socket: number, isDual: boolean, caller: Asker) {
+    super(nameOf(socket, false) as InternetAddress, isDual, caller)
     this.#socket = socket
-    this.localAddress = localAddress
-    this.isDual = isDual
   }
 
-  protected receive(): void {
-    this.#memory ??= Buffer.allocUnsafeSlow(largestBytes)
+  protected startReceive(): void {
     const { native } = this.#port
-    native.receiveFrom(this.#port.begin(this), this.readRank, this.#socket, this.#memory, this.#sender)
+    const memory = (this.#memory = takeMemory(largeBytes))
+    native.receiveFrom(this.#port.begin(this), this.readRank, this.#socket, memory.bytes, this.#sender)
   }
 
   complete(result: number): void {
-    if (result >= 0) this.#came(result)
-    else if (result === ECANCELED) this.receiveCancelled()
-    else if (lasting.has(result)) this.receiveFailed(socketError(result, 'receive'))
-    else setTimeout(() => this.receiveCancelled(), pauseMs) // and again, if somebody waits
-  }
-
-  #came(lengthBytes: number): void {
-    const { address, port } = addressFrom(
-      this.#port.native.senderOf(this.#sender),
-    ) as IocpDatagrams['localAddress']
-    const from = unmapped(address)
-    const bytes = this.#cut(lengthBytes)
-    this.received({ bytes, address: from, port, family: from.includes(':') ? 'IPv6' : 'IPv4' })
-  }
-
-  /** The reader's own from now on. Much is handed over as it is, little is copied out. */
-  #cut(lengthBytes: number): Buffer {
     const memory = this.#memory!
-    if (lengthBytes > largestBytes / 2) {
-      this.#memory = undefined
-      return memory.subarray(0, lengthBytes)
+    this.#memory = undefined
+    if (result >= 0) {
+      const { address, port } = addressFrom(this.#port.native.senderOf(this.#sender)) as InternetAddress
+      this.received(datagramFrom(address, port, claim(memory, result)))
+      return
     }
-    const bytes = Buffer.allocUnsafe(lengthBytes)
-    memory.copy(bytes, 0, 0, lengthBytes)
-    return bytes
+    giveBack(memory)
+    if (result === ECANCELED) this.receiveCancelled()
+    else this.receiveErred(result)
   }
 
   /** What comes all the same is for the next receive. */
@@ -89,29 +95,34 @@ export class IocpDatagrams extends Datagrams implements Completion {
 
   protected readRankChanged(): void {}
 
-  protected transmit(send: Send, address: string): void {
-    const { family } = this.localAddress
-    const transmission = new Transmission(send, { family, address, port: send.port }, result => {
-      this.#sending.delete(send)
-      this.isSent(send, result)
-    })
-    this.#sending.set(send, transmission)
-    transmission.begin(this.#socket)
+  protected transmit(send: Send): void {
+    const { native } = this.#port
+    const transmission: Completion = { slot: -1, complete: result => this.sendCompleted(send, result) }
+    const slot = this.#port.begin(transmission)
+    native.sendTo(slot, send.rank, this.#socket, send.bytes, ...addressFor(send.to!))
+    send.cancel = () => this.#port.cancel(transmission)
   }
 
-  protected cancelTransmit(send: Send, reason: unknown): void {
-    this.#sending.get(send)?.cancel(reason)
+  protected changeMembership(
+    isJoining: boolean,
+    family: 'IPv4' | 'IPv6',
+    group: string,
+    interfaceAddress: string | undefined,
+  ): void {
+    const syscall = isJoining ? 'addMembership' : 'dropMembership'
+    if (family === 'IPv4') {
+      // struct ip_mreq
+      const value = Buffer.concat([inAddr(group), inAddr(interfaceAddress ?? '0.0.0.0')])
+      setOption(this.#socket, IPPROTO_IP, isJoining ? IP_ADD_MEMBERSHIP : IP_DROP_MEMBERSHIP, value, syscall)
+    } else {
+      // struct ipv6_mreq
+      const value = Buffer.concat([in6Addr(group), scopeOf(interfaceAddress ?? group)])
+      const name = isJoining ? IPV6_ADD_MEMBERSHIP : IPV6_DROP_MEMBERSHIP
+      setOption(this.#socket, IPPROTO_IPV6, name, value, syscall)
+    }
   }
 
-  async addMembership(group: string, interfaceAddress: string | undefined): Promise<void> {
-    changeMembership(this.#socket, true, group, interfaceAddress)
-  }
-
-  async dropMembership(group: string, interfaceAddress: string | undefined): Promise<void> {
-    changeMembership(this.#socket, false, group, interfaceAddress)
-  }
-
-  setRef(isRef: boolean): void {
+  protected setRef(isRef: boolean): void {
     this.#port.setRef(this, isRef)
   }
 
@@ -122,37 +133,56 @@ export class IocpDatagrams extends Datagrams implements Completion {
   handOver(one: Waiting<never>): void {
     this.#port.handOver(one)
   }
-
-  delivered(): void {}
 }
 
-/** One datagram, while the system has it. */
-class Transmission implements Completion {
-  slot = -1
-  readonly #send: Send
-  readonly #to: SocketAddress
-  readonly #done: (reason?: unknown) => void
-  #abortedWith: { reason: unknown } | undefined = undefined
-
-  constructor(send: Send, to: SocketAddress, done: (reason?: unknown) => void) {
-    this.#send = send
-    this.#to = to
-    this.#done = done
+/**
+ * WSASocket, setsockopt, bind.
+ * @throws EADDRINUSE, EADDRNOTAVAIL, EACCES … (`err.code`)
+ */
+export function bindAt(at: InternetAddress, options: CheckedBind): IocpUdpSocket {
+  const isDual = at.address === '::' && !options.ipv6Only
+  const { native } = port()
+  const socket = openSocket(at, SOCK_DGRAM, 'bind')
+  const calls = {
+    set: (option: UdpOption, value: number) => setOption(socket, ...udpOptions[option], value, 'bind'),
+    setInterface(family: 'IPv4' | 'IPv6', address: string) {
+      const syscall = 'setMulticastInterface'
+      if (family === 'IPv4') setOption(socket, IPPROTO_IP, IP_MULTICAST_IF, inAddr(address), syscall)
+      else setOption(socket, IPPROTO_IPV6, IPV6_MULTICAST_IF, scopeOf(address), syscall)
+    },
   }
-
-  begin(socket: number): void {
-    const { native } = port()
-    native.sendTo(port().begin(this), this.#send.rank, socket, this.#send.bytes, ...addressFor(this.#to))
+  try {
+    // Without the one, Windows would let others have the port with the other.
+    setOption(socket, SOL_SOCKET, options.reuseAddress ? SO_REUSEADDR : SO_EXCLUSIVEADDRUSE, 1, 'bind')
+    setBindOptions(calls, at.family, isDual, options)
+    check(native.bindSocket(socket, ...addressFor(at)), 'bind', at)
+    return new IocpUdpSocket(socket, isDual, options.asker)
+  } catch (error) {
+    native.closeSocket(socket)
+    throw error
   }
+}
 
-  cancel(reason: unknown): void {
-    this.#abortedWith = { reason }
-    port().cancel(this)
-  }
+/** @see https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-setsockopt */
+function setOption(
+  socket: number,
+  level: number,
+  name: number,
+  value: number | Uint8Array,
+  syscall: string,
+): void {
+  check(port().native.setOption(socket, level, name, value), syscall)
+}
 
-  complete(result: number): void {
-    if (result >= 0) this.#done()
-    else if (this.#abortedWith !== undefined) this.#done(this.#abortedWith.reason)
-    else this.#done(socketError(result, 'send', this.#to))
-  }
+function inAddr(address: string): Buffer {
+  return port().native.addressBytes(AF_INET, address)
+}
+
+function in6Addr(address: string): Buffer {
+  return port().native.addressBytes(AF_INET6, address).subarray(0, 16)
+}
+
+/** The number of the interface behind the '%'; 0: the system chooses. */
+function scopeOf(address: string): Buffer {
+  return port().native.addressBytes(AF_INET6, address).subarray(16)
 }

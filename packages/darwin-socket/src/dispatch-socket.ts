@@ -1,7 +1,7 @@
-import type { SocketAddress } from '@kiruna/net-socket/address'
+import type { InternetAddress, SocketAddress } from '@kiruna/net-socket/address'
 import { socketError } from '@kiruna/net-socket/socket-error'
 import type { Rank } from '@kiruna/priority'
-import { dispatcher } from './dispatcher.ts'
+import { dispatcher, type Source } from './dispatcher.ts'
 import { type Begun, type How, type Native, option, readDirection, writeDirection } from './native.ts'
 
 /** Takes the result of a call: as the system call returns it, or a negative errno. */
@@ -16,7 +16,11 @@ class Half {
   #isRef = true
   #holds = false
 
-  /** Nothing, where it has its result already. */
+  get isUnderWay(): boolean {
+    return this.complete !== undefined
+  }
+
+  /** Does nothing where the call has its result already. */
   begin(begun: Begun, rank: Rank, complete: Complete, memory?: Uint8Array | Uint8Array[]): void {
     if (begun !== undefined) return
     this.rank = rank
@@ -39,7 +43,7 @@ class Half {
   }
 
   #keepAlive(): void {
-    const holds = this.#isRef && this.complete !== undefined
+    const holds = this.#isRef && this.isUnderWay
     if (holds === this.#holds) return
     this.#holds = holds
     dispatcher().hold(holds ? 1 : -1)
@@ -50,7 +54,7 @@ class Half {
  * A socket of GCD's. A call that has its result at once gives it back; otherwise `complete` has it, and only then may
  * another follow in that direction.
  */
-export class DispatchSocket {
+export class DispatchSocket implements Source {
   readonly id: number
   readonly read = new Half()
   readonly write = new Half()
@@ -101,7 +105,7 @@ export class DispatchSocket {
 
   /** @returns as `send` does. @see connect(2) */
   connect(rank: Rank, to: SocketAddress, complete: Complete): Begun {
-    const begun = this.#native.connect(this.id, rank, to.family, ...partsOf(to))
+    const begun = this.#native.connect(this.id, rank, to.family, ...addressAndPort(to))
     this.write.begin(begun, rank, complete)
     return begun
   }
@@ -118,10 +122,14 @@ export class DispatchSocket {
     this.#beginRead(this.#native.accept(this.id, rank), rank, take)
   }
 
-  /** Returns whether nothing follows any more. If not, the result is on its way. */
+  get readRank(): Rank {
+    return this.read.rank
+  }
+
+  /** Returns whether nothing follows any more. If not, the result is on its way, or nothing was under way. */
   cancelRead(): boolean {
     const isCancelled = this.#cancel(this.read, readDirection)
-    if (isCancelled) dispatcher().waitsNoMore(this)
+    if (isCancelled) dispatcher().readEnded(this)
     return isCancelled
   }
 
@@ -131,28 +139,27 @@ export class DispatchSocket {
 
   /** Of what is under way. */
   setReadRank(rank: Rank): void {
-    if (this.read.complete === undefined || this.read.rank === rank) return
-    dispatcher().waitsNoMore(this)
+    if (!this.read.isUnderWay || this.read.rank === rank) return
+    dispatcher().readEnded(this)
     this.read.rank = rank
-    dispatcher().waits(this)
+    dispatcher().readBegun(this)
     this.#native.setRank(this.id, readDirection, rank)
   }
 
   /** The same. */
   setWriteRank(rank: Rank): void {
-    if (this.write.complete === undefined || this.write.rank === rank) return
+    if (!this.write.isUnderWay || this.write.rank === rank) return
     this.write.rank = rank
     this.#native.setRank(this.id, writeDirection, rank)
   }
 
-  /** A read that waits is tried at once, and completes with the next that are taken. */
   hurry(): void {
     this.#native.hurry(this.id)
   }
 
   /** @throws EADDRINUSE, EACCES … (`err.code`). @see bind(2) */
   bind(at: SocketAddress, syscall: string): void {
-    const result = this.#native.bind(this.id, at.family, ...partsOf(at))
+    const result = this.#native.bind(this.id, at.family, ...addressAndPort(at))
     if (result < 0) throw socketError(result, syscall, at)
   }
 
@@ -168,8 +175,8 @@ export class DispatchSocket {
   }
 
   /** @returns undefined: it is not connected any more. @see getsockname(2) */
-  name(ofPeer: boolean): SocketAddress | undefined {
-    return this.#native.name(this.id, ofPeer)
+  name(isPeer: boolean): SocketAddress | undefined {
+    return this.#native.name(this.id, isPeer)
   }
 
   /** Of the datagram that was received last. */
@@ -192,7 +199,7 @@ export class DispatchSocket {
   /** @internal the dispatcher's */
   complete(direction: number, result: number): void {
     if (direction === readDirection) {
-      dispatcher().waitsNoMore(this)
+      dispatcher().readEnded(this)
       this.read.end()(result)
     } else if (direction === writeDirection) this.write.end()(result)
     else {
@@ -203,18 +210,16 @@ export class DispatchSocket {
 
   #beginRead(begun: Begun, rank: Rank, complete: Complete, memory?: Uint8Array): void {
     this.read.begin(begun, rank, complete, memory)
-    dispatcher().waits(this)
+    dispatcher().readBegun(this)
   }
 
   #cancel(half: Half, direction: number): boolean {
-    if (half.complete === undefined || !this.#native.cancel(this.id, direction)) return false
+    if (!half.isUnderWay || !this.#native.cancel(this.id, direction)) return false
     half.end()
     return true
   }
 }
 
-export type InternetAddress = SocketAddress & { family: 'IPv4' | 'IPv6' }
-
-function partsOf(at: SocketAddress): [address: string, port: number] {
+function addressAndPort(at: SocketAddress): [address: string, port: number] {
   return at.family === 'Unix' ? [at.path, 0] : [at.address, at.port]
 }

@@ -1,0 +1,166 @@
+import { type Asker, askerOf, type Caller } from '@kiruna/priority'
+import { checkBuffer, checkInteger } from '@kiruna/priority/arguments'
+import { invalidType, invalidValue } from '@kiruna/priority/error'
+import { isLinux } from '@kiruna/priority/system'
+
+/** To whom: a port of a host ('localhost'), or the path of a Unix-domain socket ('\0name': an abstract one, on Linux). */
+export type ConnectTarget = { port: number; host?: string } | { path: string }
+
+/**
+ * Where to listen: a port (0: one that is free) of an address of this machine (absent: all of them), or a path.
+ * `backlog`: how many connections the kernel keeps that have not been accepted (511).
+ */
+export type ListenTarget =
+  | { port: number; host?: string; backlog?: number }
+  | { path: string; backlog?: number }
+
+/** What `listen` takes beside where and for whom. */
+export interface ListenOptions {
+  /**
+   * Is told of what costs the listener nothing but time: no more files may be open (EMFILE, ENFILE), no memory (ENOBUFS,
+   * ENOMEM), … The listener goes on by itself after a pause. Without it such an error is silent.
+   */
+  onError?: (error: Error) => void
+}
+
+/** What `bind` takes. */
+export interface BindOptions {
+  /** 0, the default: one that is free. */
+  port?: number | undefined
+  /** Without one, every address of both families; where there is no IPv6, of IPv4. */
+  host?: string | undefined
+  /** Only IPv6, where there is no host or it is '::'. */
+  ipv6Only?: boolean | undefined
+  /** Others who want it too may have the same port. A multicast datagram then goes to all of them. */
+  reuseAddress?: boolean | undefined
+  /** It may send to a broadcast address. */
+  broadcast?: boolean | undefined
+  /** How many hops a datagram goes, from 1 to 255. */
+  ttl?: number | undefined
+  /** The same of multicast, from 0 to 255; without it 1: this network. */
+  multicastTtl?: number | undefined
+  /** What it sends to a group comes back to the members on this machine: true without it. */
+  multicastLoopback?: boolean | undefined
+  /** The interface that multicast leaves by: its address, in IPv6 its scope ('::%eth0'). */
+  multicastInterface?: string | undefined
+}
+
+/** Where a datagram is sent. One that was received will do: it is answered. */
+export interface Destination {
+  port: number
+  /** A name or an address; this machine without one. */
+  host?: string | undefined
+  /** As `host`, which comes first. */
+  address?: string | undefined
+}
+
+/** sun_path, and its zero byte at the end */
+const longestPathBytes = isLinux ? 107 : 103
+
+/** Where to, and for whom. A port of a host, where undefined is nothing in particular, or a path. */
+export type CheckedTarget = { asker: Asker } & (
+  | { port: number; host: string | undefined; path?: undefined }
+  | { path: string }
+)
+export type CheckedListen = CheckedTarget & { backlog: number; onError: ListenOptions['onError'] }
+export type CheckedBind = BindOptions & { port: number; asker: Asker }
+
+/** @throws TypeError ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE; RangeError ERR_SOCKET_BAD_PORT */
+export function checkConnect(target: ConnectTarget, caller: Caller): CheckedTarget {
+  return checkTarget(target, 1, caller)
+}
+
+/** @throws as `checkConnect`; ERR_OUT_OF_RANGE; the signal's reason */
+export function checkListen(target: ListenTarget, caller: Caller, options: ListenOptions): CheckedListen {
+  const checked = checkTarget(target, 0, caller)
+  const backlog = checkInteger(target.backlog ?? 511, 'backlog', 1, 2 ** 31 - 1)
+  const { onError } = options
+  if (onError !== undefined && typeof onError !== 'function') {
+    throw invalidType('options.onError', 'a function', onError)
+  }
+  checked.asker.signal?.throwIfAborted()
+  return { ...checked, backlog, onError }
+}
+
+/** @throws as `checkListen` */
+export function checkBind(options: BindOptions, caller: Caller): CheckedBind {
+  if (typeof options !== 'object' || options === null) throw invalidType('target', 'an object', options)
+  const { port = 0, host, ttl, multicastTtl, multicastInterface } = options
+  checkPort(port, 0)
+  checkHost(host)
+  for (const name of ['ipv6Only', 'reuseAddress', 'broadcast', 'multicastLoopback'] as const) {
+    if (options[name] !== undefined) checkBoolean(options[name], name)
+  }
+  if (ttl !== undefined) checkInteger(ttl, 'ttl', 1, 255)
+  if (multicastTtl !== undefined) checkInteger(multicastTtl, 'multicastTtl', 0, 255)
+  if (multicastInterface !== undefined) checkString(multicastInterface, 'multicastInterface')
+  const asker = askerOf(caller)
+  asker.signal?.throwIfAborted()
+  return { ...options, port, asker }
+}
+
+/** @throws TypeError ERR_INVALID_ARG_TYPE; ERR_INVALID_STATE: detached; ERR_INVALID_ARG_VALUE: resizable */
+export function checkBytes(bytes: string | Uint8Array): Uint8Array {
+  const memory = typeof bytes === 'string' ? Buffer.from(bytes) : bytes
+  if (!(memory instanceof Uint8Array)) throw invalidType('bytes', 'a string or a Uint8Array', bytes)
+  checkBuffer(memory)
+  return memory
+}
+
+/** @throws TypeError, RangeError */
+export function checkDestination(to: Destination): { port: number; host: string | undefined } {
+  if (typeof to !== 'object' || to === null) throw invalidType('to', 'an object with a port', to)
+  const { port, address, host = address } = to
+  return { port: checkPort(port, 1), host: checkHost(host) }
+}
+
+/** @throws TypeError ERR_INVALID_ARG_TYPE */
+export function checkBoolean(value: boolean, name: string): boolean {
+  if (typeof value !== 'boolean') throw invalidType(name, 'a boolean', value)
+  return value
+}
+
+/** @throws TypeError ERR_INVALID_ARG_TYPE */
+export function checkString(value: string, name: string): string {
+  if (typeof value !== 'string') throw invalidType(name, 'a string', value)
+  return value
+}
+
+function checkTarget(target: ConnectTarget | ListenTarget, leastPort: number, caller: Caller): CheckedTarget {
+  if (typeof target !== 'object' || target === null) {
+    throw invalidType('target', 'an object with a port or a path', target)
+  }
+  const { port, host, path } = target as { port?: number; host?: string; path?: string }
+  if (path !== undefined) {
+    if (port !== undefined) throw invalidValue('target', 'must have a port or a path, not both', target)
+    return { path: checkPath(path), asker: askerOf(caller) }
+  }
+  return { port: checkPort(port, leastPort), host: checkHost(host), asker: askerOf(caller) }
+}
+
+/** Not empty, not too long, and without a zero byte inside. */
+function checkPath(path: string): string {
+  const name = checkString(path, 'path').startsWith('\0') ? path.slice(1) : path
+  if (name === '') throw invalidValue('path', 'must not be empty', path)
+  if (name.includes('\0')) throw invalidValue('path', 'must be without null bytes', path)
+  // An abstract name has no zero byte at its end.
+  if (Buffer.byteLength(path) > longestPathBytes + (path === name ? 0 : 1)) {
+    throw invalidValue('path', `must be at most ${longestPathBytes} bytes long`, path)
+  }
+  return path
+}
+
+/** The error is node:net's. */
+function checkPort(port: number | undefined, least: number): number {
+  if (typeof port !== 'number') throw invalidType('port', 'a number', port)
+  if (Number.isInteger(port) && port >= least && port < 65536) return port
+  const error = new RangeError(`The port must be a whole number from ${least} to 65535. Received ${port}`)
+  throw Object.assign(error, { code: 'ERR_SOCKET_BAD_PORT' })
+}
+
+function checkHost(host: string | undefined): string | undefined {
+  if (host === undefined) return undefined
+  checkString(host, 'host')
+  if (host === '' || host.includes('\0')) throw invalidValue('host', 'must be a name or an address', host)
+  return host
+}
