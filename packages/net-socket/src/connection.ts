@@ -1,16 +1,13 @@
-import { type Asker, askerOf, type Caller, priorities, rankOf } from '@kiruna/priority'
+import { askerOf, type Caller } from '@kiruna/priority'
 import { checkBuffer } from '@kiruna/priority/arguments'
 import { coded, invalidValue } from '@kiruna/priority/error'
 import type { SocketAddress } from './address.ts'
 import { checkBoolean } from './arguments.ts'
-import { type ConnectionDuplex, type DuplexOptions, duplexOver } from './duplex.ts'
+import { type ConnectionDuplex, type DuplexOptions, duplexOver, keepAliveDelayMs } from './duplex.ts'
 import { ReadInto } from './read-into.ts'
 import { claim, giveBack, type Memory, takeMemory } from './receive-memory.ts'
 import type { Waiting } from './waiting.ts'
 import { Writes } from './writing-half.ts'
-
-/** As Linux and libuv have it, where one asks for keep-alive and nothing else. */
-const keepAliveDelayMs = 7_200_000
 
 /**
  * A connection: bytes in order, both ways, each read and each write on behalf of a caller.
@@ -22,38 +19,11 @@ const keepAliveDelayMs = 7_200_000
  * An implementation adds the system calls: see Reads and Writes.
  */
 export abstract class Connection extends Writes implements AsyncIterable<Buffer>, AsyncDisposable {
-  #asker: Asker
   #isLocked = false
   #noDelay = true
   #keepAlive = false
   #closing: Promise<void> | undefined = undefined
   #onIdle: (() => void) | undefined = undefined
-
-  /** @param caller who opened it: it starts at that priority, and lives on when that caller has ended */
-  constructor(caller: Asker) {
-    super()
-    this.#asker = askerOf(priorities[rankOf(caller.priority)]!)
-  }
-
-  /** @internal on whose behalf it reads and writes where the call does not say */
-  get asker(): Asker {
-    return this.#asker
-  }
-
-  /**
-   * On whose behalf it reads and writes where the call does not say: at first the priority of who opened it. Reads and
-   * writes that wait follow.
-   * @throws TypeError, as every function that takes a caller
-   */
-  get caller(): Caller {
-    return this.#asker
-  }
-
-  set caller(caller: Caller) {
-    this.#asker = askerOf(caller)
-    this.readsCallerChanged()
-    this.writesCallerChanged()
-  }
 
   /** Where it is from here: what the OS says, undefined when it is closed. */
   abstract get localAddress(): SocketAddress | undefined

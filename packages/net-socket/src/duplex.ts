@@ -41,8 +41,8 @@ export function duplexOver(connection: Open, unlocked: Unlocked, options: Duplex
 
 /** The longest delay that a timer has. */
 const mostMs = 2 ** 31 - 1
-/** tcp(7): tcp_keepalive_time */
-const keepAliveDelayMs = 7_200_000
+/** As Linux and libuv have it, where one asks for keep-alive and nothing else. @see tcp(7) tcp_keepalive_time */
+export const keepAliveDelayMs = 7_200_000
 
 /**
  * A connection as node:stream knows it, with what Node's http and tls and the clients of databases ask of a net.Socket.

@@ -1,4 +1,4 @@
-import { type Asker, askerOf, type Caller, type Rank } from '@kiruna/priority'
+import { type Asker, askerOf, type Caller, priorities, type Rank, rankOf } from '@kiruna/priority'
 import { type Link, LinkedList } from '@kiruna/priority/linked-list'
 import { type Owner, Waiting } from './waiting.ts'
 
@@ -21,7 +21,7 @@ class Iteration<T> extends Read<T> {
 
 /** A connection's reading half, or a datagram socket's: who waits, and who gets what has come. */
 export abstract class Reads<T = Buffer> implements Owner {
-  abstract readonly asker: Asker
+  #asker: Asker
   readonly #waiting = new LinkedList<Read<T>>()
   #isReceiving = false
   /** Came when nobody waited for it any more: for the next read. */
@@ -29,6 +29,30 @@ export abstract class Reads<T = Buffer> implements Owner {
   /** Nothing more comes: the end, or what every read from now on fails with. */
   #ended: { reason?: unknown } | undefined = undefined
   #isClosed = false
+
+  /** @param caller who opened it: it starts at that priority, and lives on when that caller has ended */
+  constructor(caller: Asker) {
+    this.#asker = askerOf(priorities[rankOf(caller.priority)]!)
+  }
+
+  /** @internal on whose behalf it reads and writes where the call does not say */
+  get asker(): Asker {
+    return this.#asker
+  }
+
+  /**
+   * On whose behalf it reads and writes where the call does not say: at first the priority of who opened it. Calls that
+   * wait follow.
+   * @throws TypeError, as every function that takes a caller
+   */
+  get caller(): Caller {
+    return this.#asker
+  }
+
+  set caller(caller: Caller) {
+    this.#asker = askerOf(caller)
+    this.callerChanged()
+  }
 
   /**
    * Asks the OS for the next bytes, once: `received`, `receivedEnd` or `receiveFailed` follow, and only then another.
@@ -173,7 +197,7 @@ export abstract class Reads<T = Buffer> implements Owner {
     }
   }
 
-  protected readsCallerChanged(): void {
+  protected callerChanged(): void {
     for (const read of [...this.#waiting]) read.callerChanged()
     if (this.#waiting.first !== undefined) this.readRankChanged()
   }

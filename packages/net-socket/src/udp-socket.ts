@@ -1,13 +1,13 @@
 import { lookup } from 'node:dns'
 import { isIP, isIPv4 } from 'node:net'
-import { type Asker, askerOf, type Caller, priorities, rankOf } from '@kiruna/priority'
+import { type Asker, askerOf, type Caller } from '@kiruna/priority'
 import { coded, errnoOf } from '@kiruna/priority/error'
 import { type InternetAddress, internetAddress } from './address.ts'
 import { checkBytes, checkDestination, checkString, type Destination } from './arguments.ts'
 import { Reads } from './reading-half.ts'
 import { socketError } from './socket-error.ts'
 import { familyOf } from './udp-options.ts'
-import { type Owner, Waiting } from './waiting.ts'
+import { Waiting } from './waiting.ts'
 
 export interface Datagram {
   bytes: Buffer
@@ -23,26 +23,13 @@ const pauseMs = 1
 
 /** A datagram on its way out. It goes at once: nothing is in front of it but the kernel's own buffer. */
 export class Send extends Waiting<void> {
-  readonly bytes: Uint8Array
-  readonly port: number
+  bytes: Uint8Array = nothing
+  port = 0
   /** Where the OS is to send it. undefined: the name is being looked up. */
   to: InternetAddress | undefined = undefined
   /** Tries to take it back from the OS; `sendCompleted` follows in any case. */
   cancel: (() => void) | undefined = undefined
   abortedWith: { reason: unknown } | undefined = undefined
-
-  constructor(
-    owner: Owner,
-    bytes: Uint8Array,
-    port: number,
-    asker: Asker | undefined,
-    resolve: () => void,
-    reject: (reason: unknown) => void,
-  ) {
-    super(owner, asker, resolve, reject)
-    this.bytes = bytes
-    this.port = port
-  }
 }
 
 /**
@@ -56,17 +43,15 @@ export abstract class UdpSocket extends Reads<Datagram> implements AsyncIterable
   readonly localAddress: InternetAddress
   /** It is for both families. */
   readonly #isDual: boolean
-  #asker: Asker
   readonly #sends = new Set<Send>()
   #closing: Promise<void> | undefined = undefined
   #onIdle: (() => void) | undefined = undefined
 
-  /** @param caller who bound it: it starts at that priority, and lives on when that caller has ended */
+  /** @param caller who bound it */
   constructor(localAddress: InternetAddress, isDual: boolean, caller: Asker) {
-    super()
+    super(caller)
     this.localAddress = localAddress
     this.#isDual = isDual
-    this.#asker = askerOf(priorities[rankOf(caller.priority)]!)
   }
 
   /** Sends it to `send.to`, an address of this socket's family. `sendCompleted` follows. @see sendmsg(2) */
@@ -81,26 +66,6 @@ export abstract class UdpSocket extends Reads<Datagram> implements AsyncIterable
   protected abstract setRef(isRef: boolean): void
   /** @see close(2) */
   protected abstract closeSocket(): Promise<unknown>
-
-  /** @internal on whose behalf it sends and receives where the call does not say */
-  get asker(): Asker {
-    return this.#asker
-  }
-
-  /**
-   * On whose behalf it sends and receives where the call does not say: at first the priority of who bound it. What
-   * waits follows.
-   * @throws TypeError, as every function that takes a caller
-   */
-  get caller(): Caller {
-    return this.#asker
-  }
-
-  set caller(caller: Caller) {
-    this.#asker = askerOf(caller)
-    this.readsCallerChanged()
-    for (const send of [...this.#sends]) send.callerChanged()
-  }
 
   /** Datagrams that came when nobody had asked and what may wait was full. What the kernel drops it does not know. */
   get droppedCount(): number {
@@ -121,8 +86,10 @@ export abstract class UdpSocket extends Reads<Datagram> implements AsyncIterable
       const memory = checkBytes(bytes)
       const { port, host } = checkDestination(to)
       if (this.#closing !== undefined) throw notRunning()
-      const send = new Send(this, memory, port, asker, resolve, reject)
+      const send = new Send(this, asker, resolve, reject)
       if (!send.begin()) return
+      send.bytes = memory
+      send.port = port
       this.#sends.add(send)
       const isIPv4 = this.localAddress.family === 'IPv4' || this.#isDual
       if (host === undefined) this.#transmit(send, isIPv4 ? '127.0.0.1' : '::1')
@@ -204,6 +171,11 @@ export abstract class UdpSocket extends Reads<Datagram> implements AsyncIterable
     send.cancel?.()
   }
 
+  protected override callerChanged(): void {
+    super.callerChanged()
+    for (const send of [...this.#sends]) send.callerChanged()
+  }
+
   /** A receive has ended for which nobody waits: closing waits for it. */
   protected idle(): void {
     if (!this.isReceiving && this.#sends.size === 0) this.#onIdle?.()
@@ -272,6 +244,7 @@ export function datagramFrom(address: string, port: number, bytes: Buffer): Data
   return { bytes, ...internetAddress(isIPv4(inner) ? inner : address, port) }
 }
 
+const nothing = new Uint8Array(0)
 const notRunningCode = 'ERR_SOCKET_DGRAM_NOT_RUNNING'
 
 /** As a closed dgram.Socket has it. */

@@ -178,7 +178,8 @@ export abstract class Writes extends Reads {
     if (this.#isSending) this.cancelSend()
   }
 
-  protected writesCallerChanged(): void {
+  protected override callerChanged(): void {
+    super.callerChanged()
     for (const write of [...this.#queue]) write.callerChanged()
     if (this.#isSending) this.writeRankChanged()
   }
