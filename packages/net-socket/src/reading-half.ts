@@ -143,14 +143,12 @@ export abstract class Reads<T = Buffer> implements Owner {
     this.#giveLeft()
   }
 
-  /** What is left goes to those that wait, and then the OS is asked for more. */
+  /** Gives what has come to those that wait, and asks the OS for more. */
   #giveLeft(): void {
     if (this.#isClosed) this.#left = undefined
-    for (
-      let link = this.#mostUrgent();
-      this.#left !== undefined && link !== undefined;
-      link = this.#mostUrgent()
-    ) {
+    while (this.#left !== undefined) {
+      const link = this.#mostUrgent()
+      if (link === undefined) break
       this.#waiting.remove(link)
       this.#give(this.#left, link.item)
     }
@@ -158,7 +156,7 @@ export abstract class Reads<T = Buffer> implements Owner {
     this.idle()
   }
 
-  /** What it leaves is the next one's before it is told: an asker's own `deliver` may read on at once. */
+  /** What it leaves is the next one's before it is settled: an asker's own `deliver` may read again at once. */
   #give(bytes: T, read: Read<T>): void {
     this.#left = read.take(bytes)
     read.succeed(bytes)
@@ -181,14 +179,14 @@ export abstract class Reads<T = Buffer> implements Owner {
     this.#giveLeft()
   }
 
-  /** The same, and what has come is nobody's. */
+  /** Every read from now on fails with the reason, and what has come is nobody's. */
   protected readsClose(reason: unknown): void {
     this.#isClosed = true
     this.#left = undefined
     this.readsEnd({ reason })
   }
 
-  /** Every read from now on is told so. */
+  /** Every read from now on ends, or fails with the reason. */
   protected readsEnd(ended: { reason?: unknown }): void {
     this.#ended ??= ended
     for (let link = this.#waiting.first; link !== undefined; link = this.#waiting.first) {
