@@ -26,8 +26,8 @@ const hereBytes = 4 * 1024
  * A connection on dispatch sources. A receive waits with a little memory, or, where many do already, without; while there
  * is more than it took, the next ones do not wait. A send begins here, and what is large on a queue:
  *
- *     receive ─► source ─► recv ─► received               while there is more:
- *                queue ─► recv ─► received
+ *     startReceive ─► source ─► recv ─► received          while there is more:
+ *                     queue ─► recv ─► received
  *     sendSoon ─► (end of the tick) sendmsg ─► sent       from a source once the kernel took less than it was given
  *
  * @see recv(2), sendmsg(2)

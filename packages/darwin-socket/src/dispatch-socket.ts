@@ -5,7 +5,7 @@ import { dispatcher, type Source } from './dispatcher.ts'
 import { type Begun, type How, type Native, option, readDirection, writeDirection } from './native.ts'
 
 /** Takes the result of a call: as the system call returns it, or a negative errno. */
-export type Complete = (result: number) => void
+type Complete = (result: number) => void
 
 /** One direction of a socket: the call that is under way, and what it needs until it is done. */
 class Half {

@@ -9,7 +9,7 @@ import { DispatchSocket } from './dispatch-socket.ts'
 import { dispatcher } from './dispatcher.ts'
 
 /** Accepts in the handler of a source, some at a time. @see accept(2) */
-export class DispatchListener extends Listener {
+class DispatchListener extends Listener {
   readonly #socket: DispatchSocket
 
   /** @param socket listens, this listener's own from now on */

@@ -27,7 +27,7 @@ const ipv4Options = new Set<UdpOption>(['ttl', 'multicastTtl', 'multicastLoopbac
  *
  * @see recvmsg(2), sendmsg(2)
  */
-export class DispatchUdpSocket extends UdpSocket {
+class DispatchUdpSocket extends UdpSocket {
   readonly #socket: DispatchSocket
   #memory: Memory | undefined = undefined
   /** The first of them is under way, or waits until the kernel has memory again. */

@@ -28,7 +28,7 @@ const { errno } = constants
 const exhausted = new Set([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM].map(one => -one))
 
 /** Accepts with one submission for many connections. @see io_uring_prep_multishot_accept(3) */
-export class UringListener extends Listener implements Completion {
+class UringListener extends Listener implements Completion {
   slot = -1
   readonly #fd: number
 

@@ -53,7 +53,7 @@ const udpOptions: Record<UdpOption, [level: number, name: number]> = {
  *
  * @see io_uring_prep_recvmsg(3), io_uring_prep_sendmsg(3)
  */
-export class UringUdpSocket extends UdpSocket implements Completion {
+class UringUdpSocket extends UdpSocket implements Completion {
   slot = -1
   isUnref = false
   readonly #ring: Ring = ring()

@@ -14,7 +14,7 @@ export interface DuplexOptions {
 }
 
 /** What a Duplex needs of its connection, and others have too. */
-export interface Open {
+interface OpenConnection {
   readonly localAddress: SocketAddress | undefined
   readonly remoteAddress: SocketAddress | undefined
   readonly queuedBytes: number
@@ -22,7 +22,7 @@ export interface Open {
 }
 
 /** And what is locked for all others once it is a Duplex. */
-export interface Unlocked {
+interface Unlocked {
   read(): Promise<Buffer | null>
   write(bytes: Uint8Array): Promise<void>
   end(): Promise<void>
@@ -32,7 +32,11 @@ export interface Unlocked {
 }
 
 /** @throws TypeError ERR_INVALID_ARG_TYPE, RangeError ERR_OUT_OF_RANGE */
-export function duplexOver(connection: Open, unlocked: Unlocked, options: DuplexOptions): ConnectionDuplex {
+export function duplexOver(
+  connection: OpenConnection,
+  unlocked: Unlocked,
+  options: DuplexOptions,
+): ConnectionDuplex {
   const { allowHalfOpen = false, highWaterMark = 64 * 1024 } = options
   checkBoolean(allowHalfOpen, 'options.allowHalfOpen')
   checkInteger(highWaterMark, 'options.highWaterMark')
@@ -57,7 +61,7 @@ export class ConnectionDuplex extends Duplex {
   /** What `setTimeout` was given. */
   timeout: number | undefined = undefined
   bytesRead = 0
-  readonly #connection: Open
+  readonly #connection: OpenConnection
   readonly #unlocked: Unlocked
   readonly #local: AddressInfo | undefined
   readonly #remote: AddressInfo | undefined
@@ -67,7 +71,7 @@ export class ConnectionDuplex extends Duplex {
   #queuedBytes = 0
 
   /** @internal */
-  constructor(connection: Open, unlocked: Unlocked, options: Required<DuplexOptions>) {
+  constructor(connection: OpenConnection, unlocked: Unlocked, options: Required<DuplexOptions>) {
     // 'close' comes when the connection is closed, and says whether for an error: as net.Socket does it.
     super({ ...options, emitClose: false })
     this.#connection = connection

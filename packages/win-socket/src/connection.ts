@@ -27,7 +27,7 @@ const sendBytes = 64 * 1024
  * A connection on the completion port. What waits for its peer is an overlapped call without memory; what is ready goes
  * through the lane, and is done there and then:
  *
- *     receive ─► WSARecv of no bytes ─► lane ─► recv ─► received        while there is more, straight to the lane
+ *     startReceive ─► WSARecv of no bytes ─► lane ─► recv ─► received   while there is more, straight to the lane
  *     sendSoon ─► lane ─► WSASend ─► sent                               once that took less than it was given:
  *                 WSASend of one byte ─► sent
  *

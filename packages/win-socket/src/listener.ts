@@ -29,7 +29,7 @@ const gone = new Set(['ECONNRESET', 'ECONNABORTED', 'ECANCELED'].map(errnoOf))
  * Accepts with sockets that are made before there is somebody.
  * @see https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex
  */
-export class IocpListener extends Listener {
+class IocpListener extends Listener {
   readonly #socket: number
   readonly #posted = new Set<Accept>()
 

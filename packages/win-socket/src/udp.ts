@@ -54,7 +54,7 @@ const ECANCELED = errnoOf('ECANCELED')
  *
  * @see https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasendto
  */
-export class IocpUdpSocket extends UdpSocket implements Completion {
+class IocpUdpSocket extends UdpSocket implements Completion {
   slot = -1
   isUnref = false
   readonly #port: Port = port()
