@@ -3,7 +3,7 @@ import { checkBuffer } from '@kiruna/priority/arguments'
 import { coded, invalidValue } from '@kiruna/priority/error'
 import type { SocketAddress } from './address.ts'
 import { checkBoolean } from './arguments.ts'
-import { type ConnectionDuplex, type DuplexOptions, duplexOver, keepAliveDelayMs } from './duplex.ts'
+import { ConnectionDuplex, type DuplexOptions, keepAliveDelayMs } from './duplex.ts'
 import { ReadInto } from './read-into.ts'
 import { claim, giveBack, type Memory, takeMemory } from './receive-memory.ts'
 import type { Waiting } from './waiting.ts'
@@ -169,7 +169,7 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
       setKeepAlive: (on: boolean, delayMs: number) => this.setKeepAlive(on, delayMs),
       setRef: (isRef: boolean) => this.setRef(isRef),
     }
-    const duplex = duplexOver(this, unlocked, options)
+    const duplex = new ConnectionDuplex(this, unlocked, options)
     this.#isLocked = true
     return duplex
   }

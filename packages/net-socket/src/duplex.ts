@@ -13,7 +13,7 @@ export interface DuplexOptions {
   highWaterMark?: number
 }
 
-/** What a Duplex needs of its connection, and others have too. */
+/** What a stream asks of its connection, as others may. */
 interface OpenConnection {
   readonly localAddress: SocketAddress | undefined
   readonly remoteAddress: SocketAddress | undefined
@@ -21,7 +21,7 @@ interface OpenConnection {
   close(): Promise<void>
 }
 
-/** And what is locked for all others once it is a Duplex. */
+/** And what is its alone: locked for all others. */
 interface Unlocked {
   read(): Promise<Buffer | null>
   write(bytes: Uint8Array): Promise<void>
@@ -29,18 +29,6 @@ interface Unlocked {
   setNoDelay(on: boolean): void
   setKeepAlive(on: boolean, delayMs: number): void
   setRef(isRef: boolean): void
-}
-
-/** @throws TypeError ERR_INVALID_ARG_TYPE, RangeError ERR_OUT_OF_RANGE */
-export function duplexOver(
-  connection: OpenConnection,
-  unlocked: Unlocked,
-  options: DuplexOptions,
-): ConnectionDuplex {
-  const { allowHalfOpen = false, highWaterMark = 64 * 1024 } = options
-  checkBoolean(allowHalfOpen, 'options.allowHalfOpen')
-  checkInteger(highWaterMark, 'options.highWaterMark')
-  return new ConnectionDuplex(connection, unlocked, { allowHalfOpen, highWaterMark })
 }
 
 /** The longest delay that a timer has. */
@@ -70,10 +58,13 @@ export class ConnectionDuplex extends Duplex {
   /** When the timer last looked: a write of which some goes out is not idle. */
   #queuedBytes = 0
 
-  /** @internal */
-  constructor(connection: OpenConnection, unlocked: Unlocked, options: Required<DuplexOptions>) {
+  /** @internal @throws TypeError ERR_INVALID_ARG_TYPE, RangeError ERR_OUT_OF_RANGE */
+  constructor(connection: OpenConnection, unlocked: Unlocked, options: DuplexOptions) {
+    const { allowHalfOpen = false, highWaterMark = 64 * 1024 } = options
+    checkBoolean(allowHalfOpen, 'options.allowHalfOpen')
+    checkInteger(highWaterMark, 'options.highWaterMark')
     // 'close' comes when the connection is closed, and says whether for an error: as net.Socket does it.
-    super({ ...options, emitClose: false })
+    super({ allowHalfOpen, highWaterMark, emitClose: false })
     this.#connection = connection
     this.#unlocked = unlocked
     this.#local = addressInfo(connection.localAddress)
