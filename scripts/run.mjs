@@ -60,6 +60,7 @@ switch (command) {
   case 'lint':
     await install()
     await run('biome', ['check', ...args])
+    await run('jscpd', [])
     await clangFormat(['--dry-run', '--Werror'])
     break
   case 'format':
