@@ -1,8 +1,11 @@
 // npm run bench [-- name …]: every question, or those named; rivals in alternation, medians and ratios.
+// npm run bench -- name … --against REV [--rounds N]: Kiruna alone, in alternation with another commit's build of it.
 import { cpus, release } from 'node:os'
+import { parseArgs } from 'node:util'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { implementation } from '@kiruna/core/io'
+import { against } from './against/against.ts'
 import { coldScan } from './cold-scan.ts'
 import { frameLoop } from './frame-loop.ts'
 import { lateness } from './lateness/lateness.ts'
@@ -14,7 +17,7 @@ import { reads } from './reads/reads.ts'
 import { foregroundUnderScan } from './scan/foreground-under-scan.ts'
 import { smallFiles } from './small-files/small-files.ts'
 import { sockets } from './sockets/sockets.ts'
-import { printTable, type Table } from './table.ts'
+import { type Column, printTable, type Table } from './table.ts'
 import { throughput } from './throughput.ts'
 
 /** One question, and the rivals that answer it. */
@@ -22,6 +25,19 @@ export interface Bench {
   /** What it is called on the command line. */
   name: string
   run(): Promise<(Row | Table)[]>
+  /** Kiruna's rounds alone, for --against: `compare` runs them while what they need is there. */
+  own?(compare: (rounds: OwnRound[]) => Promise<void>): Promise<void>
+}
+
+/** One round of Kiruna's, of a few seconds, in processes of its own. */
+export interface OwnRound {
+  question: string
+  columns: Column[]
+  /**
+   * @param env what these processes run in: it says which build they have
+   * @returns a figure for each column
+   */
+  run(env: Record<string, string>): Promise<number[]>
 }
 
 /** One answer: the same work by Node's own API and by Kiruna, and how many times better Kiruna has to be. */
@@ -51,16 +67,25 @@ const benches: Bench[] = [
   frameLoop,
 ]
 
-const wanted = process.argv.slice(2)
+const usage = `usage: npm run bench -- [name …]
+       npm run bench -- [name …] --against REV [--rounds N]
+
+Names: ${benches.map(bench => bench.name).join(', ')};
+what they have in common before a dash stands for all of them.
+--against REV: Kiruna alone, in alternation with the build of another commit, for ${benches
+  .filter(bench => bench.own !== undefined)
+  .map(bench => bench.name)
+  .join(', ')}.
+--rounds N: so many pairs of rounds, 8 unless you say otherwise.`
+
+const { values: options, positionals: wanted } = parse()
 /** `lateness` stands for lateness-a to lateness-e. */
 const isOf = (bench: Bench, name: string) => bench.name === name || bench.name.startsWith(`${name}-`)
 const unknown = wanted.filter(name => !benches.some(bench => isOf(bench, name)))
-if (unknown.length > 0) {
-  console.error(
-    `There is no bench ${unknown.join(', ')}. There are: ${benches.map(bench => bench.name).join(', ')}`,
-  )
-  process.exit(1)
-}
+if (unknown.length > 0) fail(`There is no bench ${unknown.join(', ')}.`)
+const rounds = Number(options.rounds)
+if (!(Number.isInteger(rounds) && rounds > 0)) fail('--rounds is a whole number, 1 or more.')
+const chosen = benches.filter(bench => wanted.length === 0 || wanted.some(name => isOf(bench, name)))
 
 setFlagsFromString('--expose-gc')
 globalThis.gc = runInNewContext('gc')
@@ -71,12 +96,30 @@ console.log(
 )
 console.log(`I/O by ${name}${reason === undefined ? '' : ` (${reason})`}`)
 console.log(`${stolenTime()}\n`)
-for (const bench of benches) {
-  if (wanted.length > 0 && !wanted.some(name => isOf(bench, name))) continue
-  for (const answer of await bench.run()) {
-    if ('columns' in answer) printTable(bench.name, answer)
-    else print(bench.name, answer)
+if (options.against !== undefined) await against(options.against, chosen, rounds)
+else {
+  for (const bench of chosen) {
+    for (const answer of await bench.run()) {
+      if ('columns' in answer) printTable(bench.name, answer)
+      else print(bench.name, answer)
+    }
   }
+}
+
+function parse() {
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      options: { against: { type: 'string' }, rounds: { type: 'string', default: '8' } },
+    })
+  } catch (error) {
+    return fail((error as Error).message)
+  }
+}
+
+function fail(reason: string): never {
+  console.error(`${reason}\n\n${usage}`)
+  process.exit(1)
 }
 
 /** What a loop that does nothing else misses of its time: no latency here can be better than that. */

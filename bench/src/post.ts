@@ -1,8 +1,10 @@
+import { fileURLToPath } from 'node:url'
 import { post as postJob } from '@kiruna/core'
 import type { Bench } from './main.ts'
-import { alternate } from './rivals.ts'
+import { alternate, measuredBy, median } from './rivals.ts'
 
 const jobs = 300_000
+const round = fileURLToPath(new URL('./post-round.ts', import.meta.url))
 
 /** What a queued callback costs. */
 export const post: Bench = {
@@ -35,6 +37,25 @@ export const post: Bench = {
       },
     ]
   },
+  own: compare =>
+    compare([
+      {
+        question: 'callbacks queued at once, then run',
+        columns: [
+          { title: 'ns each', better: 'less' },
+          { title: 'bytes each', better: 'less' },
+        ],
+        run: env => measuredBy(process.execPath, ['--expose-gc', round], env),
+      },
+    ]),
+}
+
+/** One round of Kiruna's: nanoseconds and bytes. */
+export async function measurePosts(): Promise<[nanoseconds: number, bytes: number]> {
+  const post = (job: () => void) => postJob('user-visible', job)
+  const nanoseconds: number[] = []
+  for (let time = 0; time < 20; time++) nanoseconds.push(await nanosecondsEach(post))
+  return [median(nanoseconds), await bytesEach(post)]
 }
 
 function nanosecondsEach(queue: (job: () => void) => void): Promise<number> {

@@ -36,11 +36,7 @@ export function printTable(bench: string, { question, columns, medians, targets,
     })
     lines.push([rival, ...cells])
   }
-  const widths = lines[0]!.map((_, i) => Math.max(...lines.map(cells => cells[i]!.length)))
-  for (const [name, ...cells] of lines) {
-    const padded = cells.map((cell, i) => cell.padStart(widths[i + 1]! + 2))
-    console.log(`  ${name!.padEnd(widths[0]!)}${padded.join('')}`)
-  }
+  for (const line of padded(lines)) console.log(line)
   console.log('  In brackets: how many times better kiruna is.')
   for (const [i, rivals] of losses.entries()) {
     if (rivals.length === 0) continue
@@ -59,8 +55,17 @@ function verdict({ what, is, bound }: Target): string {
   return `${what} ${words} ${Number(limit.toPrecision(3))}: ${reached ? 'reached' : 'MISSED'}, ${shown(is)}`
 }
 
+/** A line for each, its cells below one another. */
+export function padded(lines: string[][]): string[] {
+  const widths = lines[0]!.map((_, i) => Math.max(...lines.map(cells => cells[i]!.length)))
+  return lines.map(([name, ...cells]) => {
+    const own = cells.map((cell, i) => cell.padStart(widths[i + 1]! + 2))
+    return `  ${name!.padEnd(widths[0]!)}${own.join('')}`
+  })
+}
+
 /** Three digits that count. */
-function shown(value: number): string {
+export function shown(value: number): string {
   if (!Number.isFinite(value)) return '-'
   const digits = value === 0 ? 0 : Math.max(0, Math.min(3, 2 - Math.floor(Math.log10(value))))
   return value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })

@@ -3,9 +3,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { Bench } from '../main.ts'
+import type { Bench, OwnRound } from '../main.ts'
 import { measuredBy, median, onBusyMachine } from '../rivals.ts'
-import type { Table, Target } from '../table.ts'
+import type { Column, Table, Target } from '../table.ts'
 import { largeReads } from './large.ts'
 
 const rounds = 5
@@ -27,13 +27,34 @@ export const reads: Bench[] = [
         ...(await tables(path, [1, 8, 32, 128], 'cached', 'the other cores idle')),
         ...(await onBusyMachine(() => tables(path, [32], 'cached', 'the other cores busy'))),
       ]),
+    own: compare => withFile(64, path => compare([1, 32, 128].map(depth => ownRound(path, depth, 'cached')))),
   },
   {
     name: 'reads-large',
     run: () => withFile(256, path => largeReads(path, 256 * 1024 * 1024)),
   },
-  { name: 'reads-direct', run: () => withFile(1024, path => tables(path, [32], 'direct', 'O_DIRECT')) },
+  {
+    name: 'reads-direct',
+    run: () => withFile(1024, path => tables(path, [32], 'direct', 'O_DIRECT')),
+    own: compare => withFile(1024, path => compare([ownRound(path, 32, 'direct')])),
+  },
 ]
+
+const columns: Column[] = [
+  { title: 'thousands a second', better: 'more' },
+  { title: 'CPU µs each', better: 'less' },
+]
+
+function ownRound(path: string, depth: number, cache: Cache): OwnRound {
+  return {
+    question: `4 KiB reads, user-blocking, ${depth} at once, ${cache}`,
+    columns,
+    async run(env) {
+      const { perSecond, cpuMicroseconds } = await node('kiruna', 'kiruna', env).run(path, depth, cache)
+      return [perSecond / 1000, cpuMicroseconds]
+    },
+  }
+}
 
 interface Rival {
   name: string
@@ -60,10 +81,7 @@ async function tables(path: string, depths: number[], cache: Cache, setting: str
     }
     all.push({
       question: `4 KiB reads, promises, user-blocking, ${depth} at once, ${setting}`,
-      columns: [
-        { title: 'thousands a second', better: 'more' },
-        { title: 'CPU µs each', better: 'less' },
-      ],
+      columns,
       medians: Object.fromEntries(
         rivals.map(({ name }) => [name, [of(name, 'perSecond') / 1000, of(name, 'cpuMicroseconds')]]),
       ),
@@ -121,7 +139,7 @@ function limit(): Rival[] {
   ]
 }
 
-async function withFile(mebibytes: number, run: (path: string) => Promise<Table[]>): Promise<Table[]> {
+async function withFile<T>(mebibytes: number, run: (path: string) => Promise<T>): Promise<T> {
   const folder = mkdtempSync(join(tmpdir(), 'kiruna-bench-'))
   const path = join(folder, 'file')
   try {

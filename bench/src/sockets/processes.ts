@@ -66,6 +66,7 @@ process.on('exit', () => {
 export interface Server {
   name: string
   command: string[]
+  env?: Record<string, string>
 }
 
 /** The programs in C, built where there is a compiler. undefined: there is none. */

@@ -1,7 +1,7 @@
 import { setTimeout } from 'node:timers/promises'
-import type { Bench } from '../main.ts'
+import type { Bench, OwnRound } from '../main.ts'
 import { inTurn, median } from '../rivals.ts'
-import type { Table, Target } from '../table.ts'
+import type { Column, Table, Target } from '../table.ts'
 import { build, Program, type Server, serverPath, servers } from './processes.ts'
 
 const rounds = 5
@@ -13,10 +13,72 @@ const programs = process.platform === 'linux' ? build() : undefined
 
 /** Loopback, the same client in C for all, in a process of its own. */
 export const sockets: Bench[] = [
-  { name: 'sockets-echo', run: () => withPrograms(async () => [await echo(1, 64), await echo(64, 1024)]) },
-  { name: 'sockets-realtime', run: () => withPrograms(async () => [await realtime()]) },
-  { name: 'sockets-idle', run: () => withPrograms(async () => [await idle()]) },
+  {
+    name: 'sockets-echo',
+    run: () => withPrograms(async () => [await echo(1, 64), await echo(64, 1024)]),
+    async own(compare) {
+      await withPrograms(() => compare([ownEcho(1, 64), ownEcho(64, 1024)]))
+    },
+  },
+  {
+    name: 'sockets-realtime',
+    run: () => withPrograms(async () => [await realtime()]),
+    async own(compare) {
+      const run: OwnRound['run'] = async env => {
+        const { alone, loadedP50, loaded, downloaded } = await realtimeRound(ours('realtime', env))
+        return [alone, loadedP50, loaded, downloaded]
+      }
+      await withPrograms(() => compare([{ question: realtimeQuestion, columns: realtimeColumns, run }]))
+    },
+  },
+  {
+    name: 'sockets-idle',
+    run: () => withPrograms(async () => [await idle()]),
+    async own(compare) {
+      const run: OwnRound['run'] = async env => [(await idleRound(ours('background', env))).kibibytes]
+      await withPrograms(() => compare([{ question: idleQuestion, columns: idleColumns, run }]))
+    },
+  },
 ]
+
+const echoColumns: Column[] = [
+  { title: 'thousands a second', better: 'more' },
+  { title: 'p50 µs', better: 'less' },
+  { title: 'p99 µs', better: 'less' },
+  { title: 'CPU µs each', better: 'less' },
+]
+const realtimeQuestion = 'a realtime ping-pong of 64 bytes beside 64 background downloads at full speed'
+const realtimeColumns: Column[] = [
+  { title: 'p99 µs alone', better: 'less' },
+  { title: 'p50 µs beside', better: 'less' },
+  { title: 'p99 µs beside', better: 'less' },
+  { title: 'MB/s downloaded', better: 'more' },
+]
+const idleQuestion = `${idleConnections.toLocaleString('en')} idle connections`
+const idleColumns: Column[] = [{ title: 'KiB each', better: 'less' }]
+
+function ours(priority: string, env: Record<string, string>): Server {
+  return { ...servers(priority).at(-1)!, env }
+}
+
+function ownEcho(connections: number, bytes: number): OwnRound {
+  return {
+    question: echoQuestion(connections, bytes),
+    columns: echoColumns,
+    async run(env) {
+      const { perSecond, p50, p99, cpuMicroseconds } = await echoRound(
+        ours('user-visible', env),
+        connections,
+        bytes,
+      )
+      return [perSecond / 1000, p50, p99, cpuMicroseconds]
+    },
+  }
+}
+
+function echoQuestion(connections: number, bytes: number): string {
+  return `echo, ${connections} ${connections === 1 ? 'connection' : 'connections'}, ${bytes} bytes a message`
+}
 
 interface Echo {
   messages: number
@@ -26,7 +88,7 @@ interface Echo {
   cpuMicroseconds: number
 }
 
-async function withPrograms(run: () => Promise<Table[]>): Promise<Table[]> {
+async function withPrograms<T>(run: () => Promise<T>): Promise<T | []> {
   if (programs !== undefined) return run()
   console.warn('skipped: the clients of the sockets benches are in C, for Linux, and there is no compiler')
   return []
@@ -41,6 +103,14 @@ async function measureEcho(server: Program, port: string, connections: number, b
   return { ...measured, cpuMicroseconds: (server.cpuMicroseconds - before) / measured.messages }
 }
 
+async function echoRound({ command, env }: Server, connections: number, bytes: number): Promise<Echo> {
+  const server = new Program(command, env)
+  const [port] = (await server.line()).split(' ')
+  const result = await measureEcho(server, port!, connections, bytes)
+  await server.end()
+  return result
+}
+
 async function echo(connections: number, bytes: number): Promise<Table> {
   const rivals: Server[] = [
     { name: limitName, command: [programs!.limit] },
@@ -48,13 +118,7 @@ async function echo(connections: number, bytes: number): Promise<Table> {
     ...servers('user-visible'),
     { ...servers('user-blocking').at(-1)!, name: 'kiruna, user-blocking' },
   ]
-  const measured = await measure(rivals, async ({ command }) => {
-    const server = new Program(command)
-    const [port] = (await server.line()).split(' ')
-    const result = await measureEcho(server, port!, connections, bytes)
-    await server.end()
-    return result
-  })
+  const measured = await measure(rivals, server => echoRound(server, connections, bytes))
   const of = (name: string, measure: keyof Echo) => medianOf(measured, name, measure)
   const ratio = (rival: string, measure: keyof Echo) => of('kiruna', measure) / of(rival, measure)
   const targets: Target[] =
@@ -70,13 +134,8 @@ async function echo(connections: number, bytes: number): Promise<Table> {
           },
         ]
   return {
-    question: `echo, ${connections} ${connections === 1 ? 'connection' : 'connections'}, ${bytes} bytes a message`,
-    columns: [
-      { title: 'thousands a second', better: 'more' },
-      { title: 'p50 µs', better: 'less' },
-      { title: 'p99 µs', better: 'less' },
-      { title: 'CPU µs each', better: 'less' },
-    ],
+    question: echoQuestion(connections, bytes),
+    columns: echoColumns,
     medians: Object.fromEntries(
       rivals.map(({ name }) => [
         name,
@@ -88,38 +147,35 @@ async function echo(connections: number, bytes: number): Promise<Table> {
 }
 
 /** A ping-pong of 64 bytes at realtime, alone and while 64 connections download at full speed in the background. */
+async function realtimeRound({ command, env }: Server) {
+  const server = new Program(command, env)
+  const [port, downloadPort] = (await server.line()).split(' ')
+  const alone = await measureEcho(server, port!, 1, 64)
+  const feed = new Program([programs!.load, 'feed', downloadPort!, '64'])
+  await feed.line()
+  server.signal('SIGUSR2')
+  const before = Number(await server.line())
+  const startMs = performance.now()
+  const loaded = await measureEcho(server, port!, 1, 64)
+  server.signal('SIGUSR2')
+  const downloaded = (Number(await server.line()) - before) / 1e6 / ((performance.now() - startMs) / 1000)
+  await feed.end()
+  await server.end()
+  return { alone: alone.p99, loaded: loaded.p99, loadedP50: loaded.p50, downloaded }
+}
+
 async function realtime(): Promise<Table> {
   const rivals: Server[] = [
     { name: 'C on epoll, the limit', command: [programs!['limit-realtime']] },
     ...servers('realtime'),
     { name: 'kiruna, for await', command: [process.execPath, serverPath, 'loop', 'realtime'] },
   ]
-  const measured = await measure(rivals, async ({ command }) => {
-    const server = new Program(command)
-    const [port, downloadPort] = (await server.line()).split(' ')
-    const alone = await measureEcho(server, port!, 1, 64)
-    const feed = new Program([programs!.load, 'feed', downloadPort!, '64'])
-    await feed.line()
-    server.signal('SIGUSR2')
-    const before = Number(await server.line())
-    const startMs = performance.now()
-    const loaded = await measureEcho(server, port!, 1, 64)
-    server.signal('SIGUSR2')
-    const downloaded = (Number(await server.line()) - before) / 1e6 / ((performance.now() - startMs) / 1000)
-    await feed.end()
-    await server.end()
-    return { alone: alone.p99, loaded: loaded.p99, loadedP50: loaded.p50, downloaded }
-  })
+  const measured = await measure(rivals, realtimeRound)
   type Measure = 'alone' | 'loaded' | 'loadedP50' | 'downloaded'
   const of = (name: string, measure: Measure) => medianOf(measured, name, measure)
   return {
-    question: 'a realtime ping-pong of 64 bytes beside 64 background downloads at full speed',
-    columns: [
-      { title: 'p99 µs alone', better: 'less' },
-      { title: 'p50 µs beside', better: 'less' },
-      { title: 'p99 µs beside', better: 'less' },
-      { title: 'MB/s downloaded', better: 'more' },
-    ],
+    question: realtimeQuestion,
+    columns: realtimeColumns,
     medians: Object.fromEntries(
       rivals.map(({ name }) => [
         name,
@@ -144,42 +200,39 @@ async function realtime(): Promise<Table> {
 const loopsName = 'the loops, no sockets'
 
 /** Connections that wait for their peers: what each keeps of the process's memory. */
+async function idleRound({ name, command, env }: Server) {
+  const limit = ['sh', '-c', `ulimit -n ${idleConnections + 1100}; exec "$@"`, 'sh']
+  const server = new Program([...limit, ...command], env)
+  const [port] = (await server.line()).split(' ')
+  const clients: Program[] = []
+  const connect = async (count: number) => {
+    const client = new Program([programs!.load, 'idle', port!, `${count}`])
+    clients.push(client)
+    await client.line()
+  }
+  if (name !== loopsName) await connect(1000) // what it needs is there after these
+  await setTimeout(500)
+  const before = server.residentKiB
+  if (name === loopsName) {
+    server.signal('SIGUSR2')
+    await server.line()
+  } else await connect(idleConnections)
+  await setTimeout(700)
+  const kibibytes = (server.residentKiB - before) / idleConnections
+  await Promise.all([server, ...clients].map(one => one.end()))
+  return { kibibytes }
+}
+
 async function idle(): Promise<Table> {
   const rivals: Server[] = [
     ...servers('background'),
     { name: loopsName, command: [process.execPath, serverPath, 'loops', 'background'] },
   ]
-  const measured = await measure(rivals, async ({ name, command }) => {
-    const server = new Program([
-      'sh',
-      '-c',
-      `ulimit -n ${idleConnections + 1100}; exec "$@"`,
-      'sh',
-      ...command,
-    ])
-    const [port] = (await server.line()).split(' ')
-    const clients: Program[] = []
-    const connect = async (count: number) => {
-      const client = new Program([programs!.load, 'idle', port!, `${count}`])
-      clients.push(client)
-      await client.line()
-    }
-    if (name !== loopsName) await connect(1000) // what it needs is there after these
-    await setTimeout(500)
-    const before = server.residentKiB
-    if (name === loopsName) {
-      server.signal('SIGUSR2')
-      await server.line()
-    } else await connect(idleConnections)
-    await setTimeout(700)
-    const kibibytes = (server.residentKiB - before) / idleConnections
-    await Promise.all([server, ...clients].map(one => one.end()))
-    return { kibibytes }
-  })
+  const measured = await measure(rivals, idleRound)
   const of = (name: string) => medianOf(measured, name, 'kibibytes')
   return {
-    question: `${idleConnections.toLocaleString('en')} idle connections`,
-    columns: [{ title: 'KiB each', better: 'less' }],
+    question: idleQuestion,
+    columns: idleColumns,
     medians: Object.fromEntries(rivals.map(({ name }) => [name, [of(name)]])),
     targets: [
       { what: 'memory, against node:net,', is: of('kiruna') / of('node:net'), bound: { atMost: 1 / 3 } },
