@@ -33,6 +33,8 @@ mayImport['darwin-socket'] = ['priority', 'net-socket']
 /** Faults that stay, by how they begin, each with its reason. */
 export const exceptions: Record<string, string> = {
   'win-socket imports node-socket': 'a named pipe is node:net’s',
+  'packages/darwin-dispatch/src/dispatch.ts exports Dispatcher':
+    'DispatchOperation has one, and its declaration names it',
 }
 
 /** In lines of TypeScript; whatever is in none of them is bounded by its files alone. */

@@ -3,7 +3,7 @@ import { loadAddon } from '@kiruna/priority/addon'
 
 /** Who closes an fd, as channels.cc has it: its File or stream; whoever lent it; the operation that is given it. */
 export const fdOwner = { ours: 0, borrowed: 1, duplicate: 2 } as const
-export type FdOwner = (typeof fdOwner)[keyof typeof fdOwner]
+type FdOwner = (typeof fdOwner)[keyof typeof fdOwner]
 
 /** What dispatch.cc exports. Each call begins with its slot and the rank of its caller's priority. */
 export interface Native {

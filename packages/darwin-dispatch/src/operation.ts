@@ -43,7 +43,7 @@ export class OpenFile extends InUse {
 }
 
 /** What a system call is about. */
-export interface About {
+interface About {
   /** Its name, as node:fs has it. */
   syscall: string
   /** For errors. */

@@ -37,7 +37,7 @@ export interface Sender {
  *
  * @see dispatch(3)
  */
-export class Dispatcher {
+class Dispatcher {
   readonly native: Native
   readonly #sockets: (Source | undefined)[] = []
   readonly #taken = new Int32Array(2 * mostTaken)

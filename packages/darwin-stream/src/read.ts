@@ -11,7 +11,7 @@ import { systemError } from '@kiruna/priority/error'
 const [firstRetryMs, longestRetryMs] = [1, 50]
 
 /** What the reads of one stream know of it. */
-export interface ReadState {
+interface ReadState {
   readonly source: StreamSource
   /** Somebody may have to come first: a FIFO's writer, who is at a keyboard, at the other end. */
   readonly mayWait: boolean

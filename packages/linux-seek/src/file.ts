@@ -40,11 +40,7 @@ export class File implements SeekFile {
     return new Promise((resolve, reject) => {
       checkBuffer(buffer)
       checkInteger(position, 'position')
-      const read = new Read(this.#file, buffer, position, caller, resolve, reject)
-      this.#file.inUse.enter('read')
-      if (buffer.byteLength > 0 || read.asker.signal?.aborted) return read.begin(read.nextBytes)
-      read.succeed(0)
-      read.end()
+      new Read(this.#file, buffer, position, caller, resolve, reject).run('read')
     })
   }
 
@@ -53,11 +49,7 @@ export class File implements SeekFile {
     return new Promise((resolve, reject) => {
       checkBuffer(buffer)
       checkInteger(position, 'position')
-      const write = new Write(this.#file, buffer, position, caller, resolve, reject)
-      this.#file.inUse.enter('write')
-      if (buffer.byteLength > 0 || write.asker.signal?.aborted) return write.begin(write.nextBytes)
-      write.succeed(undefined)
-      write.end()
+      new Write(this.#file, buffer, position, caller, resolve, reject).run('write')
     })
   }
 
@@ -121,134 +113,123 @@ export class File implements SeekFile {
   }
 }
 
-/** Fills a buffer from `position` on, piece by piece, up to the end of the file. */
-export class Read extends RingOperation<number> {
-  protected readonly ownsBuffer = false
-  readonly #file: OpenFile
-  readonly #buffer: NodeJS.ArrayBufferView
-  readonly #position: number
-  readonly #lengthBytes: number
-  #doneBytes = 0
-  #askedBytes = 0
-  #scans = false
+/** What is read or written: an open file, or what a writeAll has open. */
+type Target = Pick<OpenFile, 'fd' | 'path'> & { inUse?: InUse }
 
+/** A buffer on its way from a file or to it, piece by piece. */
+abstract class Transfer<T, Of extends Target> extends RingOperation<T> {
+  protected readonly ownsBuffer = false
+  protected readonly file: Of
+  protected readonly buffer: NodeJS.ArrayBufferView
+  protected readonly position: number
+  protected readonly lengthBytes: number
+  protected doneBytes = 0
+
+  /** @param position −1: where the descriptor stands */
   constructor(
-    file: OpenFile,
+    file: Of,
     buffer: NodeJS.ArrayBufferView,
     position: number,
     caller: Caller,
-    resolve: (bytes: number) => void,
+    resolve: (value: T) => void,
     reject: (reason: unknown) => void,
   ) {
     super(caller, resolve, reject)
-    this.#file = file
-    this.#buffer = buffer
-    this.#position = position
-    this.#lengthBytes = buffer.byteLength
+    this.file = file
+    this.buffer = buffer
+    this.position = position
+    this.lengthBytes = buffer.byteLength
   }
 
-  /** What the lane counts the next piece as. */
-  get nextBytes(): number {
-    return Math.min(this.#lengthBytes - this.#doneBytes, maxPieceBytes)
+  /** @throws EBADF: the file has been closed */
+  run(syscall: string): void {
+    this.file.inUse?.enter(syscall)
+    if (this.lengthBytes > 0 || this.asker.signal?.aborted) this.begin(this.nextBytes)
+    else {
+      this.finish()
+      this.end()
+    }
   }
+
+  /** All that there is has been transferred. */
+  protected abstract finish(): void
+
+  /** What the lane counts the next piece as. */
+  protected get nextBytes(): number {
+    return Math.min(this.lengthBytes - this.doneBytes, maxPieceBytes)
+  }
+
+  end(): void {
+    this.file.inUse?.leave()
+  }
+}
+
+/** Fills a buffer, up to the end of the file. */
+class Read extends Transfer<number, OpenFile> {
+  #askedBytes = 0
+  #scans = false
 
   /** The lane has let it in: one submission. */
   start(): void {
     // It was checked when it was given, but may have been transferred while it waited.
-    if (this.#buffer.byteLength !== this.#lengthBytes) throw detached()
-    const { ring } = this
-    const { fd, direct } = this.#file
-    const done = this.#doneBytes
-    const bytes = (this.#askedBytes = Math.min(this.#lengthBytes - done, this.maxBytes))
-    this.#scans = this.laneRank > 1 && bytes >= scanBytes && !direct
-    if (this.#scans) this.#file.scans++
-    if (this.#file.readsAhead !== (this.#file.scans === 0)) this.#adviseReadahead()
-    const address = ring.addressOf(this.#buffer) + done
-    const sqe = ring.sqe(fd, this)
-    prepRead(ring, sqe, address, bytes, this.#position + done)
-    if (ring.mustPunt(fd, bytes, this.laneRank)) punt(ring, sqe)
+    if (this.buffer.byteLength !== this.lengthBytes) throw detached()
+    const { ring, file, doneBytes } = this
+    const bytes = (this.#askedBytes = Math.min(this.lengthBytes - doneBytes, this.maxBytes))
+    this.#scans = this.laneRank > 1 && bytes >= scanBytes && !file.direct
+    if (this.#scans) file.scans++
+    if (file.readsAhead !== (file.scans === 0)) this.#adviseReadahead()
+    const address = ring.addressOf(this.buffer) + doneBytes
+    const sqe = ring.sqe(file.fd, this)
+    prepRead(ring, sqe, address, bytes, this.position + doneBytes)
+    if (ring.mustPunt(file.fd, bytes, this.laneRank)) punt(ring, sqe)
     ring.submitSoon(this.laneRank as Rank)
   }
 
   /** @param result bytes, or a negative errno */
   complete(result: number): void {
     this.leave()
-    if (this.#scans) this.#file.scans--
+    if (this.#scans) this.file.scans--
     if (result < 0) {
       if (this.retry(result, () => this.enter(this.nextBytes))) return
-      this.fail(systemError(result, 'read', this.#file.path))
+      this.fail(systemError(result, 'read', this.file.path))
     } else {
-      this.#doneBytes += result
+      this.doneBytes += result
       // After a short direct read the next would begin unaligned: it was the end.
-      const ended =
-        result === 0 ||
-        this.#doneBytes === this.#lengthBytes ||
-        (this.#file.direct && result < this.#askedBytes)
-      if (!ended && !this.aborted) {
+      const isShort = this.file.direct && result < this.#askedBytes
+      const isEnd = result === 0 || isShort || this.doneBytes === this.lengthBytes
+      if (!isEnd && !this.aborted) {
         this.enter(this.nextBytes)
         return
       }
-      this.succeed(this.#doneBytes)
+      this.finish()
     }
     this.end()
   }
 
-  /** The kernel may read megabytes ahead, and nothing urgent could pass them on the way to the disk. */
-  #adviseReadahead(): void {
-    const file = this.#file
-    file.readsAhead = !file.readsAhead
-    prepFadvise(this.ring, this.ring.sqe(file.fd, undefined), file.readsAhead)
+  protected finish(): void {
+    this.succeed(this.doneBytes)
   }
 
-  end(): void {
-    this.#file.inUse.leave()
+  /** The kernel may read megabytes ahead, and nothing urgent could pass them on the way to the disk. */
+  #adviseReadahead(): void {
+    const { ring, file } = this
+    file.readsAhead = !file.readsAhead
+    prepFadvise(ring, ring.sqe(file.fd, undefined), file.readsAhead)
   }
 }
 
-/** What is written to: an open file, or what a writeAll has open. */
-type Written = Pick<OpenFile, 'fd' | 'path'> & { inUse?: InUse }
-
-/** Writes a buffer, piece by piece. */
-export class Write extends RingOperation<void> {
-  protected readonly ownsBuffer = false
-  readonly #file: Written
-  readonly #buffer: NodeJS.ArrayBufferView
-  readonly #position: number
-  readonly #lengthBytes: number
-  #doneBytes = 0
-
-  /** @param position −1: where the descriptor stands */
-  constructor(
-    file: Written,
-    buffer: NodeJS.ArrayBufferView,
-    position: number,
-    caller: Caller,
-    resolve: () => void,
-    reject: (reason: unknown) => void,
-  ) {
-    super(caller, resolve, reject)
-    this.#file = file
-    this.#buffer = buffer
-    this.#position = position
-    this.#lengthBytes = buffer.byteLength
-  }
-
-  /** What the lane counts the next piece as. */
-  get nextBytes(): number {
-    return Math.min(this.#lengthBytes - this.#doneBytes, maxPieceBytes)
-  }
-
+/** Writes all of a buffer. */
+export class Write extends Transfer<void, Target> {
   /** The lane has let it in: one submission. */
   start(): void {
     // It was checked when it was given, but may have been transferred while it waited.
-    if (this.#buffer.byteLength !== this.#lengthBytes) throw detached()
-    const { ring } = this
-    const { fd } = this.#file
-    const done = this.#doneBytes
-    const bytes = Math.min(this.#lengthBytes - done, this.maxBytes)
-    const address = ring.addressOf(this.#buffer) + done
+    if (this.buffer.byteLength !== this.lengthBytes) throw detached()
+    const { ring, doneBytes, position } = this
+    const { fd } = this.file
+    const bytes = Math.min(this.lengthBytes - doneBytes, this.maxBytes)
+    const address = ring.addressOf(this.buffer) + doneBytes
     const sqe = ring.sqe(fd, this)
-    prepWrite(ring, sqe, address, bytes, this.#position === -1 ? -1 : this.#position + done)
+    prepWrite(ring, sqe, address, bytes, position === -1 ? -1 : position + doneBytes)
     if (ring.mustPunt(fd, bytes, this.laneRank)) punt(ring, sqe)
     ring.submitSoon(this.laneRank as Rank)
   }
@@ -258,10 +239,10 @@ export class Write extends RingOperation<void> {
     this.leave()
     if (result <= 0) {
       if (this.retry(result, () => this.enter(this.nextBytes))) return
-      this.fail(systemError(result < 0 ? result : EIO, 'write', this.#file.path)) // 0 would come again for ever
+      this.fail(systemError(result < 0 ? result : EIO, 'write', this.file.path)) // 0 would come again for ever
     } else {
-      this.#doneBytes += result
-      if (this.#doneBytes === this.#lengthBytes) this.commit(undefined)
+      this.doneBytes += result
+      if (this.doneBytes === this.lengthBytes) this.finish()
       else if (this.aborted) this.fail(undefined)
       else {
         this.enter(this.nextBytes)
@@ -271,8 +252,8 @@ export class Write extends RingOperation<void> {
     this.end()
   }
 
-  end(): void {
-    this.#file.inUse?.leave()
+  protected finish(): void {
+    this.commit(undefined)
   }
 }
 

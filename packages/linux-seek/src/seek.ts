@@ -267,10 +267,9 @@ const calls: WriteCalls<File> = {
   fstat: (file, asker) => file.stat(asker),
   readlink: (path, asker) => pooled(done => fs.readlink(path, 'buffer', done), { path }, asker),
   write: ({ fd }, bytes, position, asker) =>
-    new Promise((resolve, reject) => {
-      const write = new Write({ fd, path: '' }, bytes, position, asker, resolve, reject)
-      write.begin(write.nextBytes)
-    }),
+    new Promise((resolve, reject) =>
+      new Write({ fd, path: '' }, bytes, position, asker, resolve, reject).run('write'),
+    ),
   fsync: (file, asker) => file.sync(asker),
   writeBack: ({ fd }, position, lengthBytes, asker) =>
     new Promise<void>((resolve, reject) => {

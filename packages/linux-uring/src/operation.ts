@@ -41,7 +41,7 @@ export abstract class RingOperation<T> extends Operation<T> implements Completio
 }
 
 /** What a call is about. */
-export interface About {
+interface About {
   /** As node:fs calls it. */
   syscall: string
   /** For errors. */

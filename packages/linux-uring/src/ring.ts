@@ -14,7 +14,7 @@ import {
 } from './sqe.ts'
 
 /** What is delivered with its batch. */
-export interface RingDeliverable extends Deliverable {
+interface RingDeliverable extends Deliverable {
   /** @internal the rank of its batch, −1 for none */
   deliveredRank: Rank | -1
 }

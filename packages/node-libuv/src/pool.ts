@@ -32,7 +32,7 @@ export abstract class PoolOperation<T> extends Operation<T> {
 }
 
 /** What a call is about. */
-export interface About {
+interface About {
   /** For errors, where node:fs knows only a descriptor. */
   path: string | Buffer | undefined
   /** It does something to the file: once begun, it has the outcome that the OS gives it. */

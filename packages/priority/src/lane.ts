@@ -49,7 +49,7 @@ export abstract class LaneEntry {
   unsubscribe: (() => void) | undefined = undefined
 }
 
-export interface LaneOptions {
+interface LaneOptions {
   /** Milliseconds, monotonic. */
   now?: () => number
   /** Threads in libuv's pool: UV_THREADPOOL_SIZE, or 4. */

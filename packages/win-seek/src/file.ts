@@ -46,7 +46,7 @@ export class File implements SeekFile {
     return new Promise((resolve, reject) => {
       checkBuffer(buffer)
       checkInteger(position, 'position')
-      new Read(this.#file, buffer, position, caller, resolve, reject).run()
+      new Read(this.#file, buffer, position, caller, resolve, reject).run('read')
     })
   }
 
@@ -58,7 +58,7 @@ export class File implements SeekFile {
     return new Promise((resolve, reject) => {
       checkBuffer(buffer)
       checkInteger(position, 'position')
-      new Write(this.#file, buffer, position, caller, resolve, reject).run()
+      new Write(this.#file, buffer, position, caller, resolve, reject).run('write')
     })
   }
 
@@ -134,89 +134,14 @@ export class File implements SeekFile {
   }
 }
 
-/** @see https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-readfile */
-class Read extends PortOperation<number> {
+/** A buffer on its way from a file or to it, piece by piece. */
+abstract class Transfer<T> extends PortOperation<T> {
   protected readonly ownsBuffer = false
-  readonly #file: OpenFile
-  readonly #buffer: NodeJS.ArrayBufferView
-  readonly #position: number
-  readonly #lengthBytes: number
-  #doneBytes = 0
-  #askedBytes = 0
-
-  constructor(
-    file: OpenFile,
-    buffer: NodeJS.ArrayBufferView,
-    position: number,
-    caller: Caller,
-    resolve: (bytes: number) => void,
-    reject: (reason: unknown) => void,
-  ) {
-    super(caller, resolve, reject)
-    this.#file = file
-    this.#buffer = buffer
-    this.#position = position
-    this.#lengthBytes = buffer.byteLength
-  }
-
-  /** @throws EBADF: the file is closed */
-  run(): void {
-    this.#file.inUse.enter('read')
-    if (this.#lengthBytes > 0 || this.asker.signal?.aborted) this.begin(this.#nextBytes)
-    else {
-      this.succeed(0)
-      this.end()
-    }
-  }
-
-  /** What the lane counts the next piece as. */
-  get #nextBytes(): number {
-    return Math.min(this.#lengthBytes - this.#doneBytes, maxPieceBytes)
-  }
-
-  /** Gives the next piece to the system: the lane has let it in. */
-  start(): void {
-    // It was checked when it was given, but may have been transferred while it waited.
-    if (this.#buffer.byteLength !== this.#lengthBytes) throw detached()
-    const done = this.#doneBytes
-    this.#askedBytes = Math.min(this.#lengthBytes - done, this.maxBytes)
-    const { port, rank } = this
-    const bytes = bytesAt(this.#buffer, done, this.#askedBytes)
-    port.native.read(port.begin(this), rank, this.#file.handle, bytes, this.#position + done)
-  }
-
-  /** @param result bytes, or a negative errno */
-  complete(result: number): void {
-    this.leave()
-    if (this.retry(result, () => this.enter(this.#nextBytes))) return
-    if (result < 0) this.fail(systemError(result, 'read', this.#file.path))
-    else {
-      this.#doneBytes += result
-      // After a short direct read the next would begin unaligned: it was the end.
-      const isShort = this.#file.isDirect && result < this.#askedBytes
-      const isEnd = result === 0 || isShort || this.#doneBytes === this.#lengthBytes
-      if (!isEnd && !this.aborted) {
-        this.enter(this.#nextBytes)
-        return
-      }
-      this.succeed(this.#doneBytes)
-    }
-    this.end()
-  }
-
-  end(): void {
-    this.#file.inUse.leave()
-  }
-}
-
-/** @see https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-writefile */
-export class Write extends PortOperation<void> {
-  protected readonly ownsBuffer = false
-  readonly #file: OpenFile
-  readonly #buffer: NodeJS.ArrayBufferView
-  readonly #position: number
-  readonly #lengthBytes: number
-  #doneBytes = 0
+  protected readonly file: OpenFile
+  protected readonly buffer: NodeJS.ArrayBufferView
+  protected readonly position: number
+  protected readonly lengthBytes: number
+  protected doneBytes = 0
 
   /** @param position −1: in order, where there are no positions */
   constructor(
@@ -224,58 +149,107 @@ export class Write extends PortOperation<void> {
     buffer: NodeJS.ArrayBufferView,
     position: number,
     caller: Caller,
-    resolve: () => void,
+    resolve: (value: T) => void,
     reject: (reason: unknown) => void,
   ) {
     super(caller, resolve, reject)
-    this.#file = file
-    this.#buffer = buffer
-    this.#position = position
-    this.#lengthBytes = buffer.byteLength
+    this.file = file
+    this.buffer = buffer
+    this.position = position
+    this.lengthBytes = buffer.byteLength
   }
 
   /** @throws EBADF: the file is closed */
-  run(): void {
-    this.#file.inUse.enter('write')
-    if (this.#lengthBytes > 0 || this.asker.signal?.aborted) this.begin(this.#nextBytes)
+  run(syscall: string): void {
+    this.file.inUse.enter(syscall)
+    if (this.lengthBytes > 0 || this.asker.signal?.aborted) this.begin(this.nextBytes)
     else {
-      this.succeed(undefined)
+      this.finish()
       this.end()
     }
   }
 
+  /** All that there is has been transferred. */
+  protected abstract finish(): void
+
   /** What the lane counts the next piece as. */
-  get #nextBytes(): number {
-    return Math.min(this.#lengthBytes - this.#doneBytes, maxPieceBytes)
+  protected get nextBytes(): number {
+    return Math.min(this.lengthBytes - this.doneBytes, maxPieceBytes)
   }
 
+  end(): void {
+    this.file.inUse.leave()
+  }
+}
+
+/** @see https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-readfile */
+class Read extends Transfer<number> {
+  #askedBytes = 0
+
+  /** Gives the next piece to the system: the lane has let it in. */
   start(): void {
     // It was checked when it was given, but may have been transferred while it waited.
-    if (this.#buffer.byteLength !== this.#lengthBytes) throw detached()
-    const done = this.#doneBytes
-    const bytes = bytesAt(this.#buffer, done, Math.min(this.#lengthBytes - done, this.maxBytes))
-    const position = this.#position === -1 ? 0 : this.#position + done
-    const { port, rank } = this
-    port.native.write(port.begin(this), rank, this.#file.handle, bytes, position)
+    if (this.buffer.byteLength !== this.lengthBytes) throw detached()
+    const { port, rank, file, doneBytes } = this
+    this.#askedBytes = Math.min(this.lengthBytes - doneBytes, this.maxBytes)
+    const bytes = bytesAt(this.buffer, doneBytes, this.#askedBytes)
+    port.native.read(port.begin(this), rank, file.handle, bytes, this.position + doneBytes)
   }
 
+  /** @param result bytes, or a negative errno */
   complete(result: number): void {
     this.leave()
-    if (this.retry(result, () => this.enter(this.#nextBytes))) return
-    this.#doneBytes += Math.max(result, 0)
-    if (result < 0) this.fail(systemError(result, 'write', this.#file.path))
-    else if (this.#doneBytes === this.#lengthBytes) this.commit(undefined)
+    if (this.retry(result, () => this.enter(this.nextBytes))) return
+    if (result < 0) this.fail(systemError(result, 'read', this.file.path))
+    else {
+      this.doneBytes += result
+      // After a short direct read the next would begin unaligned: it was the end.
+      const isShort = this.file.isDirect && result < this.#askedBytes
+      const isEnd = result === 0 || isShort || this.doneBytes === this.lengthBytes
+      if (!isEnd && !this.aborted) {
+        this.enter(this.nextBytes)
+        return
+      }
+      this.finish()
+    }
+    this.end()
+  }
+
+  protected finish(): void {
+    this.succeed(this.doneBytes)
+  }
+}
+
+/** @see https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-writefile */
+export class Write extends Transfer<void> {
+  /** Gives the next piece to the system: the lane has let it in. */
+  start(): void {
+    // It was checked when it was given, but may have been transferred while it waited.
+    if (this.buffer.byteLength !== this.lengthBytes) throw detached()
+    const { port, rank, file, doneBytes } = this
+    const bytes = bytesAt(this.buffer, doneBytes, Math.min(this.lengthBytes - doneBytes, this.maxBytes))
+    const position = this.position === -1 ? 0 : this.position + doneBytes
+    port.native.write(port.begin(this), rank, file.handle, bytes, position)
+  }
+
+  /** @param result bytes, or a negative errno */
+  complete(result: number): void {
+    this.leave()
+    if (this.retry(result, () => this.enter(this.nextBytes))) return
+    this.doneBytes += Math.max(result, 0)
+    if (result < 0) this.fail(systemError(result, 'write', this.file.path))
+    else if (this.doneBytes === this.lengthBytes) this.finish()
     else if (this.aborted) this.fail(undefined)
     else if (result === 0)
-      this.fail(systemError(EIO, 'write', this.#file.path)) // 0 would come again for ever
+      this.fail(systemError(EIO, 'write', this.file.path)) // 0 would come again for ever
     else {
-      this.enter(this.#nextBytes)
+      this.enter(this.nextBytes)
       return
     }
     this.end()
   }
 
-  end(): void {
-    this.#file.inUse.leave()
+  protected finish(): void {
+    this.commit(undefined)
   }
 }

@@ -233,7 +233,7 @@ const calls: WriteCalls<File> = {
   readlink: (path, asker) => pooled(done => fs.readlink(path, 'buffer', done), reading, asker),
   write: (file, bytes, position, asker) =>
     new Promise((resolve, reject) =>
-      new Write(File.openFileOf(file), bytes, position, asker, resolve, reject).run(),
+      new Write(File.openFileOf(file), bytes, position, asker, resolve, reject).run('write'),
     ),
   fsync: (file, asker) => file.sync(asker),
   // Windows has no call for a part of a file.

@@ -18,7 +18,7 @@ const resolved = Promise.resolve()
  *
  *     ready ─► lane, by rank ─► (end of the tick) ─► recv, WSASend: they do not wait ─► settled ─► (microtasks) ─► the next
  */
-export class SocketLane extends ReadyLane {
+class SocketLane extends ReadyLane {
   #isDue = false
   #movedBytes = 0
   #turn: NodeJS.Immediate | undefined = undefined
