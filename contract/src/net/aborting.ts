@@ -129,8 +129,7 @@ export const aborting: NetContract[] = [
       const { controller, caller } = abortable()
       const first = rejection(connection.write(pattern(8 * MiB), caller))
       const behind = rejection(connection.write('behind'))
-      await turns(50)
-      assert.ok(connection.queuedBytes < 8 * MiB)
+      while (connection.queuedBytes >= 8 * MiB) await turns(1) // on some systems a thread sends it
       controller.abort('enough')
       assert.deepEqual(await Promise.all([first, behind]), ['enough', 'enough'])
       assert.equal(await rejection(connection.write('x')), 'enough')
