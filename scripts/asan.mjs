@@ -1,49 +1,57 @@
-// `npm run test:asan`: the tests of the addons, built with AddressSanitizer and UndefinedBehaviorSanitizer beside the real
-// ones. Node itself is not: what its own memory does is not seen, nor what it leaks.
+// `npm run test:asan [-- path…]`: the tests of the addons of this system, built with AddressSanitizer and
+// UndefinedBehaviorSanitizer in place of the real ones. Node itself is not: what its own memory does is not seen, nor what
+// it leaks.
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { addon, packagesWithAddon, root } from './addons.mjs'
 
-const root = fileURLToPath(new URL('..', import.meta.url))
-const bin = join(root, 'node_modules/.bin')
-const node = realpathSync(join(bin, 'node'))
 const compiler = process.env.CXX ?? 'g++'
-const folder = mkdtempSync(join(tmpdir(), 'kiruna-asan-'))
+const system = /** @type {import('./addons.mjs').System} */ (process.platform)
+const runtime = spawnSync(compiler, ['-print-file-name=libasan.so'], { encoding: 'utf8' }).stdout.trim()
+if (!existsSync(runtime)) throw new Error(`${compiler} has no libasan.so`)
 /** @type {Record<string, string | undefined>} */
 const env = {
   ...process.env,
   ASAN_OPTIONS: 'detect_leaks=0',
   UBSAN_OPTIONS: 'halt_on_error=1:print_stacktrace=1',
 }
-const tests = []
 
+const names = packagesWithAddon(system)
+/** @type {string[]} */
+const built = []
 try {
-  for (const name of readdirSync(join(root, 'packages'))) {
-    const sources = join(root, 'packages', name, 'src')
-    const files = readdirSync(sources).filter(file => file.endsWith('.cc'))
-    const manifest = JSON.parse(readFileSync(join(root, 'packages', name, 'package.json'), 'utf8'))
-    const systems = manifest.os ?? manifest.addonOs
-    if (files.length === 0 || (systems && !systems.includes(process.platform))) continue
-    mkdirSync(join(folder, name, 'build/Release'), { recursive: true })
+  for (const name of names) {
+    const { folder, file, flags, sources, libraries } = addon(name, system)
+    const output = join(folder, 'build/Release', file)
+    mkdirSync(dirname(output), { recursive: true })
+    rmSync(output, { force: true }) // node-gyp has a link to it elsewhere
+    built.push(output)
     run(compiler, [
-      ...['-std=c++20', '-g', '-O1', '-fno-omit-frame-pointer', '-shared', '-fPIC', '-fvisibility=hidden'],
-      ...['-fsanitize=address,undefined', '-fno-sanitize-recover=undefined', '-DNAPI_VERSION=8'],
-      `-I${join(dirname(dirname(node)), 'include/node')}`,
-      ...['-o', join(folder, name, 'build/Release/addon.node')],
-      ...files.map(file => join(sources, file)),
+      ...flags,
+      ...['-g', '-O1', '-fno-omit-frame-pointer', '-shared', '-fPIC', '-pthread', '-Wl,-z,nodelete'],
+      ...['-fsanitize=address,undefined', '-fno-sanitize-recover=undefined'],
+      ...['-o', output, ...sources, ...libraries],
     ])
-    // Where node-gyp-build looks first.
-    env[`${manifest.name.toUpperCase().replaceAll('-', '_')}_PREBUILD`] = join(folder, name)
-    tests.push(`packages/${name}/`)
   }
-  const { stdout } = spawnSync(compiler, ['-print-file-name=libasan.so'], { encoding: 'utf8' })
-  if (!existsSync(stdout.trim())) throw new Error(`${compiler} has no libasan.so`)
-  env.LD_PRELOAD = stdout.trim()
-  run(node, [join(root, 'node_modules/vitest/vitest.mjs'), 'run', ...tests, ...process.argv.slice(2)])
+  env.LD_PRELOAD = runtime
+  const chosen = process.argv.slice(2)
+  const tests = chosen.length > 0 ? chosen : testsOf(names)
+  run(join(root, 'node_modules/.bin/node'), [join(root, 'node_modules/vitest/vitest.mjs'), 'run', ...tests])
 } finally {
-  rmSync(folder, { recursive: true })
+  // So that the next build makes the real ones.
+  for (const output of built) rmSync(output, { force: true })
+}
+
+/** Of these packages, and of those that import one. @param {string[]} names */
+function testsOf(names) {
+  const importers = readdirSync(join(root, 'packages')).filter(folder => {
+    const { dependencies = {} } = JSON.parse(
+      readFileSync(join(root, 'packages', folder, 'package.json'), 'utf8'),
+    )
+    return folder !== 'core' && names.some(name => `@kiruna/${name}` in dependencies)
+  })
+  return [...names, ...importers].map(folder => `packages/${folder}/`)
 }
 
 /** @param {string} command @param {string[]} args */

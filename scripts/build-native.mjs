@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
+import { root } from './addons.mjs'
 
 const { name, addonOs } = JSON.parse(readFileSync('package.json', 'utf8'))
 const compiler = process.env.CXX ?? 'g++'
@@ -24,9 +25,11 @@ function isFresh() {
   if (!existsSync('build/Release')) return false
   const built = readdirSync('build/Release').filter(file => file.endsWith('.node'))
   if (built.length === 0) return false
-  const sources = readdirSync('src').filter(file => /\.(cc|h)$/.test(file))
+  const sources = ['src', join(root, 'packages/priority/include')].flatMap(folder =>
+    readdirSync(folder, { encoding: 'utf8', recursive: true }).map(file => join(folder, file)),
+  )
   const newestSourceMs = Math.max(
-    ...['binding.gyp', ...sources.map(file => join('src', file))].map(modifiedMs),
+    ...['binding.gyp', ...sources.filter(file => /\.(cc|h)$/.test(file))].map(modifiedMs),
   )
   return built.every(file => modifiedMs(join('build/Release', file)) > newestSourceMs)
 }

@@ -135,7 +135,7 @@ function nodeForTypeScript() {
 async function clangFormat(options) {
   const files = readdirSync(join(root, 'packages'), { recursive: true })
     .map(file => `packages/${file}`)
-    .filter(file => /^packages\/[^/]+\/src\/.*\.(cc|h)$/.test(file))
+    .filter(file => /^packages\/[^/]+\/(include|src)\/.*\.(cc|h)$/.test(file))
   if (files.length === 0) return
   const { code } = await capture('clang-format', ['--version'])
   if (code !== 0) return say('clang-format is not installed: the C++ files were left out.')

@@ -3,6 +3,7 @@ import * as fs from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { addon } from '../../../scripts/addons.mjs'
 import { afterAll, beforeAll, expect, skipIf, test } from './runner.test-support.ts'
 
 const packageFolder = dirname(dirname(fileURLToPath(import.meta.url)))
@@ -18,12 +19,10 @@ function build(folder: string): string {
   }
   fs.symlinkSync(join(packageFolder, 'node_modules'), join(copy, 'node_modules'))
   fs.mkdirSync(join(copy, 'build/Release'), { recursive: true })
-  const gyp = fs.readFileSync(join(packageFolder, 'binding.gyp'), 'latin1')
-  const sources = gyp.match(/src\/[\w/]+\.cc/g)!.map(source => join(packageFolder, source))
-  const defines = ['NAPI_VERSION=8', 'NODE_API_NO_EXTERNAL_BUFFERS_ALLOWED', 'NODE_GYP_MODULE_NAME=mmap']
+  const { flags, sources } = addon('fs-mmap', process.platform as 'darwin' | 'linux')
   execFileSync('g++', [
-    ...['-shared', '-fPIC', '-std=c++20', '-pthread', '-Wl,-z,nodelete', `-I${headers}`],
-    ...defines.map(define => `-D${define}`),
+    ...flags,
+    ...['-DNODE_API_NO_EXTERNAL_BUFFERS_ALLOWED', '-shared', '-fPIC', '-pthread', '-Wl,-z,nodelete'],
     ...['-o', join(copy, 'build/Release/mmap.node'), ...sources],
   ])
   return join(copy, 'dist/mmap.js')

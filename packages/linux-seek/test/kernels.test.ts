@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { passes } from '../../../contract/src/node-test.test-support.ts'
+import { addon } from '../../../scripts/addons.mjs'
 
 const source = dirname(fileURLToPath(import.meta.url))
 const packages = dirname(dirname(source))
@@ -173,20 +174,17 @@ test.each([
 describe('where external buffers are forbidden, as in Electron', () => {
   /** An environment in which the addon is another, that cannot make any. */
   function caged(): Record<string, string> {
-    const addon = join(folder, 'caged.node')
+    const caged = join(folder, 'caged.node')
     const preload = join(folder, 'cage.cjs')
-    if (!fs.existsSync(addon)) {
-      const headers = join(dirname(dirname(fs.realpathSync(process.execPath))), 'include/node')
-      const flags = ['-std=c++20', '-O1', '-shared', '-fPIC', '-fvisibility=hidden', `-I${headers}`]
-      const defines = ['-DNAPI_VERSION=8', '-DNODE_API_NO_EXTERNAL_BUFFERS_ALLOWED']
-      const floor = join(packages, 'linux-uring/src')
-      const sources = fs.readdirSync(floor).filter(name => name.endsWith('.cc'))
-      compile('c++', ...flags, ...defines, '-o', addon, ...sources.map(name => join(floor, name)))
+    if (!fs.existsSync(caged)) {
+      const { flags, sources } = addon('linux-uring', 'linux')
+      const cage = ['-DNODE_API_NO_EXTERNAL_BUFFERS_ALLOWED', '-O1', '-shared', '-fPIC']
+      compile('c++', ...flags, ...cage, '-o', caged, ...sources)
       fs.writeFileSync(
         preload,
         `const { dlopen } = process
          process.dlopen = (module, file, ...rest) =>
-           dlopen(module, file.endsWith('uring.node') ? ${JSON.stringify(addon)} : file, ...rest)`,
+           dlopen(module, file.endsWith('uring.node') ? ${JSON.stringify(caged)} : file, ...rest)`,
       )
     }
     return { NODE_OPTIONS: `--require=${preload}` }

@@ -1,12 +1,11 @@
 // The ring, as setup.cc makes it and uring.cc runs it.
 #pragma once
 #include <errno.h>
+#include <kiruna/environment.h>
 #include <linux/io_uring.h>
-#include <node_api.h>
 #include <stdint.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-#include <uv.h>
 
 // 4 KiB each: kernels before 6.8 take no more than a page from the user.
 constexpr unsigned kSqEntries = 64;
@@ -18,13 +17,10 @@ constexpr unsigned kOwnedBytes = 8 * 1024;
 // In user_data: the completion that comes last.
 constexpr uint64_t kDrained = ~0ull;
 
-struct Ring {  // one an environment: a worker loads the addon again
-  napi_env env;
+// Polling the ring itself wakes JavaScript.
+struct Ring : kiruna::InstanceData<Ring, uv_poll_t> {
+  static constexpr const char* kName = "KirunaRing";
   napi_ref memory;  // keeps the pages from the garbage collector
-  napi_ref on_ready;
-  napi_async_context async;
-  napi_async_cleanup_hook_handle hook;
-  uv_poll_t poll;
   io_uring_params params;
   char* pages;  // JavaScript's
   io_uring_sqe* submissions;
@@ -32,50 +28,39 @@ struct Ring {  // one an environment: a worker loads the addon again
   uint32_t* owned;  // which fds close with the environment
   int fd;
   bool is_mapped;  // submissions and rings are the kernel's
-  bool is_main_thread;
+
+  unsigned& at(unsigned offset) { return *reinterpret_cast<unsigned*>(rings + offset); }
+
+  // setup.cc
+  static Napi::Object Setup(Napi::Env env, Napi::ArrayBuffer memory, Napi::Function on_ready, bool is_main_thread,
+                            bool is_mapped);
+  void let_go();
+
+  // uring.cc
+  bool stop();
+  void closed();
 };
 
+// How much memory setup is to be given.
+extern const unsigned kMemoryBytes;
+
+inline int result_of(int64_t returned) { return static_cast<int>(returned < 0 ? -errno : returned); }
+
 inline int io_uring_setup(unsigned entries, io_uring_params* params) {
-  int result = static_cast<int>(syscall(__NR_io_uring_setup, entries, params));
-  return result < 0 ? -errno : result;
+  return result_of(syscall(__NR_io_uring_setup, entries, params));
 }
 
 inline int io_uring_enter(int fd, unsigned to_submit, unsigned min_complete, unsigned flags, const void* arg,
                           size_t size) {
-  int result = static_cast<int>(syscall(__NR_io_uring_enter, fd, to_submit, min_complete, flags, arg, size));
-  return result < 0 ? -errno : result;
+  return result_of(syscall(__NR_io_uring_enter, fd, to_submit, min_complete, flags, arg, size));
 }
 
 inline int io_uring_register(int fd, unsigned opcode, void* arg, unsigned count) {
-  int result = static_cast<int>(syscall(__NR_io_uring_register, fd, opcode, arg, count));
-  return result < 0 ? -errno : result;
+  return result_of(syscall(__NR_io_uring_register, fd, opcode, arg, count));
 }
-
-inline unsigned& at(Ring* ring, unsigned offset) { return *reinterpret_cast<unsigned*>(ring->rings + offset); }
-
-inline Ring* ring_of(napi_env env) {
-  void* ring = nullptr;
-  napi_get_instance_data(env, &ring);
-  return static_cast<Ring*>(ring);
-}
-
-inline napi_value number(napi_env env, int64_t value) {
-  napi_value result;
-  napi_create_int64(env, value, &result);
-  return result;
-}
-
-// setup.cc
-napi_value Setup(napi_env env, napi_callback_info info);
-napi_value MemoryBytes(napi_env env);
-void let_go(Ring* ring);
 
 // sockets.cc
-napi_value GetSockName(napi_env env, napi_callback_info info);
-napi_value Bind(napi_env env, napi_callback_info info);
-napi_value Listen(napi_env env, napi_callback_info info);
-napi_value SetSockOpt(napi_env env, napi_callback_info info);
-
-// uring.cc
-void ready(uv_poll_t* poll, int status, int events);
-void cleanup(napi_async_cleanup_hook_handle hook, void* ring);
+int GetSockName(Napi::Env env, int fd, kiruna::Bytes name, bool of_peer);
+int Bind(Napi::Env env, int fd, kiruna::Bytes name);
+int Listen(Napi::Env env, int fd, int backlog);
+int SetSockOpt(Napi::Env env, int fd, int level, int name, kiruna::Bytes value);

@@ -17,7 +17,6 @@ constexpr unsigned kSetupFlags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_
 constexpr unsigned kPage = 64 * 1024;
 constexpr unsigned kRingsAt = kPage;
 constexpr unsigned kOwnedAt = 2 * kPage;
-constexpr unsigned kMemoryBytes = kOwnedAt + kOwnedBytes;
 constexpr unsigned kSubmissionsBytes = kSqEntries * sizeof(io_uring_sqe);
 
 size_t rings_bytes(const Ring* ring) { return ring->params.sq_off.array + kSqEntries * sizeof(unsigned); }
@@ -55,8 +54,8 @@ Failure set_up_mapped(Ring* ring) {
 }
 
 // The parts as JavaScript sees them: in the memory it gave us, or each in an ArrayBuffer of its own.
-Failure show(Ring* ring, napi_value memory, const char* memory_data, napi_value result) {
-  napi_env env = ring->env;
+Failure show(Ring* ring, Napi::ArrayBuffer memory, Napi::Object result) {
+  Napi::Env env = result.Env();
   const struct {
     const char* name;
     napi_typedarray_type type;
@@ -67,7 +66,7 @@ Failure show(Ring* ring, napi_value memory, const char* memory_data, napi_value 
                {"owned", napi_uint32_array, ring->owned, kOwnedBytes}};
   for (const auto& [name, type, data, bytes] : parts) {
     napi_value buffer = memory, view;
-    size_t offset = static_cast<char*>(data) - memory_data;
+    size_t offset = static_cast<char*>(data) - static_cast<char*>(memory.Data());
     if (ring->is_mapped && data != ring->owned) {
 #ifdef NODE_API_NO_EXTERNAL_BUFFERS_ALLOWED
       napi_status status = napi_no_external_buffers_allowed;
@@ -80,7 +79,7 @@ Failure show(Ring* ring, napi_value memory, const char* memory_data, napi_value 
       offset = 0;
     }
     napi_create_typedarray(env, type, bytes / 4, buffer, offset, &view);
-    napi_set_named_property(env, result, name, view);
+    result.Set(name, view);
   }
   return {0, nullptr};
 }
@@ -112,73 +111,55 @@ Failure check(Ring* ring) {
 
 }  // namespace
 
-void let_go(Ring* ring) {
-  close(ring->fd);
-  if (ring->is_mapped) {  // no JavaScript looks at it any more
-    if (ring->submissions != nullptr) munmap(ring->submissions, kSubmissionsBytes);
-    if (ring->rings != nullptr) munmap(ring->rings, rings_bytes(ring));
+const unsigned kMemoryBytes =
+    kOwnedAt + kOwnedBytes + kPage;  // of which less than a page lies before the first boundary
+
+void Ring::let_go() {
+  close(fd);
+  if (is_mapped) {  // no JavaScript looks at it any more
+    if (submissions != nullptr) munmap(submissions, kSubmissionsBytes);
+    if (rings != nullptr) munmap(rings, rings_bytes(this));
   } else {  // The kernel lets go of the pages some time after close: give it ones that nobody else will ever have.
-    madvise(ring->pages, kOwnedAt, MADV_DONTNEED);
+    madvise(pages, kOwnedAt, MADV_DONTNEED);
   }
 }
 
 // setup(memory: ArrayBuffer, onReady: () => void, isMainThread: boolean, mapped: boolean): NativeRing | NativeFailure
 // See io_uring_setup(2).
-napi_value Setup(napi_env env, napi_callback_info info) {
-  napi_value args[4], result;
-  size_t argc = 4;
-  napi_get_cb_info(env, info, &argc, args, nullptr, nullptr);
-  napi_create_object(env, &result);
-  void* memory = nullptr;
-  napi_get_arraybuffer_info(env, args[0], &memory, nullptr);
-
-  Ring* ring = new Ring();
-  ring->env = env;
+Napi::Object Ring::Setup(Napi::Env env, Napi::ArrayBuffer memory, Napi::Function on_ready, bool is_main_thread,
+                         bool is_mapped) {
+  Napi::Object result = Napi::Object::New(env);
+  Ring* ring = create();
+  char* data = static_cast<char*>(memory.Data());
   ring->fd = -1;
-  ring->pages = static_cast<char*>(memory) + (-reinterpret_cast<uintptr_t>(memory) & (kPage - 1));
+  ring->pages = data + (-reinterpret_cast<uintptr_t>(data) & (kPage - 1));
   ring->owned = reinterpret_cast<uint32_t*>(ring->pages + kOwnedAt);
-  napi_get_value_bool(env, args[2], &ring->is_main_thread);
-  napi_get_value_bool(env, args[3], &ring->is_mapped);
+  ring->is_mapped = is_mapped;
   Failure failure = {-EBUSY, "setup"};  // another copy of the package has it
-  if (ring_of(env) == nullptr) failure = ring->is_mapped ? set_up_mapped(ring) : set_up_in_pages(ring);
+  if (of(env) == nullptr) failure = is_mapped ? set_up_mapped(ring) : set_up_in_pages(ring);
   if (failure.error == 0) failure = check(ring);
-  if (failure.error == 0) failure = show(ring, args[0], static_cast<char*>(memory), result);
-  if (failure.error == 0) {
-    uv_loop_t* loop = nullptr;
-    napi_get_uv_event_loop(env, &loop);
-    failure = {uv_poll_init(loop, &ring->poll, ring->fd), "uv_poll_init"};
-  }
+  if (failure.error == 0) failure = show(ring, memory, result);
+  if (failure.error == 0) failure = {uv_poll_init(loop_of(env), &ring->wake, ring->fd), "uv_poll_init"};
   if (failure.error != 0) {
-    let_go(ring);
-    delete ring;
-    napi_value error, call;
-    napi_create_object(env, &error);
-    napi_create_string_utf8(env, failure.call, NAPI_AUTO_LENGTH, &call);
-    napi_set_named_property(env, error, "errno", number(env, failure.error));
-    napi_set_named_property(env, error, "syscall", call);
+    ring->let_go();
+    free(ring);
+    Napi::Object error = Napi::Object::New(env);
+    error.Set("errno", failure.error);
+    error.Set("syscall", failure.call);
     return error;
   }
-  ring->poll.data = ring;
-  uv_poll_start(&ring->poll, UV_READABLE, ready);
-  uv_unref(reinterpret_cast<uv_handle_t*>(&ring->poll));
-  napi_value name, resource;
-  napi_create_string_utf8(env, "KirunaRing", NAPI_AUTO_LENGTH, &name);
-  napi_create_object(env, &resource);
-  napi_async_init(env, resource, name, &ring->async);
-  napi_create_reference(env, args[0], 1, &ring->memory);
-  napi_create_reference(env, args[1], 1, &ring->on_ready);
-  napi_add_async_cleanup_hook(env, cleanup, ring, &ring->hook);
-  napi_set_instance_data(env, ring, nullptr, nullptr);
+  napi_create_reference(env, memory, 1, &ring->memory);
+  ring->begin(env, on_ready, is_main_thread);
+  uv_poll_start(&ring->wake, UV_READABLE,
+                [](uv_poll_t* wake, int, int) { static_cast<Ring*>(wake->data)->call_back(); });
 
   const io_uring_params& p = ring->params;
-  const struct {
-    const char* name;
-    unsigned offset;
-  } offsets[] = {{"sqHead", p.sq_off.head},   {"sqTail", p.sq_off.tail}, {"sqFlags", p.sq_off.flags},
-                 {"sqArray", p.sq_off.array}, {"cqHead", p.cq_off.head}, {"cqTail", p.cq_off.tail},
-                 {"cqes", p.cq_off.cqes}};
-  for (const auto& [name, offset] : offsets) napi_set_named_property(env, result, name, number(env, offset));
+  result.Set("sqHead", p.sq_off.head);
+  result.Set("sqTail", p.sq_off.tail);
+  result.Set("sqFlags", p.sq_off.flags);
+  result.Set("sqArray", p.sq_off.array);
+  result.Set("cqHead", p.cq_off.head);
+  result.Set("cqTail", p.cq_off.tail);
+  result.Set("cqes", p.cq_off.cqes);
   return result;
 }
-
-napi_value MemoryBytes(napi_env env) { return number(env, kMemoryBytes + kPage); }

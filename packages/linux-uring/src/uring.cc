@@ -16,8 +16,6 @@ constexpr uint64_t kResultIsFd = 1ull << 63;
 constexpr uint64_t kClosesFd = 1ull << 62;
 constexpr unsigned kClosedFdMask = (1u << 30) - 1;
 
-// A process that ends does not wait longer than this for a disk that does not answer.
-constexpr int64_t kExitTimeoutMs = 1000;
 // What is to be cancelled at the end is looked for again as often as this.
 constexpr int64_t kCancelAgainMs = 10;
 
@@ -52,15 +50,15 @@ bool drain(Ring* ring, int64_t timeout_ms) {
   cancel_all(ring);
 
   // What the kernel has not taken yet never starts: the NOP goes in its place.
-  unsigned head = __atomic_load_n(&at(ring, p.sq_off.head), __ATOMIC_ACQUIRE);
+  unsigned head = __atomic_load_n(&ring->at(p.sq_off.head), __ATOMIC_ACQUIRE);
   unsigned slot = head & (kSqEntries - 1);
   io_uring_sqe* sqe = ring->submissions + slot;
   memset(sqe, 0, sizeof *sqe);
   sqe->opcode = IORING_OP_NOP;
   sqe->flags = IOSQE_IO_DRAIN;
   sqe->user_data = kDrained;
-  at(ring, p.sq_off.array + slot * sizeof(unsigned)) = slot;
-  __atomic_store_n(&at(ring, p.sq_off.tail), head + 1, __ATOMIC_RELEASE);
+  ring->at(p.sq_off.array + slot * sizeof(unsigned)) = slot;
+  __atomic_store_n(&ring->at(p.sq_off.tail), head + 1, __ATOMIC_RELEASE);
 
   __kernel_timespec pause = {0, kCancelAgainMs * 1000000};
   io_uring_getevents_arg arg = {};
@@ -71,8 +69,8 @@ bool drain(Ring* ring, int64_t timeout_ms) {
         io_uring_enter(ring->fd, to_submit, 1, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &arg, sizeof arg);
     if (result == 1) to_submit = 0;
     bool drained = false;
-    unsigned cq_head = at(ring, p.cq_off.head);
-    unsigned cq_tail = __atomic_load_n(&at(ring, p.cq_off.tail), __ATOMIC_ACQUIRE);
+    unsigned cq_head = ring->at(p.cq_off.head);
+    unsigned cq_tail = __atomic_load_n(&ring->at(p.cq_off.tail), __ATOMIC_ACQUIRE);
     for (; cq_head != cq_tail; cq_head++) {
       const io_uring_cqe& cqe = cqes[cq_head & (kCqEntries - 1)];
       if (cqe.user_data == kDrained)
@@ -82,7 +80,7 @@ bool drain(Ring* ring, int64_t timeout_ms) {
       else if (cqe.user_data & kClosesFd && cqe.res == -ECANCELED)
         own(ring, cqe.user_data >> 32 & kClosedFdMask);
     }
-    __atomic_store_n(&at(ring, p.cq_off.head), cq_head, __ATOMIC_RELEASE);
+    __atomic_store_n(&ring->at(p.cq_off.head), cq_head, __ATOMIC_RELEASE);
     if (drained) return true;
     // EBUSY: the overflown completions just reaped were in the way. EAGAIN: the kernel is short of memory, try again.
     if (result < 0 && result != -ETIME && result != -EINTR && result != -EBUSY && result != -EAGAIN) return false;
@@ -96,42 +94,19 @@ void close_owned(Ring* ring) {
     for (uint32_t bits = ring->owned[word]; bits != 0; bits &= bits - 1) close(word * 32 + __builtin_ctz(bits));
 }
 
-void finish(Ring* ring) {
-  let_go(ring);
-  napi_async_destroy(ring->env, ring->async);
-  napi_delete_reference(ring->env, ring->on_ready);
-  napi_delete_reference(ring->env, ring->memory);
-  napi_remove_async_cleanup_hook(ring->hook);
-  delete ring;
-}
-
 }  // namespace
 
-// Before the environment's memory goes.
-void cleanup(napi_async_cleanup_hook_handle, void* data) {
-  Ring* ring = static_cast<Ring*>(data);
-  bool drained = drain(ring, ring->is_main_thread ? kExitTimeoutMs : -1);
-  if (!ring->is_main_thread) close_owned(ring);
-  uv_poll_stop(&ring->poll);
-  if (!drained) ring->fd = -1;  // left open: the process ends, and the kernel closes it
-  uv_close(reinterpret_cast<uv_handle_t*>(&ring->poll),
-           [](uv_handle_t* poll) { finish(static_cast<Ring*>(poll->data)); });
+bool Ring::stop() {
+  bool has_drained = drain(this, is_main_thread ? kiruna::kExitTimeoutMs : -1);
+  if (!is_main_thread) close_owned(this);
+  uv_poll_stop(&wake);
+  if (!has_drained) fd = -1;  // left open: the process ends, and the kernel closes it
+  return true;                // no thread of ours looks at it
 }
 
-void ready(uv_poll_t* poll, int, int) {
-  Ring* ring = static_cast<Ring*>(poll->data);
-  napi_env env = ring->env;
-  napi_handle_scope scope;
-  napi_value callback, receiver, result;
-  napi_open_handle_scope(env, &scope);
-  napi_get_reference_value(env, ring->on_ready, &callback);
-  napi_get_global(env, &receiver);
-  if (napi_make_callback(env, ring->async, receiver, callback, 0, nullptr, &result) == napi_pending_exception) {
-    napi_value error;
-    napi_get_and_clear_last_exception(env, &error);
-    napi_fatal_exception(env, error);
-  }
-  napi_close_handle_scope(env, scope);
+void Ring::closed() {
+  let_go();
+  napi_delete_reference(env, memory);
 }
 
 namespace {
@@ -139,70 +114,43 @@ namespace {
 // enter(toSubmit: number): number taken | negative errno. See io_uring_enter(2).
 // A worker can be terminated between any two lines of JavaScript, but not in here: so it is here that an fd which the
 // kernel is closing ceases to be ours. A moment later it may be somebody else's.
-napi_value Enter(napi_env env, napi_callback_info info) {
-  napi_value args[1], result;
-  size_t argc = 1;
-  uint32_t to_submit = 0;
-  napi_get_cb_info(env, info, &argc, args, nullptr, nullptr);
-  napi_get_value_uint32(env, args[0], &to_submit);
-  Ring* ring = ring_of(env);
+int Enter(Napi::Env env, unsigned to_submit) {
+  Ring* ring = Ring::of(env);
   int taken = io_uring_enter(ring->fd, to_submit, 0, IORING_ENTER_GETEVENTS, nullptr, 0);
   for (int i = 0; i < taken; i++)
     if (ring->submissions[i].opcode == IORING_OP_CLOSE) disown(ring, ring->submissions[i].fd);
-  napi_create_int32(env, taken, &result);
-  return result;
+  return taken;
 }
 
-// address(memory: ArrayBuffer | SharedArrayBuffer's view): number
-napi_value Address(napi_env env, napi_callback_info info) {
-  napi_value args[1], result;
-  size_t argc = 1;
-  void* data = nullptr;
-  napi_get_cb_info(env, info, &argc, args, nullptr, nullptr);
-  napi_get_typedarray_info(env, args[0], nullptr, nullptr, &data, nullptr, nullptr);
-  napi_create_double(env, static_cast<double>(reinterpret_cast<uintptr_t>(data)), &result);
-  return result;
+// address(memory: Uint8Array): number
+double Address(Napi::Env, kiruna::Bytes memory) {
+  return static_cast<double>(reinterpret_cast<uintptr_t>(memory.data));
 }
 
 // device(fd: number): number st_dev | negative errno. See statx(2).
 // Nothing else is asked for, and nothing has to be fresh: so FUSE does not ask its server.
-napi_value Device(napi_env env, napi_callback_info info) {
-  napi_value args[1];
-  size_t argc = 1;
-  int32_t fd = -1;
-  napi_get_cb_info(env, info, &argc, args, nullptr, nullptr);
-  napi_get_value_int32(env, args[0], &fd);
+double Device(Napi::Env, int fd) {
   struct statx status;
-  if (syscall(__NR_statx, fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &status) < 0) return number(env, -errno);
-  return number(env, static_cast<int64_t>(makedev(status.stx_dev_major, status.stx_dev_minor)));
+  if (syscall(__NR_statx, fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &status) < 0) return -errno;
+  return static_cast<double>(makedev(status.stx_dev_major, status.stx_dev_minor));
 }
 
-// ref(): the ring keeps the process alive.
-napi_value Ref(napi_env env, napi_callback_info) {
-  uv_ref(reinterpret_cast<uv_handle_t*>(&ring_of(env)->poll));
-  return nullptr;
-}
-
-// unref(): it does not.
-napi_value Unref(napi_env env, napi_callback_info) {
-  uv_unref(reinterpret_cast<uv_handle_t*>(&ring_of(env)->poll));
-  return nullptr;
+Napi::Object Init(Napi::Env, Napi::Object exports) {
+  using kiruna::method;
+  kiruna::add_methods(exports, {{"setup", method<Ring::Setup>},
+                                {"enter", method<Enter>},
+                                {"address", method<Address>},
+                                {"device", method<Device>},
+                                {"ref", method<Ring::Ref>},
+                                {"unref", method<Ring::Unref>},
+                                {"getsockname", method<GetSockName>},
+                                {"bind", method<Bind>},
+                                {"listen", method<Listen>},
+                                {"setsockopt", method<SetSockOpt>}});
+  exports.Set("memoryBytes", kMemoryBytes);
+  return exports;
 }
 
 }  // namespace
 
-NAPI_MODULE_INIT() {
-  const struct {
-    const char* name;
-    napi_callback function;
-  } functions[] = {{"setup", Setup},   {"enter", Enter},          {"address", Address},         {"device", Device},
-                   {"ref", Ref},       {"unref", Unref},          {"getsockname", GetSockName}, {"bind", Bind},
-                   {"listen", Listen}, {"setsockopt", SetSockOpt}};
-  for (const auto& [name, function] : functions) {
-    napi_value value;
-    napi_create_function(env, name, NAPI_AUTO_LENGTH, function, nullptr, &value);
-    napi_set_named_property(env, exports, name, value);
-  }
-  napi_set_named_property(env, exports, "memoryBytes", MemoryBytes(env));
-  return exports;
-}
+NODE_API_MODULE(uring, Init)

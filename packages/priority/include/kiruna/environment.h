@@ -1,0 +1,206 @@
+// What every addon needs of Node.js: functions for JavaScript, and what it keeps for each environment, which is a thread
+// of JavaScript's: a worker loads the addon again.
+#pragma once
+// A worker can be terminated within a function of ours. From then on nothing can be thrown, and nobody would catch it.
+#define NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS
+#include <napi.h>
+#include <stdlib.h>
+#include <uv.h>
+#ifndef _WIN32
+#include <dlfcn.h>
+#endif
+
+#include <initializer_list>
+#include <new>
+#include <type_traits>
+#include <utility>
+
+namespace kiruna {
+
+// A process that ends waits no longer than this for a disk that does not answer. A worker waits for as long as it takes.
+constexpr int64_t kExitTimeoutMs = 1000;
+
+// The memory of a Uint8Array, which JavaScript holds; none where it is none.
+struct Bytes {
+  char* data = nullptr;
+  size_t length = 0;
+};
+
+// A string in UTF-8, with a 0 at its end. What does not fit is cut off.
+struct Text {
+  char data[256] = {};
+  size_t length = 0;
+};
+
+// What JavaScript gives, as a function of ours takes it.
+template <typename Type> Type argument(Napi::Value value) {
+  if constexpr (std::is_same_v<Type, bool>) {
+    return value.As<Napi::Boolean>().Value();
+  } else if constexpr (std::is_arithmetic_v<Type> || std::is_enum_v<Type>) {
+    return static_cast<Type>(value.As<Napi::Number>().Int64Value());
+  } else {
+    return value.As<Type>();
+  }
+}
+
+template <> inline Bytes argument(Napi::Value value) {
+  Bytes bytes;
+  void* data = nullptr;
+  napi_get_typedarray_info(value.Env(), value, nullptr, &bytes.length, &data, nullptr, nullptr);
+  bytes.data = static_cast<char*>(data);
+  return bytes;
+}
+
+template <> inline Text argument(Napi::Value value) {
+  Text text;
+  napi_get_value_string_utf8(value.Env(), value, text.data, sizeof text.data, &text.length);
+  return text;
+}
+
+template <typename Result, typename... Types, size_t... index>
+napi_value call(Result (*function)(Napi::Env, Types...), napi_env env, const napi_value* given,
+                std::index_sequence<index...>) {
+  if constexpr (std::is_void_v<Result>) {
+    function(env, argument<Types>({env, given[index]})...);
+    return nullptr;
+  } else {
+    return Napi::Value::From(env, function(env, argument<Types>({env, given[index]})...));
+  }
+}
+
+template <typename Result, typename... Types>
+napi_value call(Result (*function)(Napi::Env, Types...), napi_env env, napi_callback_info info) {
+  size_t count = sizeof...(Types);
+  napi_value given[sizeof...(Types) + 1];
+  napi_get_cb_info(env, info, &count, given, nullptr, nullptr);
+  return call(function, env, given, std::index_sequence_for<Types...>());
+}
+
+// Makes a function of JavaScript's of one that takes the environment, and then what JavaScript gives. It takes half of the
+// time that a Napi::CallbackInfo does.
+template <auto function> napi_value method(napi_env env, napi_callback_info info) { return call(function, env, info); }
+
+struct Method {
+  const char* name;
+  napi_callback function;
+};
+
+inline void add_methods(Napi::Object exports, std::initializer_list<Method> methods) {
+  for (const auto& [name, function] : methods) {
+    napi_value value;
+    napi_create_function(exports.Env(), name, NAPI_AUTO_LENGTH, function, nullptr, &value);
+    exports.Set(name, value);
+  }
+}
+
+#ifndef _WIN32
+// Node.js unloads an addon with its last worker, while a thread or a signal handler may still return into it.
+inline void keep_loaded() {
+  Dl_info self;
+  if (dladdr(reinterpret_cast<void*>(keep_loaded), &self) != 0) dlopen(self.dli_fname, RTLD_NOW | RTLD_NODELETE);
+}
+#endif
+
+// What an addon keeps for an environment. `Own` is derived from this, and has
+//
+//     static constexpr const char* kName;  // of its async context
+//     int start();                         // with all of this in place; returns 0 or a negative error number
+//     bool stop();                         // cancels and drains, then frees what it may; returns whether it has drained
+//     void closed();                       // if needed: the handle has been closed
+//
+// The environment can end at any moment, with anything under way. Then the order is: stop, the instance data, the handle,
+// the async context, the callback, the hook. What has not drained is never freed, as threads may be looking at it.
+template <typename Own, typename Handle = uv_async_t> struct InstanceData {
+  napi_env env;
+  bool is_main_thread;
+  Handle wake;
+  napi_ref on_ready;
+  napi_async_context context;
+  napi_async_cleanup_hook_handle hook;
+
+  // None before setup, and at the end.
+  static Own* of(napi_env env) {
+    void* own = nullptr;
+    napi_get_instance_data(env, &own);
+    return static_cast<Own*>(own);
+  }
+
+  // setup(onReady: () => void, isMainThread: boolean): 0 | negative error number. Whoever sends to `wake` has onReady
+  // called.
+  static int Setup(Napi::Env env, Napi::Function on_ready, bool is_main_thread) {
+    if (of(env) != nullptr) return UV_EBUSY;  // another copy of the package has it
+    Own* own = create();
+    auto ready = [](uv_async_t* wake) { static_cast<Own*>(wake->data)->call_back(); };
+    int error = uv_async_init(loop_of(env), &own->wake, ready);
+    if (error != 0) {
+      free(own);
+      return error;
+    }
+    own->begin(env, on_ready, is_main_thread);
+    return own->start();
+  }
+
+  // ref(): what is under way keeps the process alive.
+  static void Ref(Napi::Env env) { uv_ref(of(env)->handle()); }
+
+  // unref(): it does not.
+  static void Unref(Napi::Env env) { uv_unref(of(env)->handle()); }
+
+protected:
+  static Own* create() { return new (calloc(1, sizeof(Own))) Own(); }
+
+  static uv_loop_t* loop_of(napi_env env) {
+    uv_loop_t* loop = nullptr;
+    napi_get_uv_event_loop(env, &loop);
+    return loop;
+  }
+
+  uv_handle_t* handle() { return reinterpret_cast<uv_handle_t*>(&wake); }
+
+  // The handle is open.
+  void begin(Napi::Env env, Napi::Function on_ready, bool is_main_thread) {
+    Own* own = static_cast<Own*>(this);
+    this->env = env;
+    this->is_main_thread = is_main_thread;
+    wake.data = own;
+    uv_unref(handle());
+    napi_async_init(env, Napi::Object::New(env), Napi::String::New(env, Own::kName), &context);
+    napi_create_reference(env, on_ready, 1, &this->on_ready);
+    napi_add_async_cleanup_hook(env, end, own, &hook);
+    napi_set_instance_data(env, own, nullptr, nullptr);
+  }
+
+  void call_back() {
+    Napi::HandleScope scope(env);
+    napi_value callback, receiver, result;
+    napi_get_reference_value(env, on_ready, &callback);
+    napi_get_global(env, &receiver);
+    if (napi_make_callback(env, context, receiver, callback, 0, nullptr, &result) == napi_pending_exception) {
+      napi_value error;
+      napi_get_and_clear_last_exception(env, &error);
+      napi_fatal_exception(env, error);
+    }
+  }
+
+  void closed() {}
+
+private:
+  // Before the environment's memory goes.
+  static void end(napi_async_cleanup_hook_handle, void* data) {
+    Own* own = static_cast<Own*>(data);
+    own->has_drained = own->stop();
+    napi_set_instance_data(own->env, nullptr, nullptr, nullptr);
+    uv_close(own->handle(), [](uv_handle_t* wake) {
+      Own* own = static_cast<Own*>(wake->data);
+      own->closed();
+      napi_async_destroy(own->env, own->context);
+      napi_delete_reference(own->env, own->on_ready);
+      napi_remove_async_cleanup_hook(own->hook);
+      if (own->has_drained) free(own);
+    });
+  }
+
+  bool has_drained;
+};
+
+}  // namespace kiruna
