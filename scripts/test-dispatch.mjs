@@ -1,11 +1,10 @@
 // `npm run test:dispatch`: what is for macOS on Linux, over swift-corelibs-libdispatch, whose
 // prefix KIRUNA_LIBDISPATCH names: the same sources, built with clang, against the contract and their own tests.
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, realpathSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, realpathSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { addon, root } from './addons.mjs'
 
-const root = fileURLToPath(new URL('..', import.meta.url))
 const prefix = process.env.KIRUNA_LIBDISPATCH
 if (!prefix) {
   console.log(
@@ -24,26 +23,23 @@ const built = []
 process
   .on('SIGINT', () => {})
   .on('exit', () => {
-    for (const addon of built) rmSync(addon, { force: true })
+    for (const output of built) rmSync(output, { force: true })
   })
-for (const name of ['darwin-dispatch', 'darwin-socket']) build(join(root, 'packages', name))
+for (const name of ['darwin-dispatch', 'darwin-socket']) build(name)
 const vitest = [join(root, 'node_modules/vitest/vitest.mjs'), 'run', ...process.argv.slice(2)]
 run(node, [...vitest, 'packages/darwin-'])
 run(node, [...vitest, 'packages/net-socket/', 'contract/src/', '-t', '@kiruna/darwin-'])
 
-/** @param {string} folder of a package */
-function build(folder) {
-  const [, sources = ''] =
-    /"sources": \[([^\]]*)\]/.exec(readFileSync(join(folder, 'binding.gyp'), 'utf8')) ?? []
-  const addon = join(folder, 'build/Release/dispatch.node')
-  mkdirSync(dirname(addon), { recursive: true })
-  built.push(addon)
+/** @param {string} name of a package */
+function build(name) {
+  const { folder, file, flags, sources } = addon(name, 'darwin')
+  const output = join(folder, 'build/Release', file)
+  mkdirSync(dirname(output), { recursive: true })
+  built.push(output)
   run(process.env.CLANG ?? 'clang++', [
-    ...['-std=c++20', '-O2', '-g', '-Wall', '-Wextra', '-Werror', '-fblocks', '-fPIC', '-shared'],
-    ...['-fvisibility=hidden', '-DNAPI_VERSION=8', `-I${join(dirname(dirname(node)), 'include/node')}`],
+    ...[...flags, '-O2', '-g', '-fblocks', '-fPIC', '-shared'],
     ...[`-I${prefix}/include`, `-L${prefix}/lib`, `-Wl,-rpath,${prefix}/lib`],
-    ...[...sources.matchAll(/"([^"]+)"/g)].map(([, source = '']) => join(folder, source)),
-    ...['-ldispatch', '-lBlocksRuntime', '-o', addon],
+    ...[...sources, '-ldispatch', '-lBlocksRuntime', '-o', output],
   ])
 }
 

@@ -1,159 +1,81 @@
 // What JavaScript sees: mappings as handles, requests to the threads by number, and one wake-up for all that is done.
 #include "environment.h"
-#include "posix.h"
-#include "sigbus.h"
+#include "fault.h"
+#include "system.h"
 
-#include <node_api.h>
 #include <string.h>
 #ifdef __APPLE__
 #include <dlfcn.h>
 #endif
 
+using kiruna::Bytes;
+
+template <> Mapping* kiruna::argument(Napi::Value handle) { return handle.As<Napi::External<Mapping>>().Data(); }
+
 namespace {
 
 void release_window(napi_env, void*, void* mapping) { release(static_cast<Mapping*>(mapping)); }
 
-struct Arguments {
-  napi_env env;
-  napi_value values[7];
-  size_t count = 7;
-
-  Arguments(napi_env env, napi_callback_info info) : env(env) {
-    napi_get_cb_info(env, info, &count, values, nullptr, nullptr);
-  }
-  int64_t integer(int i) const {
-    int64_t value = 0;
-    napi_get_value_int64(env, values[i], &value);
-    return value;
-  }
-  Mapping* mapping(int i) const {
-    void* mapping = nullptr;
-    napi_get_value_external(env, values[i], &mapping);
-    return static_cast<Mapping*>(mapping);
-  }
-  // A Uint8Array's memory, if it has that much.
-  char* memory(int i, size_t bytes) const {
-    void* data = nullptr;
-    size_t length = 0;
-    napi_get_typedarray_info(env, values[i], nullptr, &length, &data, nullptr, nullptr);
-    return length >= bytes ? static_cast<char*>(data) : nullptr;
-  }
-};
-
-napi_value number(napi_env env, int64_t value) {
-  napi_value result;
-  napi_create_int64(env, value, &result);
-  return result;
-}
-
-napi_value boolean(napi_env env, bool value) {
-  napi_value result;
-  napi_get_boolean(env, value, &result);
-  return result;
-}
-
-// setup(onReady: () => void, isMainThread: boolean): 0 | negative errno
-napi_value Setup(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  bool is_main_thread = false;
-  napi_get_value_bool(env, arguments.values[1], &is_main_thread);
-  return number(env, set_up(env, arguments.values[0], is_main_thread));
-}
-
-// ref(): what is under way keeps the process alive.
-napi_value Ref(napi_env env, napi_callback_info) {
-  uv_ref(reinterpret_cast<uv_handle_t*>(&environment_of(env)->wake));
-  return nullptr;
-}
-
-// unref(): nothing does.
-napi_value Unref(napi_env env, napi_callback_info) {
-  uv_unref(reinterpret_cast<uv_handle_t*>(&environment_of(env)->wake));
-  return nullptr;
-}
-
-napi_value submitted(napi_env env, Request* request) {
-  int error = submit(environment_of(env)->threads, request);
+int submitted(napi_env env, Request* request) {
+  int error = submit(Environment::of(env)->threads, request);
   if (error != 0) forget(request);
-  return number(env, error);
+  return error;
 }
 
 // map(id, rank, path: Uint8Array with its 0, access, offsetBytes, lengthBytes or −1): 0 | negative errno
-napi_value Map(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Request* request = new_request(Kind::kMap, arguments.integer(0), arguments.integer(1), nullptr);
-  void* path = nullptr;
-  size_t length = 0;
-  napi_get_typedarray_info(env, arguments.values[2], nullptr, &length, &path, nullptr, nullptr);
-  request->path = new char[length];
-  memcpy(request->path, path, length);
-  request->access = static_cast<Access>(arguments.integer(3));
-  request->offset = arguments.integer(4);
-  request->bytes = arguments.integer(5);
+int Map(Napi::Env env, uint32_t id, uint8_t rank, Bytes path, Access access, int64_t offset, int64_t bytes) {
+  Request* request = new_request(Kind::kMap, id, rank, nullptr);
+  request->path = new char[path.length];
+  memcpy(request->path, path.data, path.length);
+  request->access = access;
+  request->offset = offset;
+  request->bytes = bytes;
   return submitted(env, request);
 }
 
+// What a copy goes to, if it has room for it.
+char* room(Bytes into, int64_t bytes) { return into.length >= static_cast<size_t>(bytes) ? into.data : nullptr; }
+
 // request(kind, id, rank, handle, offsetBytes, lengthBytes, into?: Uint8Array): 0 | negative errno
 // For all kinds but map. The caller holds `into` until it is done.
-napi_value MakeRequest(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Kind kind = static_cast<Kind>(arguments.integer(0));
-  Request* request = new_request(kind, arguments.integer(1), arguments.integer(2), arguments.mapping(3));
-  request->offset = arguments.integer(4);
-  request->bytes = arguments.integer(5);
-  if (kind == Kind::kRead) {
-    request->into = arguments.memory(6, request->bytes);
-    if (request->into == nullptr) {
-      forget(request);
-      return number(env, UV_EINVAL);
-    }
-  }
+int MakeRequest(Napi::Env env, Kind kind, uint32_t id, uint8_t rank, Mapping* mapping, int64_t offset, int64_t bytes,
+                Bytes into) {
+  if (kind == Kind::kRead && room(into, bytes) == nullptr) return UV_EINVAL;
+  Request* request = new_request(kind, id, rank, mapping);
+  request->offset = offset;
+  request->bytes = bytes;
+  request->into = into.data;
   return submitted(env, request);
 }
 
 // move(id, rank): the caller's priority has changed.
-napi_value Move(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  move(environment_of(env)->threads, arguments.integer(0), arguments.integer(1));
-  return nullptr;
-}
+void Move(Napi::Env env, uint32_t id, uint8_t rank) { move(Environment::of(env)->threads, id, rank); }
 
 // cancel(id): it is done soon, with ECANCELED unless it was done before.
-napi_value Cancel(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  cancel(environment_of(env)->threads, arguments.integer(0));
-  return nullptr;
+void Cancel(Napi::Env env, uint32_t id) { cancel(Environment::of(env)->threads, id); }
+
+// What a request has found: a handle, or why there is no mapping: [syscall, the file's kind or size].
+Napi::Value value_of(Napi::Env env, Request* request) {
+  if (request->made != nullptr) return {env, adopt(Environment::of(env), request->made)};
+  if (request->call == nullptr) return env.Undefined();
+  Napi::Array failure = Napi::Array::New(env, 2);
+  failure.Set(0u, request->call);
+  failure.Set(1u, request->found);
+  return failure;
 }
 
-// Why there is no mapping: [syscall, the file's kind or size].
-napi_value failure(napi_env env, const Request* request) {
-  napi_value result, call;
-  napi_create_array(env, &result);
-  napi_create_string_utf8(env, request->call, NAPI_AUTO_LENGTH, &call);
-  napi_set_element(env, result, 0, call);
-  napi_set_element(env, result, 1, number(env, request->found));
-  return result;
-}
-
-// take(): [id, result, value, id, result, value, …] of all that is done. `value` is a handle, or a failure of map's.
-napi_value Take(napi_env env, napi_callback_info) {
-  Environment* environment = environment_of(env);
-  napi_value taken, nothing;
-  napi_create_array(env, &taken);
-  napi_get_undefined(env, &nothing);
+// take(): [id, result, value, id, result, value, …] of all that is done.
+Napi::Array Take(Napi::Env env) {
+  Napi::Array taken = Napi::Array::New(env);
   uint32_t length = 0;
-  for (Request* request = take_done(environment->threads); request != nullptr;) {
-    napi_value value = nothing;
-    if (request->made != nullptr)
-      value = adopt(environment, request->made);
-    else if (request->call != nullptr)
-      value = failure(env, request);
+  for (Request* request = take_done(Environment::of(env)->threads); request != nullptr;) {
+    Napi::Value value = value_of(env, request);
     request->made = nullptr;
     if (request->kind == Kind::kUnmap && request->result != UV_ECANCELED) request->mapping->is_unmapped = true;
     if (request->id != 0) {
-      napi_set_element(env, taken, length++, number(env, request->id));
-      napi_set_element(env, taken, length++, number(env, request->result));
-      napi_set_element(env, taken, length++, value);
+      taken.Set(length++, request->id);
+      taken.Set(length++, request->result);
+      taken.Set(length++, value);
     }
     Request* next = request->next;
     forget(request);
@@ -163,102 +85,77 @@ napi_value Take(napi_env env, napi_callback_info) {
 }
 
 // readSync(handle, offsetBytes, lengthBytes, into: Uint8Array): 0 | negative errno | torn
-napi_value ReadSync(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  size_t bytes = arguments.integer(2);
-  char* into = arguments.memory(3, bytes);
-  return number(env, into == nullptr ? UV_EINVAL : read_now(arguments.mapping(0), arguments.integer(1), bytes, into));
+int ReadSync(Napi::Env, Mapping* mapping, int64_t offset, int64_t bytes, Bytes into) {
+  return room(into, bytes) == nullptr ? UV_EINVAL : read_now(mapping, offset, bytes, into.data);
 }
 
 // readCached(handle, offsetBytes, lengthBytes, into: Uint8Array): whether it could, without waiting for the disk
-napi_value ReadCached(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  size_t bytes = arguments.integer(2);
-  char* into = arguments.memory(3, bytes);
-  return boolean(env, into != nullptr && read_cached(arguments.mapping(0), arguments.integer(1), bytes, into) == 0);
+bool ReadCached(Napi::Env, Mapping* mapping, int64_t offset, int64_t bytes, Bytes into) {
+  return room(into, bytes) != nullptr && read_cached(mapping, offset, bytes, into.data) == 0;
 }
 
 // write(handle, offsetBytes, bytes: Uint8Array): 0 | negative errno | torn
-napi_value Write(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  void* from = nullptr;
-  size_t bytes = 0;
-  napi_get_typedarray_info(env, arguments.values[2], nullptr, &bytes, &from, nullptr, nullptr);
-  return number(env, write_now(arguments.mapping(0), arguments.integer(1), bytes, static_cast<char*>(from)));
+int Write(Napi::Env, Mapping* mapping, int64_t offset, Bytes bytes) {
+  return write_now(mapping, offset, bytes.length, bytes.data);
 }
 
 // torn(handle): boolean
-napi_value Torn(napi_env env, napi_callback_info info) {
-  return boolean(env, is_torn(Arguments(env, info).mapping(0)));
-}
+bool Torn(Napi::Env, Mapping* mapping) { return is_torn(mapping); }
 
 // lengthBytes(handle): number
-napi_value LengthBytes(napi_env env, napi_callback_info info) {
-  return number(env, Arguments(env, info).mapping(0)->bytes);
-}
+size_t LengthBytes(Napi::Env, Mapping* mapping) { return mapping->bytes; }
 
 // leadBytes(handle): number of bytes between the first page's begin and the mapping's
-napi_value LeadBytes(napi_env env, napi_callback_info info) {
-  return number(env, Arguments(env, info).mapping(0)->lead_bytes);
-}
+size_t LeadBytes(Napi::Env, Mapping* mapping) { return mapping->lead_bytes; }
 
 // window(handle, pageOffsetBytes, lengthBytes): ArrayBuffer, or undefined where the runtime allows none.
 // Electron: V8's memory cage. It holds the mapping until it is detached or collected.
-napi_value Window(napi_env env, napi_callback_info info) {
-#ifdef NODE_API_NO_EXTERNAL_BUFFERS_ALLOWED
-  (void)env, (void)info, (void)release_window;
-  return nullptr;
-#else
-  Arguments arguments(env, info);
-  Mapping* mapping = arguments.mapping(0);
-  install_sigbus_handler();  // process.on('SIGBUS') has replaced it, perhaps
+napi_value Window([[maybe_unused]] Napi::Env env, Mapping* mapping, [[maybe_unused]] int64_t offset,
+                  [[maybe_unused]] size_t bytes) {
   napi_value window = nullptr;
+  install_fault_handler();  // process.on('SIGBUS') has replaced it, perhaps
   mapping->references++;
-  if (napi_create_external_arraybuffer(env, mapping->base + arguments.integer(1), arguments.integer(2), release_window,
-                                       mapping, &window) != napi_ok)
-    mapping->references--;
-  return window;
+#ifdef NODE_API_NO_EXTERNAL_BUFFERS_ALLOWED
+  napi_status status = napi_no_external_buffers_allowed;
+  (void)release_window;
+#else
+  napi_status status =
+      napi_create_external_arraybuffer(env, mapping->base + offset, bytes, release_window, mapping, &window);
 #endif
+  if (status != napi_ok) mapping->references--;
+  return window;
 }
 
 // detach(window: ArrayBuffer): its views have length 0 from here on.
-napi_value Detach(napi_env env, napi_callback_info info) {
-  napi_detach_arraybuffer(env, Arguments(env, info).values[0]);
-  return nullptr;
+void Detach(Napi::Env, Napi::ArrayBuffer window) { window.Detach(); }
+
+Napi::Object Init(Napi::Env, Napi::Object exports) {
+#ifdef __APPLE__  // elsewhere the linker says so
+  // Node.js unloads an addon with its last worker. The signal handler has to stay.
+  Dl_info self;
+  if (dladdr(reinterpret_cast<void*>(install_fault_handler), &self) != 0)
+    dlopen(self.dli_fname, RTLD_NOW | RTLD_NODELETE);
+#endif
+  using kiruna::method;
+  kiruna::add_methods(exports, {{"setup", method<Environment::Setup>},
+                                {"ref", method<Environment::Ref>},
+                                {"unref", method<Environment::Unref>},
+                                {"map", method<Map>},
+                                {"request", method<MakeRequest>},
+                                {"move", method<Move>},
+                                {"cancel", method<Cancel>},
+                                {"take", method<Take>},
+                                {"readSync", method<ReadSync>},
+                                {"readCached", method<ReadCached>},
+                                {"write", method<Write>},
+                                {"torn", method<Torn>},
+                                {"lengthBytes", method<LengthBytes>},
+                                {"leadBytes", method<LeadBytes>},
+                                {"window", method<Window>},
+                                {"detach", method<Detach>}});
+  return exports;
 }
 
 }  // namespace
 
-NAPI_MODULE_INIT() {
-#ifdef __APPLE__  // elsewhere the linker says so
-  // Node.js unloads an addon with its last worker. The signal handler has to stay.
-  Dl_info self;
-  if (dladdr(reinterpret_cast<void*>(install_sigbus_handler), &self) != 0)
-    dlopen(self.dli_fname, RTLD_NOW | RTLD_NODELETE);
-#endif
-  const struct {
-    const char* name;
-    napi_callback function;
-  } functions[] = {{"setup", Setup},
-                   {"ref", Ref},
-                   {"unref", Unref},
-                   {"map", Map},
-                   {"request", MakeRequest},
-                   {"move", Move},
-                   {"cancel", Cancel},
-                   {"take", Take},
-                   {"readSync", ReadSync},
-                   {"readCached", ReadCached},
-                   {"write", Write},
-                   {"torn", Torn},
-                   {"lengthBytes", LengthBytes},
-                   {"leadBytes", LeadBytes},
-                   {"window", Window},
-                   {"detach", Detach}};
-  for (const auto& [name, function] : functions) {
-    napi_value value;
-    napi_create_function(env, name, NAPI_AUTO_LENGTH, function, nullptr, &value);
-    napi_set_named_property(env, exports, name, value);
-  }
-  return exports;
-}
+NODE_API_MODULE(mmap, Init)

@@ -1,26 +1,17 @@
 #pragma once
 #include "thread.h"
 
-#include <node_api.h>
-#include <uv.h>
+#include <kiruna/environment.h>
 
-struct Environment {  // one for each: a worker loads the addon again
-  napi_env env;
-  napi_ref on_ready;
-  napi_async_context context;
-  napi_async_cleanup_hook_handle hook;
-  uv_async_t wake;
+struct Environment : kiruna::InstanceData<Environment> {
+  static constexpr const char* kName = "KirunaMmap";
   Threads* threads;
   Mapping* mappings;
-  bool is_main_thread;
+
+  // Starts no thread yet: they come with the first request.
+  int start();
+  bool stop();
 };
-
-// None before set_up, and at the end.
-Environment* environment_of(napi_env env);
-
-// Starts nothing yet: threads come with the first request. `on_ready` is called when something is done.
-// Returns 0 or a negative error number.
-int set_up(napi_env env, napi_value on_ready, bool is_main_thread);
 
 // A handle for JavaScript: it holds the mapping until it is collected.
 napi_value adopt(Environment* environment, Mapping* mapping);

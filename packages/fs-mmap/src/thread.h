@@ -84,5 +84,5 @@ bool stop_threads(Threads* threads, int timeout_ms);
 // Once they have stopped. `forget` is called for each request.
 void destroy_threads(Threads* threads, void (*forget)(Request* request));
 
-// In posix.cc or win.cc. Returns whether the request is done; sets its result.
+// In step.cc. Returns whether the request is done; sets its result.
 bool step(Request* request);

@@ -3,7 +3,6 @@ import * as fs from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { addon } from '../../../scripts/addons.mjs'
 import { afterAll, beforeAll, expect, skipIf, test } from './runner.test-support.ts'
 
 const packageFolder = dirname(dirname(fileURLToPath(import.meta.url)))
@@ -12,14 +11,16 @@ const canCompile = fs.existsSync(headers) && spawnSync('g++', ['--version']).sta
 const onlyWithGcc = skipIf(!canCompile, 'a runtime without views: no g++, or no headers of this Node')
 
 /** A copy of the package whose addon is built as for a runtime that allows no memory from outside its heap. */
-function build(folder: string): string {
+async function build(folder: string): Promise<string> {
   const copy = join(folder, 'package')
   for (const part of ['dist', 'package.json']) {
     fs.cpSync(join(packageFolder, part), join(copy, part), { recursive: true })
   }
   fs.symlinkSync(join(packageFolder, 'node_modules'), join(copy, 'node_modules'))
   fs.mkdirSync(join(copy, 'build/Release'), { recursive: true })
-  const { flags, sources } = addon('fs-mmap', process.platform as 'darwin' | 'linux')
+  // Not there on Windows, where this is compiled but not run.
+  const scripts = new URL('../../../scripts/addons.mjs', import.meta.url).href
+  const { flags, sources } = (await import(scripts)).addon('fs-mmap', process.platform)
   execFileSync('g++', [
     ...flags,
     ...['-DNODE_API_NO_EXTERNAL_BUFFERS_ALLOWED', '-shared', '-fPIC', '-pthread', '-Wl,-z,nodelete'],
@@ -37,7 +38,7 @@ onlyWithGcc.describe('where the runtime allows no views (Electron)', { timeout: 
     folder = fs.mkdtempSync(join(tmpdir(), 'kiruna-no-views-'))
     path = join(folder, 'file')
     fs.writeFileSync(path, content)
-    mmap = await import(build(folder))
+    mmap = await import(await build(folder))
   }, 60_000)
   afterAll(() => fs.rmSync(folder, { recursive: true }))
 

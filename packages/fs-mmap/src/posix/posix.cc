@@ -1,9 +1,7 @@
 // The system calls. Those of the first half are made by the native threads, a step at a time; those of the second by
 // JavaScript's own.
-#include "../posix.h"
-
-#include "../sigbus.h"
-#include "../thread.h"
+#include "../fault.h"
+#include "../system.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,10 +13,7 @@
 
 namespace {
 
-// After so much a more urgent request gets its turn. Smaller steps cost throughput, larger ones latency.
-constexpr size_t kPrefaultStep = 2 << 20;
-constexpr size_t kUnmapStep = 8 << 20;
-constexpr size_t kLongestUnmapStep = 128 << 20;
+// After so much a more urgent request gets its turn.
 [[maybe_unused]] constexpr size_t kSyncStep = 1 << 20;
 
 // More than this is read with pread: it reads ahead from the disk, and faults no pages in.
@@ -34,13 +29,6 @@ constexpr int kPopulateRead = 22;  // Linux 5.14; sys/mman.h of older C librarie
 constexpr bool kPopulates = true;
 int sync_file(int fd) { return fsync(fd); }
 #endif
-
-template <typename T> T min(T a, T b) { return a < b ? a : b; }
-
-bool has_shrunk(const Mapping* mapping) {
-  struct stat status;
-  return fstat(mapping->fd, &status) == 0 && status.st_size < mapping->end();
-}
 
 // Why pages cannot be had: the disk failed, or the file has been truncated, be it only for a moment.
 int fault_reason(const Mapping* mapping, off_t from, off_t to) {
@@ -61,7 +49,7 @@ int map_pages(Mapping* mapping) {
                     mapping->offset - mapping->lead_bytes);
   if (base == MAP_FAILED) return -errno;
   mapping->base = static_cast<char*>(base);
-  install_sigbus_handler();
+  install_fault_handler();
   mapping->guard = guard(mapping);
   return 0;
 }
@@ -82,6 +70,49 @@ int probe_empty(int fd) {
   munmap(page, page_bytes());
   return 0;
 }
+
+// Where the kernel has no call for it (macOS, Linux before 5.14): each page is asked for. The guard stands behind it.
+void touch(const char* begin, const char* end) {
+  for (const volatile char* page = begin; page < end; page += page_bytes()) (void)*page;
+}
+
+// Why a store has not reached the file: it was truncated, or the disk has failed, or there was no room for the page.
+int lost_reason(const Mapping* mapping, uintptr_t torn_at) {
+  off_t at = mapping->offset + static_cast<off_t>(torn_at - reinterpret_cast<uintptr_t>(mapping->data()));
+  char byte;
+  if (mapping->was_short.load() || has_shrunk(mapping)) return kTorn;
+  return pread(mapping->fd, &byte, 1, at) < 0 ? -errno : -ENOSPC;
+}
+
+// Makes the file longer, with room on the disk where the file system can say that it has it.
+int extend(int fd, [[maybe_unused]] off_t from, off_t to) {
+#ifdef __linux__
+  int result;
+  do result = fallocate(fd, 0, from, to - from);
+  while (result != 0 && errno == EINTR);
+  if (result == 0) return 0;
+  if (errno != EOPNOTSUPP && errno != ENOSYS) {
+    int error = errno;
+    if (ftruncate(fd, from) != 0) return -errno;  // it may have got part of the way
+    return -error;
+  }
+#endif
+  return ftruncate(fd, to) == 0 ? 0 : -errno;
+}
+
+// Copies from the pages, with the guard behind it. A file that now ends within the last of them gives zeros there, and no
+// fault: but where its last byte still is one, it did not end before it. Asking for the size would cost as much as all
+// the rest.
+int copy(const Mapping* mapping, int64_t offset, size_t bytes, char* into) {
+  const char* from = mapping->data() + offset;
+  memcpy(into, from, bytes);
+  std::atomic_thread_fence(std::memory_order_acquire);
+  char last = *static_cast<const volatile char*>(from + bytes - 1);
+  if (mapping->torn_at.load() != 0) return kTorn;
+  return last == 0 && has_shrunk(mapping) ? kTorn : 0;
+}
+
+}  // namespace
 
 int map_file(Request* request, Mapping* mapping) {
   struct stat status;
@@ -116,25 +147,6 @@ int map_file(Request* request, Mapping* mapping) {
   return map_pages(mapping);
 }
 
-// See open(2), mmap(2).
-bool map(Request* request) {
-  Mapping* mapping = new Mapping();
-  request->result = map_file(request, mapping);
-  if (request->result == 0) {
-    request->made = mapping;
-  } else {
-    unmap_now(mapping);
-    delete mapping;
-  }
-  return true;
-}
-
-// Where the kernel has no call for it (macOS, Linux before 5.14): each page is asked for. The guard stands behind it.
-void touch(const char* begin, const char* end) {
-  for (const volatile char* page = begin; page < end; page += page_bytes()) (void)*page;
-}
-
-// Brings the pages of so much of the mapping into memory and into this process. See madvise(2), MADV_POPULATE_READ.
 int populate(Mapping* mapping, int64_t offset, size_t bytes) {
   char* begin = mapping->base + ((mapping->lead_bytes + offset) & ~(page_bytes() - 1));
   char* end = mapping->data() + offset + bytes;
@@ -150,54 +162,22 @@ int populate(Mapping* mapping, int64_t offset, size_t bytes) {
   return fault_reason(mapping, mapping->offset + offset, mapping->offset + offset + bytes);
 }
 
-bool prefault(Request* request) {
-  size_t bytes = min<size_t>(request->bytes - request->done_bytes, kPrefaultStep);
-  request->result = populate(request->mapping, request->offset + request->done_bytes, bytes);
-  request->done_bytes += bytes;
-  return request->result != 0 || request->done_bytes == static_cast<size_t>(request->bytes);
+bool reads_pages(const Mapping* mapping) { return mapping->access == Access::kCopyOnWrite; }
+
+void discard(Mapping* mapping, size_t from, size_t bytes) {
+  mmap(mapping->base + from, bytes, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_ANONYMOUS | MAP_PRIVATE | MAP_NORESERVE, -1,
+       0);  // no memory: then it goes in one call
 }
 
-bool read(Request* request) {
-  Mapping* mapping = request->mapping;
-  size_t bytes = min<size_t>(request->bytes - request->done_bytes, kPrefaultStep);
-  int64_t offset = request->offset + request->done_bytes;
-  int error = mapping->access == Access::kCopyOnWrite ? populate(mapping, offset, bytes) : 0;
-  request->result = error != 0 ? error : read_now(mapping, offset, bytes, request->into + request->done_bytes);
-  request->done_bytes += bytes;
-  return request->result != 0 || request->done_bytes == static_cast<size_t>(request->bytes);
-}
-
-// Zeros in place of the file, a step at a time: unmapping a warm gigabyte in one call would hold up every page fault of
-// the process for 25 ms. What is left is an empty reservation, so that a view that somebody has kept reads zeros.
-bool unmap(Request* request) {
-  Mapping* mapping = request->mapping;
-  // Where there are no pages it costs next to nothing: a terabyte should not take a minute.
-  if (request->step_bytes == 0 || request->step_us > 200)
-    request->step_bytes = kUnmapStep;
-  else if (request->step_us < 50)
-    request->step_bytes = min(request->step_bytes * 2, kLongestUnmapStep);
-  size_t bytes = min(mapping->mapped_bytes - request->done_bytes, request->step_bytes);
-  if (bytes > 0)
-    mmap(mapping->base + request->done_bytes, bytes, PROT_READ | PROT_WRITE,
-         MAP_FIXED | MAP_ANONYMOUS | MAP_PRIVATE | MAP_NORESERVE, -1, 0);  // no memory: then it goes in one call
-  request->done_bytes += bytes;
-  if (request->done_bytes < mapping->mapped_bytes) return false;
+int end_mapping(Mapping* mapping) {
   if (mapping->guard != nullptr) unguard(mapping->guard);
   mapping->guard = nullptr;
-  request->result = close(mapping->fd) == 0 || errno == EINTR ? 0 : -errno;  // EINTR: Linux has closed it
+  int error = close(mapping->fd) == 0 || errno == EINTR ? 0 : -errno;  // EINTR: Linux has closed it
   mapping->fd = -1;
-  return true;
+  return error;
 }
 
-// Why a store has not reached the file: it was truncated, or the disk has failed, or there was no room for the page.
-int lost_reason(const Mapping* mapping, uintptr_t torn_at) {
-  off_t at = mapping->offset + static_cast<off_t>(torn_at - reinterpret_cast<uintptr_t>(mapping->data()));
-  char byte;
-  if (mapping->was_short.load() || has_shrunk(mapping)) return kTorn;
-  return pread(mapping->fd, &byte, 1, at) < 0 ? -errno : -ENOSPC;
-}
-
-// See sync_file_range(2), msync(2).
+// See sync_file_range(2).
 bool sync(Request* request) {
   Mapping* mapping = request->mapping;
   request->result = 0;
@@ -206,7 +186,7 @@ bool sync(Request* request) {
   // makes it last: the metadata, and the device's own cache.
   if (request->done_bytes < mapping->mapped_bytes) {
     off_t from = mapping->offset - mapping->lead_bytes + request->done_bytes;
-    size_t bytes = min(mapping->mapped_bytes - request->done_bytes, kSyncStep);
+    size_t left = mapping->mapped_bytes - request->done_bytes, bytes = left < kSyncStep ? left : kSyncStep;
     unsigned flags = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
     request->done_bytes += bytes;
     if (sync_file_range(mapping->fd, from, bytes, flags) == 0) return false;
@@ -229,22 +209,7 @@ bool sync(Request* request) {
   return true;
 }
 
-// Makes the file longer, with room on the disk where the file system can say that it has it.
-int extend(int fd, [[maybe_unused]] off_t from, off_t to) {
-#ifdef __linux__
-  int result;
-  do result = fallocate(fd, 0, from, to - from);
-  while (result != 0 && errno == EINTR);
-  if (result == 0) return 0;
-  if (errno != EOPNOTSUPP && errno != ENOSYS) {
-    int error = errno;
-    if (ftruncate(fd, from) != 0) return -errno;  // it may have got part of the way
-    return -error;
-  }
-#endif
-  return ftruncate(fd, to) == 0 ? 0 : -errno;
-}
-
+// See fallocate(2).
 int resize_file(Request* request, Mapping* made) {
   const Mapping* mapping = request->mapping;
   struct stat status;
@@ -257,53 +222,12 @@ int resize_file(Request* request, Mapping* made) {
   made->access = mapping->access;
   int error = map_pages(made);
   if (error != 0) return error;
-  if (made->end() > status.st_size) return extend(made->fd, status.st_size, made->end());
-  return ftruncate(made->fd, made->end()) == 0 ? 0 : -errno;
-}
-
-// Another mapping of the same file, of the new length: views of the old one stay what they are. See fallocate(2).
-bool resize(Request* request) {
-  Mapping* made = new Mapping();
-  request->result = resize_file(request, made);
-  if (request->result == 0) {
-    request->made = made;
-  } else {
-    unmap_now(made);
-    delete made;
-  }
-  return true;
-}
-
-// Copies from the pages, with the guard behind it. A file that now ends within the last of them gives zeros there, and no
-// fault: but where its last byte still is one, it did not end before it. Asking for the size would cost as much as all
-// the rest.
-int copy(const Mapping* mapping, int64_t offset, size_t bytes, char* into) {
-  const char* from = mapping->data() + offset;
-  memcpy(into, from, bytes);
-  std::atomic_thread_fence(std::memory_order_acquire);
-  char last = *static_cast<const volatile char*>(from + bytes - 1);
-  if (mapping->torn_at.load() != 0) return kTorn;
-  return last == 0 && has_shrunk(mapping) ? kTorn : 0;
-}
-
-}  // namespace
-
-bool step(Request* request) {
-  switch (request->kind) {
-  case Kind::kMap:
-    return map(request);
-  case Kind::kPrefault:
-    return prefault(request);
-  case Kind::kRead:
-    return read(request);
-  case Kind::kUnmap:
-    return unmap(request);
-  case Kind::kSync:
-    return sync(request);
-  case Kind::kResize:
-    return resize(request);
-  }
-  return true;
+  if (made->end() > status.st_size)
+    error = extend(made->fd, status.st_size, made->end());
+  else if (ftruncate(made->fd, made->end()) != 0)
+    error = -errno;
+  if (error != 0) unmap_now(made);
+  return error;
 }
 
 int read_now(Mapping* mapping, int64_t offset, size_t bytes, char* into) {
@@ -345,7 +269,10 @@ int write_now(Mapping* mapping, int64_t offset, size_t bytes, const char* from) 
   return 0;
 }
 
-bool is_torn(const Mapping* mapping) { return mapping->torn_at.load() != 0 || has_shrunk(mapping); }
+bool has_shrunk(const Mapping* mapping) {
+  struct stat status;
+  return fstat(mapping->fd, &status) == 0 && status.st_size < mapping->end();
+}
 
 void unmap_now(Mapping* mapping) {
   if (mapping->guard != nullptr) unguard(mapping->guard);

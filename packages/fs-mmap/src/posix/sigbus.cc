@@ -1,7 +1,7 @@
 // A file that somebody truncates under a mapping, or a disk that is full under a shared one, is a SIGBUS at the next
 // access: from JavaScript, which cannot be asked to check first. The handler puts zeros there, notes it, and returns.
 // The only state of the process as a whole is what a signal handler needs.
-#include "../sigbus.h"
+#include "../fault.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -139,7 +139,7 @@ void unguard(Guard* guard) {
   guard->is_taken.store(false);
 }
 
-void install_sigbus_handler() {
+void install_fault_handler() {
   struct sigaction current;
   sigaction(SIGBUS, nullptr, &current);
   if ((current.sa_flags & SA_SIGINFO) && current.sa_sigaction == on_sigbus) return;

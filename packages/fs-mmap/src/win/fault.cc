@@ -1,7 +1,7 @@
-// sigbus.cc for Windows: a page that its disk or its server no longer gives is an exception at the access, from JavaScript
+// Faults on Windows: a page that its disk or its server no longer gives is an exception at the access, from JavaScript
 // too. The handler puts memory of the process in place of the view, with what can still be read of the file, notes it, and
 // lets the access go on. The only state of the process as a whole is what the handler needs.
-#include "fault.h"
+#include "pages.h"
 
 #include <string.h>
 #include <windows.h>
@@ -175,7 +175,7 @@ void unguard(Guard* guard) {
 }
 
 // Nobody can take it away: handlers are a list here. It comes first, as others may end the process.
-void install_sigbus_handler() {
+void install_fault_handler() {
   [[maybe_unused]] static const void* installed = [] {
     // Node unloads an addon with its last worker. The handler has to stay.
     HMODULE self;

@@ -1,8 +1,8 @@
 // The system calls on Windows, as posix.cc has them elsewhere. Those of the first half are made by the native threads, a
 // step at a time; those of the second by JavaScript's own.
-#include "fault.h"
-#include "../posix.h"
-#include "../thread.h"
+#include "../fault.h"
+#include "../system.h"
+#include "pages.h"
 
 #include <sys/stat.h>
 #include <uv.h>
@@ -13,10 +13,7 @@
 
 namespace {
 
-// After so much a more urgent request gets its turn. Smaller steps cost throughput, larger ones latency.
-constexpr size_t kPrefaultStep = 2 << 20;
-constexpr size_t kUnmapStep = 8 << 20;
-constexpr size_t kLongestUnmapStep = 128 << 20;
+// After so much a more urgent request gets its turn.
 constexpr size_t kSyncStep = 1 << 20;
 
 // What the JavaScript thread may copy of pages that are there: operations.ts asks for no more.
@@ -46,11 +43,6 @@ size_t granularity_bytes() {
   return system.dwAllocationGranularity;
 }
 
-bool has_shrunk(const Mapping* mapping) {
-  LARGE_INTEGER size;
-  return mapping->file != nullptr && GetFileSizeEx(mapping->file, &size) && size.QuadPart < mapping->end();
-}
-
 // Why pages cannot be had: the disk or the server has failed, or the file has become shorter on the server.
 int fault_reason(const Mapping* mapping) { return is_torn(mapping) ? kTorn : static_cast<int>(UV_EIO); }
 
@@ -72,7 +64,7 @@ int map_pages(Mapping* mapping) {
   CloseHandle(section);  // the view holds it
   if (error != 0) return error;
   mapping->base = static_cast<char*>(base);
-  install_sigbus_handler();
+  install_fault_handler();
   mapping->guard = guard(mapping);
   return 0;
 }
@@ -84,6 +76,38 @@ int64_t device_kind(const wchar_t* path) {
   if ((is_device || wcsncmp(path, L"\\\\?\\", 4) == 0) && _wcsnicmp(path + 4, pipe, wcslen(pipe)) == 0) return S_IFIFO;
   return is_device ? S_IFCHR : 0;
 }
+
+// https://learn.microsoft.com/windows/win32/api/memoryapi/nf-memoryapi-flushviewoffile
+int flush(Mapping* mapping, size_t from, size_t bytes) {
+  // Another flush of the same pages is under way: there is nothing to wait for it with.
+  for (int tries = 0; tries < 200; tries++) {
+    if (FlushViewOfFile(mapping->base + from, bytes)) return 0;
+    if (GetLastError() != ERROR_LOCK_VIOLATION) break;
+    Sleep(1);
+  }
+  return last_error();
+}
+
+// New bytes are zeros, and have their room on the disk, unless the file is a sparse or compressed one.
+int set_end_of_file(HANDLE file, int64_t end) {
+  FILE_END_OF_FILE_INFO info;
+  info.EndOfFile.QuadPart = end;
+  return SetFileInformationByHandle(file, FileEndOfFileInfo, &info, sizeof info) ? 0 : last_error();
+}
+
+// Windows makes no file shorter that is mapped: so the old view goes first. Where somebody else has mapped it too, this
+// fails, and `made` is as long as before.
+int shrink(Mapping* mapping, Mapping* made) {
+  if (mapping->base != nullptr) retire_pages(mapping);
+  int error = set_end_of_file(made->file, made->end());
+  if (error != 0) made->bytes = mapping->bytes;
+  int map_error = map_pages(made);
+  if (map_error == 0) return error;
+  mapping->torn_at.store(1);  // there is nothing left
+  return map_error;
+}
+
+}  // namespace
 
 int map_file(Request* request, Mapping* mapping) {
   const wchar_t* path = reinterpret_cast<const wchar_t*>(request->path);
@@ -123,20 +147,7 @@ int map_file(Request* request, Mapping* mapping) {
   return map_pages(mapping);
 }
 
-bool map(Request* request) {
-  Mapping* mapping = new Mapping();
-  request->result = map_file(request, mapping);
-  if (request->result == 0) {
-    request->made = mapping;
-  } else {
-    unmap_now(mapping);
-    delete mapping;
-  }
-  return true;
-}
-
-// Brings the pages of so much of the mapping into memory and into this process. The first call asks for large pieces of the
-// disk, but returns before the data is there: so each page is asked for as well.
+// The first call asks for large pieces of the disk, but returns before the data is there: so each page is asked for as well.
 // https://learn.microsoft.com/windows/win32/api/memoryapi/nf-memoryapi-prefetchvirtualmemory
 int populate(Mapping* mapping, int64_t offset, size_t bytes) {
   char* begin = mapping->base + ((mapping->lead_bytes + offset) & ~(page_bytes() - 1));
@@ -149,52 +160,17 @@ int populate(Mapping* mapping, int64_t offset, size_t bytes) {
   return mapping->torn_at.load() == 0 ? 0 : fault_reason(mapping);
 }
 
-bool prefault(Request* request) {
-  size_t bytes = min<size_t>(request->bytes - request->done_bytes, kPrefaultStep);
-  request->result = populate(request->mapping, request->offset + request->done_bytes, bytes);
-  request->done_bytes += bytes;
-  return request->result != 0 || request->done_bytes == static_cast<size_t>(request->bytes);
-}
+bool reads_pages(const Mapping*) { return true; }
 
-bool read(Request* request) {
-  Mapping* mapping = request->mapping;
-  size_t bytes = min<size_t>(request->bytes - request->done_bytes, kPrefaultStep);
-  int64_t offset = request->offset + request->done_bytes;
-  int error = populate(mapping, offset, bytes);
-  request->result = error != 0 ? error : read_now(mapping, offset, bytes, request->into + request->done_bytes);
-  request->done_bytes += bytes;
-  return request->result != 0 || request->done_bytes == static_cast<size_t>(request->bytes);
-}
-
-// A view can only be unmapped as a whole. Before that its pages leave the process a step at a time, which is most of the
-// work: VirtualUnlock does it for pages that nobody has locked. What is left is an empty reservation, so that a view that
-// somebody has kept reads zeros.
+// A view can only be unmapped as a whole. Before that its pages leave the process, which is most of the work:
+// VirtualUnlock does it for pages that nobody has locked.
 // https://learn.microsoft.com/windows/win32/api/memoryapi/nf-memoryapi-virtualunlock
-bool unmap(Request* request) {
-  Mapping* mapping = request->mapping;
-  if (request->step_bytes == 0 || request->step_us > 200)
-    request->step_bytes = kUnmapStep;
-  else if (request->step_us < 50)
-    request->step_bytes = min(request->step_bytes * 2, kLongestUnmapStep);
-  size_t bytes = min(mapping->mapped_bytes - request->done_bytes, request->step_bytes);
-  if (bytes > 0) VirtualUnlock(mapping->base + request->done_bytes, bytes);
-  request->done_bytes += bytes;
-  if (request->done_bytes < mapping->mapped_bytes) return false;
+void discard(Mapping* mapping, size_t from, size_t bytes) { VirtualUnlock(mapping->base + from, bytes); }
+
+int end_mapping(Mapping* mapping) {
   if (mapping->base != nullptr) retire_pages(mapping);
   close_file(mapping);
-  request->result = 0;
-  return true;
-}
-
-// https://learn.microsoft.com/windows/win32/api/memoryapi/nf-memoryapi-flushviewoffile
-int flush(Mapping* mapping, size_t from, size_t bytes) {
-  // Another flush of the same pages is under way: there is nothing to wait for it with.
-  for (int tries = 0; tries < 200; tries++) {
-    if (FlushViewOfFile(mapping->base + from, bytes)) return 0;
-    if (GetLastError() != ERROR_LOCK_VIOLATION) break;
-    Sleep(1);
-  }
-  return last_error();
+  return 0;
 }
 
 // Little by little to the device, so that what is more urgent finds no full queue there. FlushFileBuffers then has only
@@ -215,25 +191,6 @@ bool sync(Request* request) {
   return true;
 }
 
-// New bytes are zeros, and have their room on the disk, unless the file is a sparse or compressed one.
-int set_end_of_file(HANDLE file, int64_t end) {
-  FILE_END_OF_FILE_INFO info;
-  info.EndOfFile.QuadPart = end;
-  return SetFileInformationByHandle(file, FileEndOfFileInfo, &info, sizeof info) ? 0 : last_error();
-}
-
-// Windows makes no file shorter that is mapped: so the old view goes first. Where somebody else has mapped it too, this
-// fails, and `made` is as long as before.
-int shrink(Mapping* mapping, Mapping* made) {
-  if (mapping->base != nullptr) retire_pages(mapping);
-  int error = set_end_of_file(made->file, made->end());
-  if (error != 0) made->bytes = mapping->bytes;
-  int map_error = map_pages(made);
-  if (map_error == 0) return error;
-  mapping->torn_at.store(1);  // there is nothing left
-  return map_error;
-}
-
 int resize_file(Request* request, Mapping* made) {
   Mapping* mapping = request->mapping;
   LARGE_INTEGER size;
@@ -250,39 +207,6 @@ int resize_file(Request* request, Mapping* made) {
   error = map_pages(made);
   if (error != 0) set_end_of_file(made->file, mapping->end());  // while the old view is there, it may not be allowed
   return error;
-}
-
-// Another mapping of the same file, of the new length.
-bool resize(Request* request) {
-  Mapping* made = new Mapping();
-  request->result = resize_file(request, made);
-  if (request->result == 0 || made->base != nullptr) {
-    request->made = made;
-  } else {
-    unmap_now(made);
-    delete made;
-  }
-  return true;
-}
-
-}  // namespace
-
-bool step(Request* request) {
-  switch (request->kind) {
-  case Kind::kMap:
-    return map(request);
-  case Kind::kPrefault:
-    return prefault(request);
-  case Kind::kRead:
-    return read(request);
-  case Kind::kUnmap:
-    return unmap(request);
-  case Kind::kSync:
-    return sync(request);
-  case Kind::kResize:
-    return resize(request);
-  }
-  return true;
 }
 
 // A file that has become shorter gives zeros in its last page, and no fault: but where its last byte still is one, it did
@@ -335,7 +259,10 @@ int write_now(Mapping* mapping, int64_t offset, size_t bytes, const char* from) 
   return error;
 }
 
-bool is_torn(const Mapping* mapping) { return mapping->torn_at.load() != 0 || has_shrunk(mapping); }
+bool has_shrunk(const Mapping* mapping) {
+  LARGE_INTEGER size;
+  return mapping->file != nullptr && GetFileSizeEx(mapping->file, &size) && size.QuadPart < mapping->end();
+}
 
 void unmap_now(Mapping* mapping) {
   if (mapping->guard != nullptr) unguard(mapping->guard);

@@ -1,7 +1,7 @@
 #pragma once
 #include "mapping.h"
 
-// What sigbus.cc has, and on Windows, where a fault is an exception, fault.cc.
+// How a system survives faults: posix/sigbus.cc, or win/fault.cc, where a fault is an exception.
 
 // From here on a fault in the mapping's pages is survived: zeros are put in place of what cannot be had, and `torn_at`
 // says where. See mmap(2), "SIGBUS".
@@ -11,7 +11,7 @@ Guard* guard(Mapping* mapping);
 void unguard(Guard* guard);
 
 // Puts the handler in place, or back in place where somebody has replaced it.
-void install_sigbus_handler();
+void install_fault_handler();
 
 // The size of a page: 4 KiB or more.
 size_t page_bytes();

@@ -1,5 +1,5 @@
 #pragma once
-#include "../sigbus.h"
+#include "../fault.h"
 
 // What only Windows needs of fault.cc.
 
