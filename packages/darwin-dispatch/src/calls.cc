@@ -35,23 +35,25 @@ int64_t result_of(int64_t returned) { return returned < 0 ? -errno : returned; }
 
 double milliseconds(timespec time) { return time.tv_sec * 1000.0 + time.tv_nsec / 1e6; }
 
-char* copy_path(const Arguments& arguments, int i) {
-  void* data = nullptr;
-  size_t length = 0;
-  napi_get_buffer_info(arguments.env, arguments.values[i], &data, &length);
-  char* path = static_cast<char*>(malloc(length + 1));
-  if (length > 0) memcpy(path, data, length);
-  path[length] = 0;
-  return path;
+char* copy(Bytes path) {
+  char* text = static_cast<char*>(malloc(path.length + 1));
+  if (path.length > 0) memcpy(text, path.data, path.length);
+  text[path.length] = 0;
+  return text;
 }
 
-napi_value run(const Arguments& arguments, Request* request, int64_t (^call)(Request* request)) {
-  dispatch_async(queue_of(arguments.integer(1)), ^{
+Request* new_request(napi_env env, uint32_t id, Bytes path) {
+  Request* request = new_request(env, id);
+  request->paths[0] = copy(path);
+  return request;
+}
+
+void run(Request* request, int rank, int64_t (^call)(Request* request)) {
+  dispatch_async(queue_of(rank), ^{
     bool is_cancelled = __atomic_load_n(&request->is_cancelled, __ATOMIC_RELAXED);
     request->result = is_cancelled ? -ECANCELED : call(request);
     finish_part(request);
   });
-  return nullptr;
 }
 
 int64_t status_of(Request* request, int fd, const char* path, int flags) {
@@ -140,25 +142,14 @@ int64_t read_link(Request* request, const char* path) {
   }
 }
 
-napi_value bytes_of(napi_env env, const void* from, size_t bytes) {
-  napi_value result;
-  napi_create_buffer_copy(env, bytes, bytes == 0 ? "" : from, nullptr, &result);
-  return result;
-}
-
 }  // namespace
 
 // open(id, rank, path: Buffer, flags, mode, wantsStatus): fd; value: status
 // See open(2), fstat(2).
-napi_value Open(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Request* request = new_request(arguments);
-  request->paths[0] = copy_path(arguments, 2);
+void Open(Napi::Env env, uint32_t id, int rank, Bytes path, int flags, mode_t mode, bool wants_status) {
+  Request* request = new_request(env, id, path);
   request->makes_fd = true;
-  int flags = static_cast<int>(arguments.integer(3));
-  mode_t mode = static_cast<mode_t>(arguments.integer(4));
-  bool wants_status = arguments.boolean(5);
-  return run(arguments, request, ^int64_t(Request* request) {
+  run(request, rank, ^int64_t(Request* request) {
     int64_t fd = open_file(request->paths[0], flags, mode);
     if (fd < 0 || !wants_status) return fd;
     int64_t error = status_of(request, static_cast<int>(fd), nullptr, 0);
@@ -169,11 +160,9 @@ napi_value Open(napi_env env, napi_callback_info info) {
 }
 
 // close(id, rank, fd): 0. See close(2).
-napi_value Close(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Request* request = new_request(arguments);
-  int fd = static_cast<int>(arguments.integer(2));
-  dispatch_queue_t queue = queue_of(arguments.integer(1));
+void Close(Napi::Env env, uint32_t id, int rank, int fd) {
+  Request* request = new_request(env, id);
+  dispatch_queue_t queue = queue_of(rank);
   disown(request->environment, fd);
   if (request->environment->channelled.remove(fd)) {
     close_channels(request, fd, queue);
@@ -183,116 +172,86 @@ napi_value Close(napi_env env, napi_callback_info info) {
       finish_part(request);
     });
   }
-  return nullptr;
 }
 
 // stat(id, rank, path: Buffer, followsLink): 0; value: status. See stat(2), lstat(2).
-napi_value Stat(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Request* request = new_request(arguments);
-  request->paths[0] = copy_path(arguments, 2);
-  int flags = arguments.boolean(3) ? 0 : AT_SYMLINK_NOFOLLOW;
-  return run(arguments, request, ^(Request* request) {
+void Stat(Napi::Env env, uint32_t id, int rank, Bytes path, bool follows_link) {
+  int flags = follows_link ? 0 : AT_SYMLINK_NOFOLLOW;
+  run(new_request(env, id, path), rank, ^(Request* request) {
     return status_of(request, -1, request->paths[0], flags);
   });
 }
 
 // fstat(id, rank, fd): 0; value: status. See fstat(2).
-napi_value Fstat(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  int fd = static_cast<int>(arguments.integer(2));
-  return run(arguments, new_request(arguments), ^(Request* request) {
+void Fstat(Napi::Env env, uint32_t id, int rank, int fd) {
+  run(new_request(env, id), rank, ^(Request* request) {
     return status_of(request, fd, nullptr, 0);
   });
 }
 
 // readdir(id, rank, path: Buffer): 0; value: Buffer of entries. See opendir(3), readdir(3).
-napi_value Readdir(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Request* request = new_request(arguments);
-  request->paths[0] = copy_path(arguments, 2);
-  return run(arguments, request, ^(Request* request) {
+void Readdir(Napi::Env env, uint32_t id, int rank, Bytes path) {
+  run(new_request(env, id, path), rank, ^(Request* request) {
     return read_folder(request, request->paths[0]);
   });
 }
 
 // readlink(id, rank, path: Buffer): 0; value: Buffer. See readlink(2).
-napi_value Readlink(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Request* request = new_request(arguments);
-  request->paths[0] = copy_path(arguments, 2);
-  return run(arguments, request, ^(Request* request) {
+void Readlink(Napi::Env env, uint32_t id, int rank, Bytes path) {
+  run(new_request(env, id, path), rank, ^(Request* request) {
     return read_link(request, request->paths[0]);
   });
 }
 
 // rename(id, rank, from: Buffer, to: Buffer): 0. See rename(2).
-napi_value Rename(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Request* request = new_request(arguments);
-  request->paths[0] = copy_path(arguments, 2);
-  request->paths[1] = copy_path(arguments, 3);
-  return run(arguments, request, ^(Request* request) {
+void Rename(Napi::Env env, uint32_t id, int rank, Bytes from, Bytes to) {
+  Request* request = new_request(env, id, from);
+  request->paths[1] = copy(to);
+  run(request, rank, ^(Request* request) {
     return result_of(rename(request->paths[0], request->paths[1]));
   });
 }
 
 // unlink(id, rank, path: Buffer): 0. See unlink(2).
-napi_value Unlink(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Request* request = new_request(arguments);
-  request->paths[0] = copy_path(arguments, 2);
-  return run(arguments, request, ^(Request* request) {
+void Unlink(Napi::Env env, uint32_t id, int rank, Bytes path) {
+  run(new_request(env, id, path), rank, ^(Request* request) {
     return result_of(unlink(request->paths[0]));
   });
 }
 
 // fsync(id, rank, fd, isFull): 0. See fsync(2); on macOS that leaves the bytes in the disk's own cache, and what brings them
 // out of it is F_FULLFSYNC, fcntl(2).
-napi_value Fsync(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  int fd = static_cast<int>(arguments.integer(2));
-  bool is_full = arguments.boolean(3);
-  return run(arguments, new_request(arguments), ^(Request*) {
+void Fsync(Napi::Env env, uint32_t id, int rank, int fd, bool is_full) {
+  run(new_request(env, id), rank, ^(Request*) {
     return result_of(sync_to_disk(fd, is_full));
   });
 }
 
 // ftruncate(id, rank, fd, lengthBytes): 0. See ftruncate(2).
-napi_value Ftruncate(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  int fd = static_cast<int>(arguments.integer(2));
-  off_t length = arguments.integer(3);
-  return run(arguments, new_request(arguments), ^(Request*) {
+void Ftruncate(Napi::Env env, uint32_t id, int rank, int fd, off_t length) {
+  run(new_request(env, id), rank, ^(Request*) {
     return result_of(ftruncate(fd, length));
   });
 }
 
 // fchown(id, rank, fd, uid, gid): 0; −1 leaves one as it is. See fchown(2).
-napi_value Fchown(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  int fd = static_cast<int>(arguments.integer(2));
-  uid_t uid = static_cast<uid_t>(arguments.integer(3));
-  gid_t gid = static_cast<gid_t>(arguments.integer(4));
-  return run(arguments, new_request(arguments), ^(Request*) {
+void Fchown(Napi::Env env, uint32_t id, int rank, int fd, uid_t uid, gid_t gid) {
+  run(new_request(env, id), rank, ^(Request*) {
     return result_of(fchown(fd, uid, gid));
   });
 }
 
 // fchmod(id, rank, fd, mode): 0. See fchmod(2).
-napi_value Fchmod(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  int fd = static_cast<int>(arguments.integer(2));
-  mode_t mode = static_cast<mode_t>(arguments.integer(3));
-  return run(arguments, new_request(arguments), ^(Request*) {
+void Fchmod(Napi::Env env, uint32_t id, int rank, int fd, mode_t mode) {
+  run(new_request(env, id), rank, ^(Request*) {
     return result_of(fchmod(fd, mode));
   });
 }
 
-napi_value found(napi_env env, const Request* request) {
-  if (request->result < 0) return nullptr;
-  if (request->text != nullptr) return bytes_of(env, request->text, request->text_bytes);
-  if (request->status == nullptr) return nullptr;
+Napi::Value value_of(Napi::Env env, const Request* request) {
+  if (request->result < 0) return env.Undefined();
+  if (request->text != nullptr) return Napi::Buffer<char>::Copy(env, request->text, request->text_bytes);
+  if (request->status == nullptr) return env.Undefined();
   const struct stat& status = *request->status;
   const double fields[] = {static_cast<double>(status.st_dev),     static_cast<double>(status.st_mode),
                            static_cast<double>(status.st_nlink),   static_cast<double>(status.st_uid),
@@ -301,5 +260,5 @@ napi_value found(napi_env env, const Request* request) {
                            static_cast<double>(status.st_size),    static_cast<double>(status.st_blocks),
                            milliseconds(accessed(status)),         milliseconds(modified(status)),
                            milliseconds(changed(status)),          request->birth_ms};
-  return bytes_of(env, fields, sizeof fields);
+  return Napi::Buffer<char>::Copy(env, reinterpret_cast<const char*>(fields), sizeof fields);
 }

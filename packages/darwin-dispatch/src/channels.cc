@@ -41,15 +41,11 @@ int check(Request* request, int forbidden_mode, dispatch_io_type_t type, off_t* 
   return *base < 0 ? -errno : 0;
 }
 
-// A borrowed fd may be closed by its owner at any moment, and then GCD would never be done with it: so it is a duplicate
-// that GCD has. Without a free descriptor it is the fd itself. As dispatch.ts has it:
-enum class Whose : int64_t { kOurs, kBorrowed, kDuplicate };
-
-void take_fd(Request* request, int fd, Whose whose) {
-  int duplicate = whose == Whose::kBorrowed ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
-  request->owns_fd = duplicate >= 0 || whose == Whose::kDuplicate;
+void take_fd(Request* request, int fd, FdOwner owner) {
+  int duplicate = owner == FdOwner::kBorrowed ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
+  request->owns_fd = duplicate >= 0 || owner == FdOwner::kDuplicate;
   request->fd = duplicate >= 0 ? duplicate : fd;
-  if (whose == Whose::kDuplicate) disown(request->environment, fd);
+  if (owner == FdOwner::kDuplicate) disown(request->environment, fd);
 }
 
 void give_back_fd(Request* request) {
@@ -107,41 +103,34 @@ void read_without_channel(Request* request, off_t position, dispatch_queue_t que
   });
 }
 
-napi_value refused(Request* request, int error) {
+void refuse(Request* request, int error) {
   give_back_fd(request);
   request->result = error;
   finish_part(request);
-  return nullptr;
 }
-
-char* address(int64_t number) { return reinterpret_cast<char*>(static_cast<uintptr_t>(number)); }
 
 }  // namespace
 
-// read(id, rank, fd, address, bytes, position, whose, stopsAtFirstBytes): number of bytes. See dispatch_io_read(3).
+// read(id, rank, fd, address, bytes, position, owner, stopsAtFirstBytes): number of bytes. See dispatch_io_read(3).
 // At a position, fewer bytes than asked for are the end of the file. At position −1, where the fd stands, it is a
 // stream's: what may have to wait is done with the first bytes that come.
-napi_value Read(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Request* request = new_request(arguments);
-  off_t position = arguments.integer(5), base = 0;
-  bool is_stream = position == -1, stops = arguments.boolean(7);
+void Read(Napi::Env env, uint32_t id, int rank, int fd, int64_t address, size_t bytes, off_t position, FdOwner owner,
+          bool stops) {
+  Request* request = new_request(env, id);
+  off_t base = 0;
+  bool is_stream = position == -1;
   dispatch_io_type_t type = is_stream ? DISPATCH_IO_STREAM : DISPATCH_IO_RANDOM;
-  request->memory = address(arguments.integer(3));
-  request->bytes = static_cast<size_t>(arguments.integer(4));
-  Whose whose = static_cast<Whose>(arguments.integer(6));
-  take_fd(request, static_cast<int>(arguments.integer(2)), whose);
+  request->memory = reinterpret_cast<char*>(address);
+  request->bytes = bytes;
+  take_fd(request, fd, owner);
   int error = check(request, O_WRONLY, type, &base);
-  if (error != 0) return refused(request, error);
-  dispatch_queue_t queue = queue_of(arguments.integer(1));
-  if (request->is_on_disk && request->bytes < kReadAheadBytes) {
-    read_without_channel(request, position, queue);
-    return nullptr;
-  }
-  if (whose != Whose::kOurs && stops) begin_borrowing(request);
+  if (error != 0) return refuse(request, error);
+  dispatch_queue_t queue = queue_of(rank);
+  if (request->is_on_disk && bytes < kReadAheadBytes) return read_without_channel(request, position, queue);
+  if (owner != FdOwner::kOurs && stops) begin_borrowing(request);
   open_channel(request, type, queue);
   if (is_stream) dispatch_io_set_low_water(request->channel, 1);
-  dispatch_io_read(request->channel, is_stream ? 0 : position - base, request->bytes, queue,
+  dispatch_io_read(request->channel, is_stream ? 0 : position - base, bytes, queue,
                    ^(bool done, dispatch_data_t data, int error) {
                      if (data != nullptr) take_regions(request, data);
                      if (!done) {
@@ -153,49 +142,46 @@ napi_value Read(napi_env env, napi_callback_info info) {
                      finish_read(request, is_stream, failure);
                    });
   dispatch_io_close(request->channel, 0);
-  return nullptr;
 }
 
-// write(id, rank, fd, address, bytes, position, whose, hasBorrowedFlags): number of bytes, all unless something ends it.
+// write(id, rank, fd, address, bytes, position, owner, hasBorrowedFlags): number of bytes, all unless something ends it.
 // At position −1 it writes where the fd stands. See dispatch_io_write(3).
-napi_value Write(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Request* request = new_request(arguments);
-  off_t position = arguments.integer(5), base = 0;
+void Write(Napi::Env env, uint32_t id, int rank, int fd, int64_t address, size_t bytes, off_t position, FdOwner owner,
+           bool has_borrowed_flags) {
+  Request* request = new_request(env, id);
+  off_t base = 0;
   dispatch_io_type_t type = position == -1 ? DISPATCH_IO_STREAM : DISPATCH_IO_RANDOM;
-  request->bytes = static_cast<size_t>(arguments.integer(4));
-  take_fd(request, static_cast<int>(arguments.integer(2)), static_cast<Whose>(arguments.integer(6)));
+  request->bytes = bytes;
+  take_fd(request, fd, owner);
   int error = check(request, O_RDONLY, type, &base);
-  if (error != 0) return refused(request, error);
-  if (arguments.boolean(7)) begin_borrowing(request);
-  dispatch_queue_t queue = queue_of(arguments.integer(1));
+  if (error != 0) return refuse(request, error);
+  if (has_borrowed_flags) begin_borrowing(request);
+  dispatch_queue_t queue = queue_of(rank);
   open_channel(request, type, queue);
   request->unfinished++;
-  dispatch_data_t data = dispatch_data_create(address(arguments.integer(3)), request->bytes, queue, ^{
+  dispatch_data_t data = dispatch_data_create(reinterpret_cast<char*>(address), bytes, queue, ^{
     finish_part(request);  // GCD does not look at JavaScript's memory any more
   });
   dispatch_io_write(request->channel, position == -1 ? 0 : position - base, data, queue,
                     ^(bool done, dispatch_data_t left, int error) {
                       if (!done) return;
                       size_t left_bytes = left == nullptr ? 0 : dispatch_data_get_size(left);
-                      size_t written = request->bytes - left_bytes;
+                      size_t written = bytes - left_bytes;
                       request->result = error == 0 || written > 0 ? static_cast<int64_t>(written) : -error;
                       finish_part(request);
                     });
   dispatch_release(data);
   dispatch_io_close(request->channel, 0);
-  return nullptr;
 }
 
-// wait(id, rank, fd, whose): the fd, or of a borrowed one a duplicate, once there is something to read, or its end. It takes
+// wait(id, rank, fd, owner): the fd, or of a borrowed one a duplicate, once there is something to read, or its end. It takes
 // nothing, and leaves the flags alone. See dispatch_source_create(3).
-napi_value Wait(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Request* request = new_request(arguments);
-  take_fd(request, static_cast<int>(arguments.integer(2)), static_cast<Whose>(arguments.integer(3)));
-  if (fcntl(request->fd, F_GETFL) < 0) return refused(request, -errno);
+void Wait(Napi::Env env, uint32_t id, int rank, int fd, FdOwner owner) {
+  Request* request = new_request(env, id);
+  take_fd(request, fd, owner);
+  if (fcntl(request->fd, F_GETFL) < 0) return refuse(request, -errno);
   request->makes_fd = request->owns_fd;
-  dispatch_queue_t queue = queue_of(arguments.integer(1));
+  dispatch_queue_t queue = queue_of(rank);
   dispatch_source_t source =
       dispatch_source_create(DISPATCH_SOURCE_TYPE_READ, static_cast<uintptr_t>(request->fd), 0, queue);
   request->source = source;
@@ -209,15 +195,12 @@ napi_value Wait(napi_env env, napi_callback_info info) {
     finish_part(request);
   });
   dispatch_resume(source);
-  return nullptr;
 }
 
 // isReadable(fd): whether a read would not wait. See poll(2).
-napi_value IsReadable(napi_env env, napi_callback_info info) {
-  pollfd one = {static_cast<int>(Arguments(env, info).integer(0)), POLLIN, 0};
-  napi_value result;
-  napi_get_boolean(env, poll(&one, 1, 0) > 0, &result);
-  return result;
+bool IsReadable(Napi::Env, int fd) {
+  pollfd one = {fd, POLLIN, 0};
+  return poll(&one, 1, 0) > 0;
 }
 
 void close_channels(Request* request, int fd, dispatch_queue_t queue) {

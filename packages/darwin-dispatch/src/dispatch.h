@@ -2,11 +2,10 @@
 // other system calls.
 #pragma once
 #include <dispatch/dispatch.h>
-#include <node_api.h>
+#include <kiruna/environment.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <sys/stat.h>
-#include <uv.h>
 #ifdef __APPLE__
 #include <pthread/qos.h>
 #else  // The tests run on Linux, over swift-corelibs-libdispatch.
@@ -14,7 +13,13 @@ constexpr unsigned QOS_CLASS_USER_INTERACTIVE = 0x21, QOS_CLASS_USER_INITIATED =
                    QOS_CLASS_BACKGROUND = 0x09;
 #endif
 
+using kiruna::Bytes;
+
 struct Environment;
+
+// A borrowed fd may be closed by its owner at any moment, and then GCD would never be done with it: so it is a duplicate
+// that GCD has. Without a free descriptor it is the fd itself. As native.ts has it.
+enum class FdOwner { kOurs, kBorrowed, kDuplicate };
 
 // One call of JavaScript's, until JavaScript has taken its result.
 struct Request {
@@ -55,13 +60,8 @@ struct FdSet {
   bool remove(int fd);  // returns whether it was there
 };
 
-struct Environment {  // one for each: a worker loads the addon again
-  napi_env env;
-  napi_ref on_ready;
-  napi_async_context context;
-  napi_async_cleanup_hook_handle hook;
-  uv_async_t wake;
-  bool is_main_thread;
+struct Environment : kiruna::InstanceData<Environment> {
+  static constexpr const char* kName = "KirunaDispatch";
   Request** requests;  // by id; JavaScript's thread alone looks at them
   uint32_t capacity;
   FdSet channelled;  // of ours that GCD has, perhaps, until it has cleaned up; JavaScript's thread alone
@@ -73,40 +73,16 @@ struct Environment {  // one for each: a worker loads the addon again
   Request* first_borrower;
   bool is_closing;
   FdSet owned;  // they close with the environment
+
+  int start();
+  bool stop();
 };
 
-// The arguments of a function. All begin with (id, rank).
-struct Arguments {
-  napi_env env;
-  napi_value values[8];
-  size_t count = 8;
+// FdOwner threads have the quality of service of a priority: realtime is 0, background 3. See dispatch_get_global_queue(3).
+dispatch_queue_t queue_of(int rank);
 
-  Arguments(napi_env env, napi_callback_info info) : env(env) {
-    napi_get_cb_info(env, info, &count, values, nullptr, nullptr);
-  }
-  int64_t integer(int i) const {
-    int64_t value = 0;
-    napi_get_value_int64(env, values[i], &value);
-    return value;
-  }
-  bool boolean(int i) const {
-    bool value = false;
-    napi_get_value_bool(env, values[i], &value);
-    return value;
-  }
-};
-
-inline napi_value number(napi_env env, int64_t value) {
-  napi_value result;
-  napi_create_int64(env, value, &result);
-  return result;
-}
-
-// Whose threads have the quality of service of a priority: realtime is 0, background 3. See dispatch_get_global_queue(3).
-dispatch_queue_t queue_of(int64_t rank);
-
-// Of these arguments, with one part unfinished.
-Request* new_request(const Arguments& arguments);
+// With one part unfinished.
+Request* new_request(napi_env env, uint32_t id);
 
 // One part of it is finished; the last one sends it to JavaScript. On any thread.
 void finish_part(Request* request);
@@ -114,14 +90,17 @@ void finish_part(Request* request);
 // Not to be closed with the environment any more: somebody closes it now.
 void disown(Environment* environment, int fd);
 
+// Each call of JavaScript's begins with its slot and its rank.
+
 // channels.cc
-napi_value Read(napi_env env, napi_callback_info info);
-napi_value Write(napi_env env, napi_callback_info info);
-napi_value Wait(napi_env env, napi_callback_info info);
+void Read(Napi::Env env, uint32_t id, int rank, int fd, int64_t address, size_t bytes, off_t position, FdOwner owner,
+          bool stops);
+void Write(Napi::Env env, uint32_t id, int rank, int fd, int64_t address, size_t bytes, off_t position, FdOwner owner,
+           bool has_borrowed_flags);
+void Wait(Napi::Env env, uint32_t id, int rank, int fd, FdOwner owner);
+bool IsReadable(Napi::Env env, int fd);
 // Closes an fd when all channels that it had are gone; then the request is finished.
 void close_channels(Request* request, int fd, dispatch_queue_t queue);
-
-napi_value IsReadable(napi_env env, napi_callback_info info);
 
 // borrowed.cc
 // GCD is about to have a borrowed fd that is not a file's. On JavaScript's thread.
@@ -130,17 +109,17 @@ void begin_borrowing(Request* request);
 void end_borrowing(Request* request);
 
 // calls.cc
-napi_value Open(napi_env env, napi_callback_info info);
-napi_value Close(napi_env env, napi_callback_info info);
-napi_value Stat(napi_env env, napi_callback_info info);
-napi_value Fstat(napi_env env, napi_callback_info info);
-napi_value Readdir(napi_env env, napi_callback_info info);
-napi_value Readlink(napi_env env, napi_callback_info info);
-napi_value Rename(napi_env env, napi_callback_info info);
-napi_value Unlink(napi_env env, napi_callback_info info);
-napi_value Fsync(napi_env env, napi_callback_info info);
-napi_value Ftruncate(napi_env env, napi_callback_info info);
-napi_value Fchown(napi_env env, napi_callback_info info);
-napi_value Fchmod(napi_env env, napi_callback_info info);
-// What a request has found, as JavaScript takes it; null for nothing.
-napi_value found(napi_env env, const Request* request);
+void Open(Napi::Env env, uint32_t id, int rank, Bytes path, int flags, mode_t mode, bool wants_status);
+void Close(Napi::Env env, uint32_t id, int rank, int fd);
+void Stat(Napi::Env env, uint32_t id, int rank, Bytes path, bool follows_link);
+void Fstat(Napi::Env env, uint32_t id, int rank, int fd);
+void Readdir(Napi::Env env, uint32_t id, int rank, Bytes path);
+void Readlink(Napi::Env env, uint32_t id, int rank, Bytes path);
+void Rename(Napi::Env env, uint32_t id, int rank, Bytes from, Bytes to);
+void Unlink(Napi::Env env, uint32_t id, int rank, Bytes path);
+void Fsync(Napi::Env env, uint32_t id, int rank, int fd, bool is_full);
+void Ftruncate(Napi::Env env, uint32_t id, int rank, int fd, off_t length);
+void Fchown(Napi::Env env, uint32_t id, int rank, int fd, uid_t uid, gid_t gid);
+void Fchmod(Napi::Env env, uint32_t id, int rank, int fd, mode_t mode);
+// What a request gives JavaScript beside its result.
+Napi::Value value_of(Napi::Env env, const Request* request);
