@@ -3,7 +3,8 @@
     {
       "target_name": "dispatch",
       "sources": ["src/dispatch.cc", "src/sockets.cc", "src/sources.cc"],
-      "defines": ["NAPI_VERSION=8"],
+      "include_dirs": ["node_modules/node-addon-api", "node_modules/@kiruna/priority/include"],
+      "defines": ["NAPI_VERSION=8", "NAPI_DISABLE_CPP_EXCEPTIONS"],
       "xcode_settings": {
         "CLANG_CXX_LANGUAGE_STANDARD": "c++20",
         "GCC_SYMBOLS_PRIVATE_EXTERN": "YES",

@@ -2,32 +2,11 @@
 // everything is stopped and waited for, so that nobody writes into memory that has gone.
 #include "dispatch.h"
 
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 namespace {
-
-// A process that ends does not wait longer than this.
-constexpr int64_t kExitTimeoutNs = 1000000000;
-
-void ready(uv_async_t* wake) {
-  Environment* environment = static_cast<Environment*>(wake->data);
-  napi_env env = environment->env;
-  napi_handle_scope scope;
-  napi_value callback, receiver, result;
-  napi_open_handle_scope(env, &scope);
-  napi_get_reference_value(env, environment->on_ready, &callback);
-  napi_get_global(env, &receiver);
-  if (napi_make_callback(env, environment->context, receiver, callback, 0, nullptr, &result) ==
-      napi_pending_exception) {
-    napi_value error;
-    napi_get_and_clear_last_exception(env, &error);
-    napi_fatal_exception(env, error);
-  }
-  napi_close_handle_scope(env, scope);
-}
 
 void begin_close(Socket* socket) {
   if (socket->is_closing) return;
@@ -46,84 +25,10 @@ void forget(Socket* socket) {
   free(socket);
 }
 
-// Before the environment's memory goes.
-void cleanup(napi_async_cleanup_hook_handle, void* data) {
-  Environment* environment = static_cast<Environment*>(data);
-  pthread_mutex_lock(&environment->mutex);
-  environment->is_closing = true;
-  pthread_mutex_unlock(&environment->mutex);
-  for (int32_t id = 0; id < environment->capacity; id++)
-    if (environment->sockets[id] != nullptr) begin_close(environment->sockets[id]);
-  dispatch_time_t until =
-      environment->is_main_thread ? dispatch_time(DISPATCH_TIME_NOW, kExitTimeoutNs) : DISPATCH_TIME_FOREVER;
-  if (dispatch_group_wait(environment->group, until) == 0) {
-    for (int32_t id = 0; id < environment->capacity; id++)
-      if (environment->sockets[id] != nullptr) forget(environment->sockets[id]);
-    free(environment->sockets);
-    dispatch_release(environment->group);
-    environment->group = nullptr;
-  }
-  napi_set_instance_data(environment->env, nullptr, nullptr, nullptr);
-  uv_close(reinterpret_cast<uv_handle_t*>(&environment->wake), [](uv_handle_t* wake) {
-    Environment* environment = static_cast<Environment*>(wake->data);
-    napi_async_destroy(environment->env, environment->context);
-    napi_delete_reference(environment->env, environment->on_ready);
-    napi_remove_async_cleanup_hook(environment->hook);
-    // Whatever is still at work finds it where it was: the process ends.
-    if (environment->group != nullptr) return;
-    pthread_mutex_destroy(&environment->mutex);
-    free(environment);
-  });
-}
-
-// setup(onReady: () => void, isMainThread: boolean): 0 | negative errno
-napi_value Setup(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  if (environment_of(env) != nullptr) return number(env, -EBUSY);  // another copy of the package has it
-  Environment* environment = static_cast<Environment*>(calloc(1, sizeof(Environment)));
-  uv_loop_t* loop = nullptr;
-  napi_get_uv_event_loop(env, &loop);
-  int error = uv_async_init(loop, &environment->wake, ready);
-  if (error != 0) {
-    free(environment);
-    return number(env, error);
-  }
-  environment->env = env;
-  environment->is_main_thread = arguments.boolean(1);
-  environment->wake.data = environment;
-  uv_unref(reinterpret_cast<uv_handle_t*>(&environment->wake));
-  environment->group = dispatch_group_create();
-  pthread_mutex_init(&environment->mutex, nullptr);
-  napi_value name, resource;
-  napi_create_string_utf8(env, "KirunaSockets", NAPI_AUTO_LENGTH, &name);
-  napi_create_object(env, &resource);
-  napi_async_init(env, resource, name, &environment->context);
-  napi_create_reference(env, arguments.values[0], 1, &environment->on_ready);
-  napi_add_async_cleanup_hook(env, cleanup, environment, &environment->hook);
-  napi_set_instance_data(env, environment, nullptr, nullptr);
-  return number(env, 0);
-}
-
-// ref(): what is under way keeps the process alive.
-napi_value Ref(napi_env env, napi_callback_info) {
-  uv_ref(reinterpret_cast<uv_handle_t*>(&environment_of(env)->wake));
-  return nullptr;
-}
-
-// unref(): it does not.
-napi_value Unref(napi_env env, napi_callback_info) {
-  uv_unref(reinterpret_cast<uv_handle_t*>(&environment_of(env)->wake));
-  return nullptr;
-}
-
 // take(into: Int32Array): how many are done, of which it has [key, result] each. There are no more where it is not full.
-napi_value Take(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Environment* environment = environment_of(env);
-  iovec memory = {};
-  napi_get_typedarray_info(env, arguments.values[0], nullptr, &memory.iov_len, &memory.iov_base, nullptr, nullptr);
-  int32_t* into = static_cast<int32_t*>(memory.iov_base);
-  size_t room = memory.iov_len / 2, count = 0;
+size_t Take(Napi::Env env, Napi::Int32Array into) {
+  Environment* environment = Environment::of(env);
+  size_t room = into.ElementLength() / 2, count = 0;
   pthread_mutex_lock(&environment->mutex);
   Completion* first = environment->first_done;
   Completion* rest = first;
@@ -134,30 +39,38 @@ napi_value Take(napi_env env, napi_callback_info info) {
   environment->first_done = rest;
   if (rest == nullptr) environment->last_done = nullptr;
   pthread_mutex_unlock(&environment->mutex);
-  return number(env, static_cast<int64_t>(count));
+  return count;
 }
 
 // close(socket): its completion says when it is closed.
-napi_value Close(napi_env env, napi_callback_info info) {
-  begin_close(socket_of(Arguments(env, info)));
-  return nullptr;
-}
+void Close(Napi::Env, Socket* socket) { begin_close(socket); }
 
 // forget(socket): it is closed, and its number is free.
-napi_value Forget(napi_env env, napi_callback_info info) {
-  forget(socket_of(Arguments(env, info)));
-  return nullptr;
-}
+void Forget(Napi::Env, Socket* socket) { forget(socket); }
 
 }  // namespace
 
-Environment* environment_of(napi_env env) {
-  void* environment = nullptr;
-  napi_get_instance_data(env, &environment);
-  return static_cast<Environment*>(environment);
+int Environment::start() {
+  group = dispatch_group_create();
+  return pthread_mutex_init(&mutex, nullptr);
 }
 
-Socket* socket_of(const Arguments& arguments) { return environment_of(arguments.env)->sockets[arguments.integer(0)]; }
+bool Environment::stop() {
+  pthread_mutex_lock(&mutex);
+  is_closing = true;
+  pthread_mutex_unlock(&mutex);
+  for (int32_t id = 0; id < capacity; id++)
+    if (sockets[id] != nullptr) begin_close(sockets[id]);
+  dispatch_time_t until =
+      is_main_thread ? dispatch_time(DISPATCH_TIME_NOW, kiruna::kExitTimeoutMs * NSEC_PER_MSEC) : DISPATCH_TIME_FOREVER;
+  if (dispatch_group_wait(group, until) != 0) return false;
+  for (int32_t id = 0; id < capacity; id++)
+    if (sockets[id] != nullptr) forget(sockets[id]);
+  free(sockets);
+  dispatch_release(group);
+  pthread_mutex_destroy(&mutex);
+  return true;
+}
 
 int32_t adopt(Environment* environment, int fd, int family) {
   int32_t id = environment->first_free;
@@ -213,43 +126,36 @@ void release(Socket* socket) {
   dispatch_group_leave(group);
 }
 
-NAPI_MODULE_INIT() {
-  // Node.js unloads an addon with its last worker, while a handler of ours may be about to return.
-  Dl_info self;
-  if (dladdr(reinterpret_cast<void*>(post), &self) != 0) dlopen(self.dli_fname, RTLD_NOW | RTLD_NODELETE);
-  const struct {
-    const char* name;
-    napi_callback function;
-  } functions[] = {{"setup", Setup},
-                   {"ref", Ref},
-                   {"unref", Unref},
-                   {"take", Take},
-                   {"close", Close},
-                   {"forget", Forget},
-                   {"wait", Wait},
-                   {"receive", Receive},
-                   {"receiveFrom", ReceiveFrom},
-                   {"send", Send},
-                   {"sendTo", SendTo},
-                   {"accept", Accept},
-                   {"accepted", Accepted},
-                   {"connect", Connect},
-                   {"cancel", Cancel},
-                   {"setRank", SetRank},
-                   {"hurry", Hurry},
-                   {"socket", OpenSocket},
-                   {"bind", Bind},
-                   {"listen", Listen},
-                   {"shutdown", Shutdown},
-                   {"name", Name},
-                   {"sender", Sender},
-                   {"setsockopt", Setsockopt},
-                   {"changeMembership", ChangeMembership},
-                   {"setInterface", SetInterface}};
-  for (const auto& [name, function] : functions) {
-    napi_value value;
-    napi_create_function(env, name, NAPI_AUTO_LENGTH, function, nullptr, &value);
-    napi_set_named_property(env, exports, name, value);
-  }
+static Napi::Object Init(Napi::Env, Napi::Object exports) {
+  kiruna::keep_loaded();  // a handler of ours may be about to return
+  using kiruna::method;
+  kiruna::add_methods(exports, {{"setup", method<Environment::Setup>},
+                                {"ref", method<Environment::Ref>},
+                                {"unref", method<Environment::Unref>},
+                                {"take", method<Take>},
+                                {"close", method<Close>},
+                                {"forget", method<Forget>},
+                                {"wait", method<Wait>},
+                                {"receive", method<Receive>},
+                                {"receiveFrom", method<ReceiveFrom>},
+                                {"send", method<Send>},
+                                {"sendTo", method<SendTo>},
+                                {"accept", method<Accept>},
+                                {"accepted", method<Accepted>},
+                                {"connect", method<Connect>},
+                                {"cancel", method<Cancel>},
+                                {"setRank", method<SetRank>},
+                                {"hurry", method<Hurry>},
+                                {"socket", method<OpenSocket>},
+                                {"bind", method<Bind>},
+                                {"listen", method<Listen>},
+                                {"shutdown", method<Shutdown>},
+                                {"name", method<Name>},
+                                {"sender", method<Sender>},
+                                {"setsockopt", method<Setsockopt>},
+                                {"changeMembership", method<ChangeMembership>},
+                                {"setInterface", method<SetInterface>}});
   return exports;
 }
+
+NODE_API_MODULE(dispatch, Init)

@@ -3,12 +3,11 @@
 #pragma once
 #include <dispatch/dispatch.h>
 #include <errno.h>
-#include <node_api.h>
+#include <kiruna/environment.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-#include <uv.h>
 #ifdef __APPLE__
 #include <pthread/qos.h>
 constexpr int kSendFlags = 0;  // SO_NOSIGPIPE does it
@@ -17,6 +16,9 @@ constexpr int kSendFlags = MSG_NOSIGNAL;
 constexpr unsigned QOS_CLASS_USER_INTERACTIVE = 0x21, QOS_CLASS_USER_INITIATED = 0x19, QOS_CLASS_UTILITY = 0x11,
                    QOS_CLASS_BACKGROUND = 0x09;
 #endif
+
+using kiruna::Bytes;
+using kiruna::Text;
 
 struct Environment;
 struct Socket;
@@ -27,6 +29,9 @@ struct Completion {
   int32_t key;
   int32_t result;  // as the system call returns it, or a negative error number
 };
+
+// Where a call is made first. On a queue only, it does not wait: −EAGAIN is a result.
+enum How { kHere, kOnQueue, kAfterWaiting };
 
 enum Direction { kRead, kWrite, kClosed };
 
@@ -61,13 +66,8 @@ struct Socket {
   int accepted_count;
 };
 
-struct Environment {  // one for each: a worker loads the addon again
-  napi_env env;
-  napi_ref on_ready;
-  napi_async_context context;
-  napi_async_cleanup_hook_handle hook;
-  uv_async_t wake;
-  bool is_main_thread;
+struct Environment : kiruna::InstanceData<Environment> {
+  static constexpr const char* kName = "KirunaSockets";
   Socket** sockets;  // by id; JavaScript's thread alone looks at them
   int32_t capacity;
   int32_t first_free;      // or one behind which it is
@@ -76,54 +76,22 @@ struct Environment {  // one for each: a worker loads the addon again
   Completion* first_done;
   Completion* last_done;
   bool is_closing;
+
+  int start();
+  bool stop();
 };
 
-struct Arguments {
-  napi_env env;
-  napi_value values[8];
-  size_t count = 8;
+// In JavaScript 'IPv4', 'IPv6' and 'Unix'.
+enum Family { kIPv4 = AF_INET, kIPv6 = AF_INET6, kUnix = AF_UNIX };
 
-  Arguments(napi_env env, napi_callback_info info) : env(env) {
-    napi_get_cb_info(env, info, &count, values, nullptr, nullptr);
-  }
-  int32_t integer(int i) const {
-    int32_t value = 0;
-    napi_get_value_int32(env, values[i], &value);
-    return value;
-  }
-  bool boolean(int i) const {
-    bool value = false;
-    napi_get_value_bool(env, values[i], &value);
-    return value;
-  }
-  // Returns how long it is; 0 is at its end.
-  size_t string(int i, char* into, size_t capacity) const {
-    size_t length = 0;
-    napi_get_value_string_utf8(env, values[i], into, capacity, &length);
-    return length;
-  }
-  iovec bytes(int i) const { return bytes(values[i]); }
-  iovec bytes(napi_value value) const {
-    iovec found = {};
-    napi_get_typedarray_info(env, value, nullptr, &found.iov_len, &found.iov_base, nullptr, nullptr);
-    return found;
-  }
-};
-
-inline napi_value number(napi_env env, int64_t value) {
-  napi_value result;
-  napi_create_int64(env, value, &result);
-  return result;
+template <> inline Socket* kiruna::argument(Napi::Value value) {
+  return Environment::of(value.Env())->sockets[argument<int32_t>(value)];
 }
+template <> Family kiruna::argument(Napi::Value value);
 
 inline int64_t result_of(int64_t returned) { return returned < 0 ? -errno : returned; }
 
 // dispatch.cc
-
-Environment* environment_of(napi_env env);
-
-// The socket that the first argument names.
-Socket* socket_of(const Arguments& arguments);
 
 // Of this environment from now on, with its flags and options set. Returns its id.
 int32_t adopt(Environment* environment, int fd, int family);
@@ -138,31 +106,28 @@ void release(Socket* socket);
 
 // Lets go of the sources, and of what waits.
 void stop(Socket* socket);
-napi_value Wait(napi_env env, napi_callback_info info);
-napi_value Receive(napi_env env, napi_callback_info info);
-napi_value ReceiveFrom(napi_env env, napi_callback_info info);
-napi_value Send(napi_env env, napi_callback_info info);
-napi_value SendTo(napi_env env, napi_callback_info info);
-napi_value Accept(napi_env env, napi_callback_info info);
-napi_value Accepted(napi_env env, napi_callback_info info);
-napi_value Connect(napi_env env, napi_callback_info info);
-napi_value Cancel(napi_env env, napi_callback_info info);
-napi_value SetRank(napi_env env, napi_callback_info info);
-napi_value Hurry(napi_env env, napi_callback_info info);
+Napi::Value Wait(Napi::Env env, Socket* socket, uint8_t rank);
+Napi::Value Receive(Napi::Env env, Socket* socket, uint8_t rank, Bytes memory, How how);
+Napi::Value ReceiveFrom(Napi::Env env, Socket* socket, uint8_t rank, Bytes memory);
+Napi::Value Send(Napi::Env env, Socket* socket, uint8_t rank, Napi::Array buffers, How how);
+Napi::Value SendTo(Napi::Env env, Socket* socket, uint8_t rank, Bytes bytes, Family family, Text address, int port);
+Napi::Value Accept(Napi::Env env, Socket* socket, uint8_t rank);
+Napi::Array Accepted(Napi::Env env, Socket* socket);
+Napi::Value Connect(Napi::Env env, Socket* socket, uint8_t rank, Family family, Text address, int port);
+bool Cancel(Napi::Env env, Socket* socket, Direction direction);
+void SetRank(Napi::Env env, Socket* socket, Direction direction, uint8_t rank);
+void Hurry(Napi::Env env, Socket* socket);
 
 // sockets.cc
 
-// The address that three arguments say: family ('IPv4', 'IPv6', 'Unix'), address or path, port. Returns how long it is,
-// or a negative error number.
-int64_t address_of(const Arguments& arguments, int first, sockaddr_storage* address);
-// The other way round; undefined where it is none.
-napi_value address_value(napi_env env, const sockaddr_storage* address, size_t length);
-napi_value OpenSocket(napi_env env, napi_callback_info info);
-napi_value Bind(napi_env env, napi_callback_info info);
-napi_value Listen(napi_env env, napi_callback_info info);
-napi_value Shutdown(napi_env env, napi_callback_info info);
-napi_value Name(napi_env env, napi_callback_info info);
-napi_value Sender(napi_env env, napi_callback_info info);
-napi_value Setsockopt(napi_env env, napi_callback_info info);
-napi_value ChangeMembership(napi_env env, napi_callback_info info);
-napi_value SetInterface(napi_env env, napi_callback_info info);
+// Returns how long the address is, or a negative error number.
+int64_t write_address(Family family, Text text, int port, sockaddr_storage* address);
+int64_t OpenSocket(Napi::Env env, Family family, bool is_datagram);
+int64_t Bind(Napi::Env env, Socket* socket, Family family, Text address, int port);
+int64_t Listen(Napi::Env env, Socket* socket, int backlog);
+int64_t Shutdown(Napi::Env env, Socket* socket);
+Napi::Value Name(Napi::Env env, Socket* socket, bool of_peer);
+Napi::Value Sender(Napi::Env env, Socket* socket);
+int Setsockopt(Napi::Env env, Socket* socket, uint32_t option, int value);
+int ChangeMembership(Napi::Env env, Socket* socket, bool is_joining, Family family, Text group, Text at);
+int SetInterface(Napi::Env env, Socket* socket, Family family, Text address);

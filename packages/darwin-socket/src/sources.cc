@@ -12,9 +12,6 @@
 
 namespace {
 
-// Where a call is made first. On a queue only, it does not wait: −EAGAIN is a result.
-enum How { kHere, kOnQueue, kAfterWaiting };
-
 constexpr int kMostAccepted = 16;
 
 dispatch_queue_t queue_of(uint8_t rank) {
@@ -164,13 +161,13 @@ void set_rank(Half* half, uint8_t rank) {
 }
 
 // What a call returns at once. undefined: its completion follows.
-napi_value begin(napi_env env, Half* half, Call call, int32_t rank, int32_t how) {
+Napi::Value begin(Napi::Env env, Half* half, Call call, uint8_t rank, How how) {
   Socket* socket = half->socket;
   int64_t result = -EAGAIN;
   pthread_mutex_lock(&socket->mutex);
   half->call = call;
   half->waits = how != kOnQueue;
-  set_rank(half, static_cast<uint8_t>(rank));
+  set_rank(half, rank);
   if (how == kHere) result = perform(half);
   if (result != -EAGAIN) {
     end_call(half);
@@ -182,7 +179,7 @@ napi_value begin(napi_env env, Half* half, Call call, int32_t rank, int32_t how)
     arm(half);
   }
   pthread_mutex_unlock(&socket->mutex);
-  return result == -EAGAIN ? nullptr : number(env, result);
+  return result == -EAGAIN ? env.Undefined() : Napi::Value::From(env, result);
 }
 
 sockaddr_storage* peer_of(Half* half) {
@@ -190,8 +187,8 @@ sockaddr_storage* peer_of(Half* half) {
   return half->peer;
 }
 
-void take_buffer(Half* half, iovec buffer) {
-  half->one = buffer;
+void take_buffer(Half* half, Bytes buffer) {
+  half->one = {buffer.data, buffer.length};
   half->buffers = &half->one;
   half->count = 1;
 }
@@ -208,116 +205,90 @@ void stop(Socket* socket) {
 }
 
 // wait(socket, rank): 0 once there is something to read, or its end. It takes nothing.
-napi_value Wait(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Half* half = &socket_of(arguments)->halves[kRead];
-  return begin(env, half, Call::kWait, arguments.integer(1), kAfterWaiting);
+Napi::Value Wait(Napi::Env env, Socket* socket, uint8_t rank) {
+  return begin(env, &socket->halves[kRead], Call::kWait, rank, kAfterWaiting);
 }
 
 // receive(socket, rank, memory: Uint8Array, how): number of bytes, 0 at the end. See recv(2).
-napi_value Receive(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Half* half = &socket_of(arguments)->halves[kRead];
-  take_buffer(half, arguments.bytes(2));
-  return begin(env, half, Call::kReceive, arguments.integer(1), arguments.integer(3));
+Napi::Value Receive(Napi::Env env, Socket* socket, uint8_t rank, Bytes memory, How how) {
+  Half* half = &socket->halves[kRead];
+  take_buffer(half, memory);
+  return begin(env, half, Call::kReceive, rank, how);
 }
 
 // receiveFrom(socket, rank, memory: Uint8Array): number of bytes of a datagram; `sender` tells the rest. See recvmsg(2).
-napi_value ReceiveFrom(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Half* half = &socket_of(arguments)->halves[kRead];
+Napi::Value ReceiveFrom(Napi::Env env, Socket* socket, uint8_t rank, Bytes memory) {
+  Half* half = &socket->halves[kRead];
   peer_of(half);
-  take_buffer(half, arguments.bytes(2));
-  return begin(env, half, Call::kReceiveFrom, arguments.integer(1), kAfterWaiting);
+  take_buffer(half, memory);
+  return begin(env, half, Call::kReceiveFrom, rank, kAfterWaiting);
 }
 
 // send(socket, rank, buffers: Uint8Array[], how): number of bytes, perhaps not all. See sendmsg(2).
-napi_value Send(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Half* half = &socket_of(arguments)->halves[kWrite];
-  uint32_t count = 0;
-  napi_get_array_length(env, arguments.values[2], &count);
+Napi::Value Send(Napi::Env env, Socket* socket, uint8_t rank, Napi::Array buffers, How how) {
+  Half* half = &socket->halves[kWrite];
+  uint32_t count = buffers.Length();
   half->count = static_cast<int>(count);
   half->buffers = count == 1 ? &half->one : static_cast<iovec*>(malloc(count * sizeof(iovec)));
   for (uint32_t i = 0; i < count; i++) {
-    napi_value buffer;
-    napi_get_element(env, arguments.values[2], i, &buffer);
-    half->buffers[i] = arguments.bytes(buffer);
+    Bytes buffer = kiruna::argument<Bytes>(buffers.Get(i));
+    half->buffers[i] = {buffer.data, buffer.length};
   }
-  return begin(env, half, Call::kSend, arguments.integer(1), arguments.integer(3));
+  return begin(env, half, Call::kSend, rank, how);
 }
 
 // sendTo(socket, rank, bytes: Uint8Array, family, address, port): number of bytes. See sendmsg(2).
-napi_value SendTo(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Half* half = &socket_of(arguments)->halves[kWrite];
-  int64_t error = address_of(arguments, 3, peer_of(half));
-  if (error < 0) return number(env, error);
-  take_buffer(half, arguments.bytes(2));
-  return begin(env, half, Call::kSendTo, arguments.integer(1), kHere);
+Napi::Value SendTo(Napi::Env env, Socket* socket, uint8_t rank, Bytes bytes, Family family, Text address, int port) {
+  Half* half = &socket->halves[kWrite];
+  int64_t error = write_address(family, address, port, peer_of(half));
+  if (error < 0) return Napi::Value::From(env, error);
+  take_buffer(half, bytes);
+  return begin(env, half, Call::kSendTo, rank, kHere);
 }
 
 // accept(socket, rank): how many there are; `accepted` has them. See accept(2).
-napi_value Accept(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Socket* socket = socket_of(arguments);
+Napi::Value Accept(Napi::Env env, Socket* socket, uint8_t rank) {
   if (socket->accepted == nullptr) socket->accepted = static_cast<int*>(malloc(kMostAccepted * sizeof(int)));
-  return begin(env, &socket->halves[kRead], Call::kAccept, arguments.integer(1), kAfterWaiting);
+  return begin(env, &socket->halves[kRead], Call::kAccept, rank, kAfterWaiting);
 }
 
 // accepted(socket): the sockets.
-napi_value Accepted(napi_env env, napi_callback_info info) {
-  Socket* socket = socket_of(Arguments(env, info));
-  napi_value sockets;
-  napi_create_array(env, &sockets);
-  for (int i = 0; i < socket->accepted_count; i++) {
-    int32_t id = adopt(socket->environment, socket->accepted[i], socket->family);
-    napi_set_element(env, sockets, static_cast<uint32_t>(i), number(env, id));
-  }
+Napi::Array Accepted(Napi::Env env, Socket* socket) {
+  Napi::Array sockets = Napi::Array::New(env);
+  for (int i = 0; i < socket->accepted_count; i++)
+    sockets.Set(static_cast<uint32_t>(i), adopt(socket->environment, socket->accepted[i], socket->family));
   socket->accepted_count = 0;
   return sockets;
 }
 
 // connect(socket, rank, family, address, port): 0. See connect(2).
-napi_value Connect(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Socket* socket = socket_of(arguments);
+Napi::Value Connect(Napi::Env env, Socket* socket, uint8_t rank, Family family, Text text, int port) {
   sockaddr_storage address = {};
-  int64_t length = address_of(arguments, 2, &address);
-  if (length < 0) return number(env, length);
+  int64_t length = write_address(family, text, port, &address);
+  if (length < 0) return Napi::Value::From(env, length);
   int returned = connect(socket->fd, reinterpret_cast<sockaddr*>(&address), static_cast<socklen_t>(length));
-  if (returned == 0) return number(env, 0);
-  if (errno != EINPROGRESS && errno != EINTR) return number(env, -errno);
-  return begin(env, &socket->halves[kWrite], Call::kConnect, arguments.integer(1), kAfterWaiting);
+  if (returned == 0) return Napi::Value::From(env, 0);
+  if (errno != EINPROGRESS && errno != EINTR) return Napi::Value::From(env, -errno);
+  return begin(env, &socket->halves[kWrite], Call::kConnect, rank, kAfterWaiting);
 }
 
 // cancel(socket, direction): whether it has; if not, the completion is on its way.
-napi_value Cancel(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Socket* socket = socket_of(arguments);
-  Half* half = &socket->halves[arguments.integer(1)];
+bool Cancel(Napi::Env, Socket* socket, Direction direction) {
+  Half* half = &socket->halves[direction];
   pthread_mutex_lock(&socket->mutex);
   bool is_under_way = half->call != Call::kNone;
   disarm(half);
   end_call(half);
   pthread_mutex_unlock(&socket->mutex);
-  napi_value result;
-  napi_get_boolean(env, is_under_way, &result);
-  return result;
+  return is_under_way;
 }
 
 // setRank(socket, direction, rank)
-napi_value SetRank(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Socket* socket = socket_of(arguments);
+void SetRank(Napi::Env, Socket* socket, Direction direction, uint8_t rank) {
   pthread_mutex_lock(&socket->mutex);
-  set_rank(&socket->halves[arguments.integer(1)], static_cast<uint8_t>(arguments.integer(2)));
+  set_rank(&socket->halves[direction], rank);
   pthread_mutex_unlock(&socket->mutex);
-  return nullptr;
 }
 
 // hurry(socket): a read that waits is tried on this thread. Its completion is posted, as ever.
-napi_value Hurry(napi_env env, napi_callback_info info) {
-  attempt(&socket_of(Arguments(env, info))->halves[kRead]);
-  return nullptr;
-}
+void Hurry(Napi::Env, Socket* socket) { attempt(&socket->halves[kRead]); }
