@@ -1,5 +1,7 @@
 // What native.ts declares. Each function fills an operation and begins it; JavaScript holds the memory until `take`.
-#include "arguments.h"
+#include "iocp.h"
+
+#include <stdlib.h>
 
 namespace {
 
@@ -7,26 +9,30 @@ namespace {
 // urgent of up to four times as much.
 constexpr DWORD kLargeBytes = 64 * 1024;
 
-// setup(onReady, isMainThread): 0 | a negative error number
-napi_value Setup(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  bool is_main_thread = false;
-  napi_get_value_bool(env, arguments.values[1], &is_main_thread);
-  return number(env, set_up(env, arguments.values[0], is_main_thread));
+Operation* new_operation(napi_env env, uint32_t slot, int rank, DWORD (*call)(Operation*)) {
+  Operation* operation = operation_at(Environment::of(env), slot, rank);
+  operation->call = call;
+  return operation;
+}
+
+wchar_t* copy(Napi::String text) {
+  size_t length = 0;
+  napi_get_value_string_utf16(text.Env(), text, nullptr, 0, &length);
+  auto* copied = static_cast<char16_t*>(malloc((length + 1) * sizeof(char16_t)));
+  napi_get_value_string_utf16(text.Env(), text, copied, length + 1, &length);
+  return reinterpret_cast<wchar_t*>(copied);
 }
 
 // createFile(slot, rank, path, access, disposition, flags)
-napi_value CreateFile_(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Operation* operation = arguments.operation();
-  operation->call = create_file;
+void CreateFile_(Napi::Env env, uint32_t slot, int rank, Napi::String path, DWORD access, DWORD disposition,
+                 DWORD flags) {
+  Operation* operation = new_operation(env, slot, rank, create_file);
   operation->opens = true;
-  operation->path = arguments.string(2);
-  operation->access = arguments.word(3);
-  operation->disposition = arguments.word(4);
-  operation->flags = arguments.word(5);
+  operation->path = copy(path);
+  operation->access = access;
+  operation->disposition = disposition;
+  operation->flags = flags;
   begin_in_pool(operation);
-  return nullptr;
 }
 
 // Of a pipe it never waits. What a file has cached is copied at once, and some of what is not may be waited for.
@@ -46,191 +52,133 @@ void begin_waiting(Operation* operation, HANDLE handle) {
 }
 
 // read(slot, rank, file, bytes, position)
-napi_value Read(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Operation* operation = arguments.operation();
-  operation->call = read_file;
+void Read(Napi::Env env, uint32_t slot, int rank, File* file, Bytes bytes, int64_t position) {
+  Operation* operation = new_operation(env, slot, rank, read_file);
   operation->reads = true;
-  operation->file = arguments.file(2);
-  arguments.memory(3, operation);
-  operation->position = static_cast<int64_t>(arguments.number(4));
-  if (operation->file->is_on_port)
+  operation->file = file;
+  take_memory(operation, bytes);
+  operation->position = position;
+  if (file->is_on_port)
     begin_read(operation);
   else
-    begin_waiting(operation, operation->file->handle);
-  return nullptr;
+    begin_waiting(operation, file->handle);
 }
 
 // write(slot, rank, file, bytes, position)
 // A file that grows is written while the caller waits, whatever FILE_FLAG_OVERLAPPED says:
 // https://learn.microsoft.com/troubleshoot/windows/win32/asynchronous-disk-io-synchronous
-napi_value Write(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Operation* operation = arguments.operation();
-  operation->call = write_file;
-  operation->file = arguments.file(2);
-  arguments.memory(3, operation);
-  operation->position = static_cast<int64_t>(arguments.number(4));
-  if (!operation->file->is_on_port)
-    begin_waiting(operation, operation->file->handle);
-  else if (operation->file->type == FILE_TYPE_DISK)
+void Write(Napi::Env env, uint32_t slot, int rank, File* file, Bytes bytes, int64_t position) {
+  Operation* operation = new_operation(env, slot, rank, write_file);
+  operation->file = file;
+  take_memory(operation, bytes);
+  operation->position = position;
+  if (!file->is_on_port)
+    begin_waiting(operation, file->handle);
+  else if (file->type == FILE_TYPE_DISK)
     begin_in_pool(operation);
   else
     begin_here(operation);
-  return nullptr;
 }
 
-napi_value begin_borrowed(napi_env env, napi_callback_info info, bool reads) {
-  Arguments arguments(env, info);
-  Operation* operation = arguments.operation();
-  operation->reads = reads;
-  arguments.memory(3, operation);
-  begin_waiting(operation, reinterpret_cast<HANDLE>(uv_get_osfhandle(static_cast<int>(arguments.number(2)))));
-  return nullptr;
-}
+HANDLE handle_of(int fd) { return reinterpret_cast<HANDLE>(uv_get_osfhandle(fd)); }
 
 // readFd(slot, rank, fd, bytes)
-napi_value ReadFd(napi_env env, napi_callback_info info) { return begin_borrowed(env, info, true); }
+void ReadFd(Napi::Env env, uint32_t slot, int rank, int fd, Bytes bytes) {
+  Operation* operation = new_operation(env, slot, rank, read_where_it_stands);
+  operation->reads = true;
+  take_memory(operation, bytes);
+  begin_waiting(operation, handle_of(fd));
+}
 
 // writeFd(slot, rank, fd, bytes)
-napi_value WriteFd(napi_env env, napi_callback_info info) { return begin_borrowed(env, info, false); }
+void WriteFd(Napi::Env env, uint32_t slot, int rank, int fd, Bytes bytes) {
+  Operation* operation = new_operation(env, slot, rank, write_where_it_stands);
+  take_memory(operation, bytes);
+  begin_waiting(operation, handle_of(fd));
+}
 
 // seekBack(fd, length)
-napi_value SeekBack(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
+void SeekBack(Napi::Env, int fd, int64_t length) {
   LARGE_INTEGER distance;
-  distance.QuadPart = -static_cast<int64_t>(arguments.number(1));
-  HANDLE handle = reinterpret_cast<HANDLE>(uv_get_osfhandle(static_cast<int>(arguments.number(0))));
-  SetFilePointerEx(handle, distance, nullptr, FILE_CURRENT);
-  return nullptr;
+  distance.QuadPart = -length;
+  SetFilePointerEx(handle_of(fd), distance, nullptr, FILE_CURRENT);
 }
 
 // flush(slot, rank, file)
-napi_value Flush(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Operation* operation = arguments.operation();
-  operation->call = flush_file_buffers;
-  operation->file = arguments.file(2);
+void Flush(Napi::Env env, uint32_t slot, int rank, File* file) {
+  Operation* operation = new_operation(env, slot, rank, flush_file_buffers);
+  operation->file = file;
   begin_in_pool(operation);
-  return nullptr;
 }
 
 // fileSize(slot, rank, file)
-napi_value FileSize(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Operation* operation = arguments.operation();
-  operation->call = get_file_size;
-  operation->file = arguments.file(2);
+void FileSize(Napi::Env env, uint32_t slot, int rank, File* file) {
+  Operation* operation = new_operation(env, slot, rank, get_file_size);
+  operation->file = file;
   begin_in_pool(operation);
-  return nullptr;
 }
 
 // setEndOfFile(slot, rank, file, length)
-napi_value SetEndOfFile_(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Operation* operation = arguments.operation();
-  operation->call = set_end_of_file;
-  operation->file = arguments.file(2);
-  operation->position = static_cast<int64_t>(arguments.number(3));
+void SetEndOfFile_(Napi::Env env, uint32_t slot, int rank, File* file, int64_t length) {
+  Operation* operation = new_operation(env, slot, rank, set_end_of_file);
+  operation->file = file;
+  operation->position = length;
   begin_in_pool(operation);
-  return nullptr;
 }
 
 // moveFile(slot, rank, from, to)
-napi_value MoveFile_(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Operation* operation = arguments.operation();
-  operation->call = move_file;
-  operation->path = arguments.string(2);
-  operation->target = arguments.string(3);
+void MoveFile_(Napi::Env env, uint32_t slot, int rank, Napi::String from, Napi::String to) {
+  Operation* operation = new_operation(env, slot, rank, move_file);
+  operation->path = copy(from);
+  operation->target = copy(to);
   begin_in_pool(operation);
-  return nullptr;
 }
 
 // close(slot, rank, file): from here on the number may be another file's.
-napi_value Close(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Operation* operation = arguments.operation();
-  operation->call = close_handle;
-  operation->handle = give_up(environment_of(env), arguments.word(2));
+void Close(Napi::Env env, uint32_t slot, int rank, uint32_t file) {
+  Operation* operation = new_operation(env, slot, rank, close_handle);
+  operation->handle = give_up(Environment::of(env), file);
   begin_in_pool(operation);
-  return nullptr;
 }
 
-// cancel(slot): boolean, found
-napi_value Cancel(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  napi_value result;
-  napi_get_boolean(env, cancel(environment_of(env)->operations[arguments.word(0)]), &result);
-  return result;
-}
+// cancel(slot): boolean, whether it was found
+bool Cancel(Napi::Env env, uint32_t slot) { return cancel(Environment::of(env)->operations[slot]); }
 
 // take(pairs: Float64Array): how many pairs of a slot and its result
-napi_value Take(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  size_t length = 0;
-  void* pairs = nullptr;
-  napi_get_typedarray_info(env, arguments.values[0], nullptr, &length, &pairs, nullptr, nullptr);
-  return number(env, take(environment_of(env), static_cast<double*>(pairs), static_cast<uint32_t>(length / 2)));
+uint32_t Take(Napi::Env env, Napi::Float64Array pairs) {
+  return take(Environment::of(env), pairs.Data(), static_cast<uint32_t>(pairs.ElementLength() / 2));
 }
 
 // descriptor(file): fd | a negative error number
-napi_value Descriptor(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  return number(env, reopen(arguments.file(0)));
-}
+int Descriptor(Napi::Env, File* file) { return reopen(file); }
 
 // isDisk(file): boolean
-napi_value IsDisk(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  napi_value result;
-  napi_get_boolean(env, arguments.file(0)->type == FILE_TYPE_DISK, &result);
-  return result;
-}
+bool IsDisk(Napi::Env, File* file) { return file->type == FILE_TYPE_DISK; }
 
-// ref(): what is in flight keeps the process alive.
-napi_value Ref(napi_env env, napi_callback_info) {
-  uv_ref(reinterpret_cast<uv_handle_t*>(&environment_of(env)->wake));
-  return nullptr;
-}
-
-// unref(): nothing is.
-napi_value Unref(napi_env env, napi_callback_info) {
-  uv_unref(reinterpret_cast<uv_handle_t*>(&environment_of(env)->wake));
-  return nullptr;
+Napi::Object Init(Napi::Env, Napi::Object exports) {
+  using kiruna::method;
+  kiruna::add_methods(exports, {{"setup", method<Environment::Setup>},
+                                {"createFile", method<CreateFile_>},
+                                {"read", method<Read>},
+                                {"write", method<Write>},
+                                {"readFd", method<ReadFd>},
+                                {"writeFd", method<WriteFd>},
+                                {"seekBack", method<SeekBack>},
+                                {"flush", method<Flush>},
+                                {"fileSize", method<FileSize>},
+                                {"setEndOfFile", method<SetEndOfFile_>},
+                                {"moveFile", method<MoveFile_>},
+                                {"close", method<Close>},
+                                {"cancel", method<Cancel>},
+                                {"take", method<Take>},
+                                {"descriptor", method<Descriptor>},
+                                {"isDisk", method<IsDisk>},
+                                {"ref", method<Environment::Ref>},
+                                {"unref", method<Environment::Unref>}});
+  add_socket_methods(exports);
+  return exports;
 }
 
 }  // namespace
 
-NAPI_MODULE_INIT() {
-  const struct {
-    const char* name;
-    napi_callback function;
-  } functions[] = {
-      {"setup", Setup},
-      {"createFile", CreateFile_},
-      {"read", Read},
-      {"write", Write},
-      {"readFd", ReadFd},
-      {"writeFd", WriteFd},
-      {"seekBack", SeekBack},
-      {"flush", Flush},
-      {"fileSize", FileSize},
-      {"setEndOfFile", SetEndOfFile_},
-      {"moveFile", MoveFile_},
-      {"close", Close},
-      {"cancel", Cancel},
-      {"take", Take},
-      {"descriptor", Descriptor},
-      {"isDisk", IsDisk},
-      {"ref", Ref},
-      {"unref", Unref},
-  };
-  for (const auto& [name, function] : functions) {
-    napi_value value;
-    napi_create_function(env, name, NAPI_AUTO_LENGTH, function, nullptr, &value);
-    napi_set_named_property(env, exports, name, value);
-  }
-  export_sockets(env, exports);
-  return exports;
-}
+NODE_API_MODULE(iocp, Init)

@@ -6,8 +6,6 @@
 #include <string.h>
 #include <winternl.h>
 
-// A process that ends does not wait longer than this for a disk that does not answer.
-constexpr DWORD kExitTimeoutMs = 1000;
 // What is to be cancelled at the end is looked for again as often as this.
 constexpr DWORD kCancelAgainMs = 10;
 
@@ -95,23 +93,6 @@ DWORD WINAPI wait(void* data) {
   }
 }
 
-void ready(uv_async_t* wake) {
-  Environment* environment = static_cast<Environment*>(wake->data);
-  napi_env env = environment->env;
-  napi_handle_scope scope;
-  napi_value callback, receiver, result;
-  napi_open_handle_scope(env, &scope);
-  napi_get_reference_value(env, environment->on_ready, &callback);
-  napi_get_global(env, &receiver);
-  if (napi_make_callback(env, environment->context, receiver, callback, 0, nullptr, &result) ==
-      napi_pending_exception) {
-    napi_value error;
-    napi_get_and_clear_last_exception(env, &error);
-    napi_fatal_exception(env, error);
-  }
-  napi_close_handle_scope(env, scope);
-}
-
 // After this nothing is written into JavaScript's memory. Returns false if the disk did not answer in time.
 bool drain(Environment* environment) {
   const ULONGLONG start_ms = GetTickCount64();
@@ -121,7 +102,7 @@ bool drain(Environment* environment) {
       if (operation != nullptr && operation->is_in_flight) cancel(operation);
     }
     if (WaitForSingleObject(environment->drained, kCancelAgainMs) == WAIT_OBJECT_0) continue;
-    if (environment->is_main_thread && GetTickCount64() - start_ms >= kExitTimeoutMs) return false;
+    if (environment->is_main_thread && GetTickCount64() - start_ms >= kiruna::kExitTimeoutMs) return false;
   }
   return true;
 }
@@ -153,40 +134,6 @@ void release(Environment* environment) {
   CloseHandle(environment->port);
   CloseHandle(environment->thread);
   CloseHandle(environment->drained);
-}
-
-void finish(uv_handle_t* wake) {
-  Environment* environment = static_cast<Environment*>(wake->data);
-  napi_async_destroy(environment->env, environment->context);
-  napi_delete_reference(environment->env, environment->on_ready);
-  napi_remove_async_cleanup_hook(environment->hook);
-  // What a disk still owes goes with the process.
-  if (environment->thread == nullptr) delete environment;
-}
-
-// Before the environment's memory goes, and before Node unloads the addon.
-void cleanup(napi_async_cleanup_hook_handle, void* data) {
-  Environment* environment = static_cast<Environment*>(data);
-  bool is_drained = drain(environment);
-  AcquireSRWLockExclusive(&environment->lock);
-  environment->is_over = true;
-  ReleaseSRWLockExclusive(&environment->lock);
-  if (is_drained && environment->thread != nullptr) {
-    CloseThreadpoolCleanupGroupMembers(environment->group, FALSE, nullptr);  // a callback may be just about to return
-    CloseThreadpoolCleanupGroup(environment->group);
-    PostQueuedCompletionStatus(environment->port, 0, 0, nullptr);
-    WaitForSingleObject(environment->thread, INFINITE);
-    // What JavaScript was stopped before it took.
-    for (Operation* done = environment->first_done; done != nullptr; done = done->next)
-      if (done->opens && done->error == ERROR_SUCCESS) {
-        CloseHandle(done->file->handle);
-        delete done->file;
-      }
-    release(environment);
-    environment->thread = nullptr;
-  }
-  napi_set_instance_data(environment->env, nullptr, nullptr, nullptr);
-  uv_close(reinterpret_cast<uv_handle_t*>(&environment->wake), finish);
 }
 
 bool start_waiting(Environment* environment) {
@@ -228,35 +175,31 @@ double adopt(Environment* environment, Operation* operation) {
 
 }  // namespace
 
-Environment* environment_of(napi_env env) {
-  void* environment = nullptr;
-  napi_get_instance_data(env, &environment);
-  return static_cast<Environment*>(environment);
+int Environment::start() {
+  InitializeSRWLock(&lock);
+  return start_waiting(this) ? 0 : UV_ENOMEM;
 }
 
-int set_up(napi_env env, napi_value on_ready, bool is_main_thread) {
-  if (environment_of(env) != nullptr) return UV_EBUSY;  // another copy of the package has it
-  Environment* environment = new Environment();
-  environment->env = env;
-  environment->is_main_thread = is_main_thread;
-  InitializeSRWLock(&environment->lock);
-  uv_loop_t* loop = nullptr;
-  napi_get_uv_event_loop(env, &loop);
-  int error = uv_async_init(loop, &environment->wake, ready);
-  if (error != 0) {
-    delete environment;
-    return error;
-  }
-  environment->wake.data = environment;
-  uv_unref(reinterpret_cast<uv_handle_t*>(&environment->wake));
-  napi_value name, resource;
-  napi_create_string_utf8(env, "KirunaIocp", NAPI_AUTO_LENGTH, &name);
-  napi_create_object(env, &resource);
-  napi_async_init(env, resource, name, &environment->context);
-  napi_create_reference(env, on_ready, 1, &environment->on_ready);
-  napi_add_async_cleanup_hook(env, cleanup, environment, &environment->hook);
-  napi_set_instance_data(env, environment, nullptr, nullptr);
-  return start_waiting(environment) ? 0 : UV_ENOMEM;
+// Before Node unloads the addon, too.
+bool Environment::stop() {
+  bool has_drained = drain(this);
+  AcquireSRWLockExclusive(&lock);
+  is_over = true;
+  ReleaseSRWLockExclusive(&lock);
+  if (!has_drained) return false;  // what a disk still owes goes with the process
+  if (thread == nullptr) return true;
+  CloseThreadpoolCleanupGroupMembers(group, FALSE, nullptr);  // a callback may be just about to return
+  CloseThreadpoolCleanupGroup(group);
+  PostQueuedCompletionStatus(port, 0, 0, nullptr);
+  WaitForSingleObject(thread, INFINITE);
+  // What JavaScript was stopped before it took.
+  for (Operation* done = first_done; done != nullptr; done = done->next)
+    if (done->opens && done->error == ERROR_SUCCESS) {
+      CloseHandle(done->file->handle);
+      delete done->file;
+    }
+  release(this);
+  return true;
 }
 
 Operation* operation_at(Environment* environment, uint32_t slot, int rank) {

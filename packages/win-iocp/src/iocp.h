@@ -1,13 +1,15 @@
 // What the completion port brings together: iocp.cc runs it, calls.cc and streams.cc make the system calls.
 #pragma once
-#include <node_api.h>
 #include <winsock2.h>  // before windows.h
 
+#include <kiruna/environment.h>
 #include <mswsock.h>
-#include <uv.h>
 #include <windows.h>
 
 #include <atomic>
+
+using kiruna::Bytes;
+using kiruna::Text;
 
 struct Environment;
 struct Operation;
@@ -57,12 +59,8 @@ struct Operation {
   DWORD error, bytes;
 };
 
-struct Environment {  // one for each: a worker loads the addon again
-  napi_env env;
-  napi_ref on_ready;
-  napi_async_context context;
-  napi_async_cleanup_hook_handle hook;
-  uv_async_t wake;
+struct Environment : kiruna::InstanceData<Environment> {
+  static constexpr const char* kName = "KirunaIocp";
   HANDLE port;
   HANDLE thread;
   HANDLE drained;  // an event: nothing is in flight any more
@@ -83,15 +81,15 @@ struct Environment {  // one for each: a worker loads the addon again
   uint32_t free_socket;  // none below is
   LPFN_ACCEPTEX accept_ex;
   LPFN_CONNECTEX connect_ex;
-  bool is_main_thread;
+
+  int start();
+  bool stop();
 };
 
 // The completion key of sockets.
 constexpr ULONG_PTR kSocket = 2;
 
 // iocp.cc
-Environment* environment_of(napi_env env);
-int set_up(napi_env env, napi_value on_ready, bool is_main_thread);
 Operation* operation_at(Environment* environment, uint32_t slot, int rank);
 void begin_here(Operation* operation);
 void begin_in_pool(Operation* operation);
@@ -131,4 +129,25 @@ void close_sockets(Environment* environment);
 int length_of(const void* address);
 
 // socket-addon.cc
-void export_sockets(napi_env env, napi_value exports);
+void add_socket_methods(Napi::Object exports);
+
+inline void take_memory(Operation* operation, Bytes bytes) {
+  operation->memory = bytes.data;
+  operation->length = static_cast<DWORD>(bytes.length);
+}
+
+// What JavaScript has numbers for.
+template <> inline File* kiruna::argument(Napi::Value value) {
+  return file_at(Environment::of(value.Env()), argument<uint32_t>(value));
+}
+
+struct Socket {
+  SOCKET handle;
+  operator SOCKET() const { return handle; }
+};
+
+template <> inline Socket kiruna::argument(Napi::Value value) {
+  Environment* environment = Environment::of(value.Env());
+  uint32_t number = argument<uint32_t>(value);
+  return {number < environment->socket_count ? environment->sockets[number] : INVALID_SOCKET};
+}

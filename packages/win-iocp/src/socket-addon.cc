@@ -1,8 +1,9 @@
 // What native.ts declares for sockets. The first functions are told of by `take`, as those of addon.cc; the others are
 // done at once, and return 0, or whatever they say, or a negative error number.
-#include "arguments.h"
+#include "iocp.h"
 
 #include <afunix.h>
+#include <stdlib.h>
 #include <string.h>
 #include <ws2tcpip.h>
 
@@ -14,245 +15,176 @@ int error_now() { return uv_translate_sys_error(WSAGetLastError()); }
 
 int result_of(int result) { return result == SOCKET_ERROR ? error_now() : result; }
 
-// From three arguments: the family, an address or a path, a port.
-int read_address(const Arguments& arguments, int index, sockaddr_storage* address) {
+int write_address(int family, Text text, int port, sockaddr_storage* address) {
   memset(address, 0, sizeof *address);
-  char text[sizeof(sockaddr_un::sun_path) + 1] = {};
-  arguments.utf8(index + 1, text, sizeof text);
-  int port = arguments.integer(index + 2);
-  switch (arguments.integer(index)) {
+  switch (family) {
   case AF_INET:
-    return uv_ip4_addr(text, port, reinterpret_cast<sockaddr_in*>(address));
+    return uv_ip4_addr(text.data, port, reinterpret_cast<sockaddr_in*>(address));
   case AF_INET6:
-    return uv_ip6_addr(text, port, reinterpret_cast<sockaddr_in6*>(address));
+    return uv_ip6_addr(text.data, port, reinterpret_cast<sockaddr_in6*>(address));
   default: {
     auto* path = reinterpret_cast<sockaddr_un*>(address);
     path->sun_family = AF_UNIX;
-    memcpy(path->sun_path, text, sizeof path->sun_path);
+    memcpy(path->sun_path, text.data, sizeof path->sun_path);
     return 0;
   }
   }
 }
 
 // The other way round: [family, address or path, port].
-napi_value write_address(napi_env env, const sockaddr_storage* address) {
-  napi_value triple, text;
-  char name[INET6_ADDRSTRLEN];
+Napi::Array read_address(Napi::Env env, const sockaddr_storage* address) {
+  char text[sizeof(sockaddr_un::sun_path) + 1] = {};
   uint16_t port = 0;
-  napi_create_array_with_length(env, 3, &triple);
   if (address->ss_family == AF_UNIX) {
-    const auto* path = reinterpret_cast<const sockaddr_un*>(address)->sun_path;
-    napi_create_string_utf8(env, path, strnlen(path, sizeof(sockaddr_un::sun_path)), &text);
+    memcpy(text, reinterpret_cast<const sockaddr_un*>(address)->sun_path, sizeof(sockaddr_un::sun_path));
   } else {
-    uv_ip_name(reinterpret_cast<const sockaddr*>(address), name, sizeof name);
-    napi_create_string_utf8(env, name, NAPI_AUTO_LENGTH, &text);
+    uv_ip_name(reinterpret_cast<const sockaddr*>(address), text, sizeof text);
     port = ntohs(reinterpret_cast<const sockaddr_in*>(address)->sin_port);  // both families have it there
   }
-  napi_set_element(env, triple, 0, number(env, address->ss_family));
-  napi_set_element(env, triple, 1, text);
-  napi_set_element(env, triple, 2, number(env, port));
+  Napi::Array triple = Napi::Array::New(env, 3);
+  triple.Set(0u, address->ss_family);
+  triple.Set(1u, text);
+  triple.Set(2u, port);
   return triple;
 }
 
+Operation* new_operation(napi_env env, uint32_t slot, int rank, SOCKET socket, DWORD (*call)(Operation*)) {
+  Operation* operation = operation_at(Environment::of(env), slot, rank);
+  operation->call = call;
+  operation->socket = socket;
+  return operation;
+}
+
 // acceptSocket(slot, rank, listener, socket)
-napi_value Accept(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Operation* operation = arguments.operation();
-  operation->call = accept;
-  operation->socket = arguments.socket(2);
-  operation->accept_with = arguments.socket(3);
+void Accept(Napi::Env env, uint32_t slot, int rank, Socket listener, Socket socket) {
+  Operation* operation = new_operation(env, slot, rank, listener, accept);
+  operation->accept_with = socket;
   begin_here(operation);
-  return nullptr;
 }
 
 // The address is the operation's from here on.
-void take_address(const Arguments& arguments, int index, Operation* operation) {
+void take_address(Operation* operation, int family, Text text, int port) {
   operation->addresses = malloc(sizeof(sockaddr_storage));
-  read_address(arguments, index, static_cast<sockaddr_storage*>(operation->addresses));
+  write_address(family, text, port, static_cast<sockaddr_storage*>(operation->addresses));
 }
 
 // connectSocket(slot, rank, socket, family, address, port)
-napi_value Connect(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Operation* operation = arguments.operation();
-  operation->socket = arguments.socket(2);
-  take_address(arguments, 3, operation);
-  bool is_unix = arguments.integer(3) == AF_UNIX;
-  operation->call = is_unix ? connect_unix : connect_inet;
+void Connect(Napi::Env env, uint32_t slot, int rank, Socket socket, int family, Text address, int port) {
+  bool is_unix = family == AF_UNIX;
+  Operation* operation = new_operation(env, slot, rank, socket, is_unix ? connect_unix : connect_inet);
+  take_address(operation, family, address, port);
   if (is_unix)
     begin_in_pool(operation);
   else
     begin_here(operation);
-  return nullptr;
 }
 
 // waitToReceive(slot, rank, socket)
-napi_value WaitToReceive(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Operation* operation = arguments.operation();
-  operation->call = wait_to_receive;
-  operation->socket = arguments.socket(2);
-  begin_here(operation);
-  return nullptr;
+void WaitToReceive(Napi::Env env, uint32_t slot, int rank, Socket socket) {
+  begin_here(new_operation(env, slot, rank, socket, wait_to_receive));
 }
 
 // waitToSend(slot, rank, socket, byte)
-napi_value WaitToSend(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Operation* operation = arguments.operation();
-  operation->call = wait_to_send;
-  operation->socket = arguments.socket(2);
-  operation->byte = static_cast<char>(arguments.word(3));
+void WaitToSend(Napi::Env env, uint32_t slot, int rank, Socket socket, char byte) {
+  Operation* operation = new_operation(env, slot, rank, socket, wait_to_send);
+  operation->byte = byte;
   begin_here(operation);
-  return nullptr;
 }
 
 // receiveFrom(slot, rank, socket, bytes, sender)
-napi_value ReceiveFrom(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Operation* operation = arguments.operation();
-  operation->call = receive_from;
-  operation->socket = arguments.socket(2);
-  arguments.memory(3, operation);
-  void* sender = nullptr;
-  napi_get_typedarray_info(env, arguments.values[4], nullptr, nullptr, &sender, nullptr, nullptr);
-  operation->sender = static_cast<Sender*>(sender);
+void ReceiveFrom(Napi::Env env, uint32_t slot, int rank, Socket socket, Bytes bytes, Bytes sender) {
+  Operation* operation = new_operation(env, slot, rank, socket, receive_from);
+  take_memory(operation, bytes);
+  operation->sender = reinterpret_cast<Sender*>(sender.data);
   begin_here(operation);
-  return nullptr;
 }
 
 // sendTo(slot, rank, socket, bytes, family, address, port)
-napi_value SendTo(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  Operation* operation = arguments.operation();
-  operation->call = send_to;
-  operation->socket = arguments.socket(2);
-  arguments.memory(3, operation);
-  take_address(arguments, 4, operation);
+void SendTo(Napi::Env env, uint32_t slot, int rank, Socket socket, Bytes bytes, int family, Text address, int port) {
+  Operation* operation = new_operation(env, slot, rank, socket, send_to);
+  take_memory(operation, bytes);
+  take_address(operation, family, address, port);
   begin_here(operation);
-  return nullptr;
 }
 
 // openSocket(family, type, isToAccept): a socket's number
-napi_value Open(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  bool is_to_accept = false;
-  napi_get_value_bool(env, arguments.values[2], &is_to_accept);
+double Open(Napi::Env env, int family, int type, bool is_to_accept) {
   uint32_t socket = 0;
-  int error = open_socket(environment_of(env), arguments.integer(0), arguments.integer(1), is_to_accept, &socket);
-  return number(env, error < 0 ? error : static_cast<double>(socket));
+  int error = open_socket(Environment::of(env), family, type, is_to_accept, &socket);
+  return error < 0 ? error : static_cast<double>(socket);
 }
 
 // bindSocket(socket, family, address, port)
-napi_value Bind(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
+int Bind(Napi::Env, Socket socket, int family, Text text, int port) {
   sockaddr_storage address;
-  int error = read_address(arguments, 1, &address);
-  if (error != 0) return number(env, error);
-  return number(env, result_of(bind(arguments.socket(0), reinterpret_cast<sockaddr*>(&address), length_of(&address))));
+  int error = write_address(family, text, port, &address);
+  if (error != 0) return error;
+  return result_of(bind(socket, reinterpret_cast<sockaddr*>(&address), length_of(&address)));
 }
 
 // listenSocket(socket, backlog)
-napi_value Listen(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  return number(env, result_of(listen(arguments.socket(0), arguments.integer(1))));
-}
+int Listen(Napi::Env, Socket socket, int backlog) { return result_of(listen(socket, backlog)); }
 
 // accepted(socket, listener)
-napi_value Accepted(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  return number(env, accepted(environment_of(env), arguments.socket(0), arguments.socket(1)));
-}
+int Accepted(Napi::Env env, Socket socket, Socket listener) { return accepted(Environment::of(env), socket, listener); }
 
 // connected(socket)
-napi_value Connected(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  return number(env, connected(arguments.socket(0)));
-}
+int Connected(Napi::Env, Socket socket) { return connected(socket); }
 
 // receive(socket, memory): bytes, 0 at the end
-napi_value Receive(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  void* memory = nullptr;
-  size_t length = 0;
-  napi_get_typedarray_info(env, arguments.values[1], nullptr, &length, &memory, nullptr, nullptr);
-  return number(env, result_of(recv(arguments.socket(0), static_cast<char*>(memory), static_cast<int>(length), 0)));
+int Receive(Napi::Env, Socket socket, Bytes memory) {
+  return result_of(recv(socket, memory.data, static_cast<int>(memory.length), 0));
 }
 
 // send(socket, buffers: Uint8Array[]): bytes, perhaps fewer
 // https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasend
-napi_value Send(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
+double Send(Napi::Env, Socket socket, Napi::Array given) {
   WSABUF buffers[kMostBuffers];
-  uint32_t count = 0;
-  napi_get_array_length(env, arguments.values[1], &count);
-  if (count > kMostBuffers) count = kMostBuffers;
+  uint32_t count = given.Length() < kMostBuffers ? given.Length() : kMostBuffers;
   for (uint32_t i = 0; i < count; i++) {
-    napi_value element;
-    size_t length = 0;
-    void* memory = nullptr;
-    napi_get_element(env, arguments.values[1], i, &element);
-    napi_get_typedarray_info(env, element, nullptr, &length, &memory, nullptr, nullptr);
-    buffers[i] = {static_cast<ULONG>(length), static_cast<char*>(memory)};
+    Bytes bytes = kiruna::argument<Bytes>(given.Get(i));
+    buffers[i] = {static_cast<ULONG>(bytes.length), bytes.data};
   }
   DWORD sent = 0;
-  int result = WSASend(arguments.socket(0), buffers, count, &sent, 0, nullptr, nullptr);
-  return number(env, result == 0 ? static_cast<double>(sent) : error_now());
+  int result = WSASend(socket, buffers, count, &sent, 0, nullptr, nullptr);
+  return result == 0 ? static_cast<double>(sent) : error_now();
 }
 
 // shutdownSocket(socket): it sends no more
-napi_value Shutdown(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  return number(env, result_of(shutdown(arguments.socket(0), SD_SEND)));
-}
+int Shutdown(Napi::Env, Socket socket) { return result_of(shutdown(socket, SD_SEND)); }
 
 // closeSocket(socket): from here on the number may be another's.
-napi_value Close(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  return number(env, close_socket(environment_of(env), arguments.word(0)));
-}
+int Close(Napi::Env env, uint32_t number) { return close_socket(Environment::of(env), number); }
 
 // setOption(socket, level, name, value: number | Uint8Array)
-napi_value SetOption(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
+int SetOption(Napi::Env, Socket socket, int level, int name, Napi::Value value) {
   DWORD word = 0;
-  void* memory = &word;
-  size_t length = sizeof word;
-  napi_valuetype type;
-  napi_typeof(env, arguments.values[3], &type);
-  if (type == napi_number)
-    word = static_cast<DWORD>(arguments.integer(3));
+  Bytes bytes = {reinterpret_cast<char*>(&word), sizeof word};
+  if (value.IsNumber())
+    word = kiruna::argument<DWORD>(value);
   else
-    napi_get_typedarray_info(env, arguments.values[3], nullptr, &length, &memory, nullptr, nullptr);
-  return number(env, result_of(setsockopt(arguments.socket(0), arguments.integer(1), arguments.integer(2),
-                                          static_cast<char*>(memory), static_cast<int>(length))));
+    bytes = kiruna::argument<Bytes>(value);
+  return result_of(setsockopt(socket, level, name, bytes.data, static_cast<int>(bytes.length)));
 }
 
 // socketName(socket, isPeer): [family, address or path, port]
-napi_value Name(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  bool is_peer = false;
-  napi_get_value_bool(env, arguments.values[1], &is_peer);
+Napi::Value Name(Napi::Env env, Socket socket, bool is_peer) {
   sockaddr_storage address = {};
   int length = sizeof address;
-  auto* name = reinterpret_cast<sockaddr*>(&address);
-  int result = (is_peer ? getpeername : getsockname)(arguments.socket(0), name, &length);
-  return result == 0 ? write_address(env, &address) : number(env, error_now());
+  int result = (is_peer ? getpeername : getsockname)(socket, reinterpret_cast<sockaddr*>(&address), &length);
+  if (result != 0) return Napi::Value::From(env, error_now());
+  return read_address(env, &address);
 }
 
 // senderOf(sender): [family, address, port]
-napi_value SenderOf(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  void* sender = nullptr;
-  napi_get_typedarray_info(env, arguments.values[0], nullptr, nullptr, &sender, nullptr, nullptr);
-  return write_address(env, &static_cast<Sender*>(sender)->address);
+Napi::Array SenderOf(Napi::Env env, Bytes sender) {
+  return read_address(env, &reinterpret_cast<Sender*>(sender.data)->address);
 }
 
 // addressBytes(family, address): an in_addr or in6_addr, with the number behind a '%' behind it
-napi_value AddressBytes(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
+Napi::Value AddressBytes(Napi::Env env, int family, Text text) {
   sockaddr_storage address;
-  read_address(arguments, 0, &address);
+  write_address(family, text, 0, &address);
   const auto* ipv4 = reinterpret_cast<const sockaddr_in*>(&address);
   const auto* ipv6 = reinterpret_cast<const sockaddr_in6*>(&address);
   char bytes[sizeof ipv6->sin6_addr + sizeof ipv6->sin6_scope_id];
@@ -263,41 +195,30 @@ napi_value AddressBytes(napi_env env, napi_callback_info info) {
     memcpy(bytes, &ipv6->sin6_addr, sizeof ipv6->sin6_addr);
     memcpy(bytes + sizeof ipv6->sin6_addr, &ipv6->sin6_scope_id, sizeof ipv6->sin6_scope_id);
   }
-  napi_value buffer;
-  napi_create_buffer_copy(env, length, bytes, nullptr, &buffer);
-  return buffer;
+  return Napi::Buffer<char>::Copy(env, bytes, length);
 }
 
 }  // namespace
 
-void export_sockets(napi_env env, napi_value exports) {
-  const struct {
-    const char* name;
-    napi_callback function;
-  } functions[] = {
-      {"acceptSocket", Accept},
-      {"connectSocket", Connect},
-      {"waitToReceive", WaitToReceive},
-      {"waitToSend", WaitToSend},
-      {"receiveFrom", ReceiveFrom},
-      {"sendTo", SendTo},
-      {"openSocket", Open},
-      {"bindSocket", Bind},
-      {"listenSocket", Listen},
-      {"accepted", Accepted},
-      {"connected", Connected},
-      {"receive", Receive},
-      {"send", Send},
-      {"shutdownSocket", Shutdown},
-      {"closeSocket", Close},
-      {"setOption", SetOption},
-      {"socketName", Name},
-      {"senderOf", SenderOf},
-      {"addressBytes", AddressBytes},
-  };
-  for (const auto& [name, function] : functions) {
-    napi_value value;
-    napi_create_function(env, name, NAPI_AUTO_LENGTH, function, nullptr, &value);
-    napi_set_named_property(env, exports, name, value);
-  }
+void add_socket_methods(Napi::Object exports) {
+  using kiruna::method;
+  kiruna::add_methods(exports, {{"acceptSocket", method<Accept>},
+                                {"connectSocket", method<Connect>},
+                                {"waitToReceive", method<WaitToReceive>},
+                                {"waitToSend", method<WaitToSend>},
+                                {"receiveFrom", method<ReceiveFrom>},
+                                {"sendTo", method<SendTo>},
+                                {"openSocket", method<Open>},
+                                {"bindSocket", method<Bind>},
+                                {"listenSocket", method<Listen>},
+                                {"accepted", method<Accepted>},
+                                {"connected", method<Connected>},
+                                {"receive", method<Receive>},
+                                {"send", method<Send>},
+                                {"shutdownSocket", method<Shutdown>},
+                                {"closeSocket", method<Close>},
+                                {"setOption", method<SetOption>},
+                                {"socketName", method<Name>},
+                                {"senderOf", method<SenderOf>},
+                                {"addressBytes", method<AddressBytes>}});
 }
