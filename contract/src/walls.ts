@@ -183,7 +183,12 @@ export function manifests({ root, packages, sources }: House): string[] {
       homepage: `${address}/tree/main/packages/${name}#readme`,
       bugs: `${address}/issues`,
       repository: { type: 'git', url: `git+${address}.git`, directory: `packages/${name}` },
-      files: ['dist', 'src', ...(manifest.addonOs === undefined ? [] : ['prebuilds'])],
+      files: [
+        'dist',
+        ...(name === 'priority' ? ['include'] : []),
+        'src',
+        ...(manifest.addonOs ? ['prebuilds'] : []),
+      ],
     }
     const wrong = Object.entries(wanted).filter(
       ([field, value]) => JSON.stringify(manifest[field]) !== JSON.stringify(value),

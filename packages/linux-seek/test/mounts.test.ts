@@ -4,8 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, expect, test } from 'vitest'
-import { fuseDevicesIn } from '../../linux-uring/dist/fuse.js'
-import { loadNative } from '../../linux-uring/dist/native.js'
+import { fuseDevicesIn, loadNative } from '../../linux-uring/dist/native.js'
 import { stuckDisk } from './stuck-disk.test-support.ts'
 
 test('the devices of FUSE, whatever it calls itself, are told from all others', () => {
