@@ -76,7 +76,8 @@ what they have in common before a dash stands for all of them.
   .filter(bench => bench.own !== undefined)
   .map(bench => bench.name)
   .join(', ')}.
---rounds N: so many pairs of rounds, 8 unless you say otherwise.`
+--rounds N: so many pairs of rounds, 8 unless you say otherwise; more on a machine that is busy.
+WORSE is what has lost over 3 %, and lost in three pairs of four; unclear what has lost as much, but not so often.`
 
 const { values: options, positionals: wanted } = parse()
 /** `lateness` stands for lateness-a to lateness-e. */
