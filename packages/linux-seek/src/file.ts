@@ -21,10 +21,10 @@ import { systemError } from '@kiruna/priority/error'
 import { maxPieceBytes } from '@kiruna/priority/lane'
 import { InUse } from '@kiruna/priority/operation'
 
-/** Who asks for so much at a time needs nobody to read ahead. */
+/** A read of this size needs no readahead. */
 export const scanBytes = 128 * 1024
 
-/** An open file. What its functions promise stands in `@kiruna/fs-seek`. */
+/** An open file. `@kiruna/fs-seek` says what its functions promise. */
 export class File implements SeekFile {
   readonly fd: number
   readonly #file: OpenFile
@@ -75,7 +75,7 @@ export class File implements SeekFile {
     })
   }
 
-  /** Before Linux 6.9 it is node:fs's own. @see io_uring_prep_ftruncate(3), ftruncate(2) */
+  /** Before Linux 6.9 node:fs's own. @see io_uring_prep_ftruncate(3), ftruncate(2) */
   truncate(lengthBytes: number, caller: Caller): Promise<void> {
     return new Promise((resolve, reject) => {
       checkInteger(lengthBytes, 'lengthBytes')
@@ -116,7 +116,7 @@ export class File implements SeekFile {
 /** What is read or written: an open file, or what a writeAll has open. */
 type Target = Pick<OpenFile, 'fd' | 'path'> & { inUse?: InUse }
 
-/** A buffer on its way from a file or to it, piece by piece. */
+/** A buffer's transfer from a file or to it, piece by piece. */
 abstract class Transfer<T, Of extends Target> extends RingOperation<T> {
   protected readonly ownsBuffer = false
   protected readonly file: Of
@@ -125,7 +125,7 @@ abstract class Transfer<T, Of extends Target> extends RingOperation<T> {
   protected readonly lengthBytes: number
   protected doneBytes = 0
 
-  /** @param position −1: where the descriptor stands */
+  /** @param position −1: at the current file offset */
   constructor(
     file: Of,
     buffer: NodeJS.ArrayBufferView,
@@ -151,10 +151,10 @@ abstract class Transfer<T, Of extends Target> extends RingOperation<T> {
     }
   }
 
-  /** All that there is has been transferred. */
+  /** Nothing is left to transfer. */
   protected abstract finish(): void
 
-  /** What the lane counts the next piece as. */
+  /** The bytes that the lane counts for the next piece. */
   protected get nextBytes(): number {
     return Math.min(this.lengthBytes - this.doneBytes, maxPieceBytes)
   }
@@ -169,9 +169,9 @@ class Read extends Transfer<number, OpenFile> {
   #askedBytes = 0
   #scans = false
 
-  /** The lane has let it in: one submission. */
+  /** The lane has admitted it: one submission. */
   start(): void {
-    // It was checked when it was given, but may have been transferred while it waited.
+    // The buffer was checked at the call, but may have been transferred while this waited.
     if (this.buffer.byteLength !== this.lengthBytes) throw detached()
     const { ring, file, doneBytes } = this
     const bytes = (this.#askedBytes = Math.min(this.lengthBytes - doneBytes, this.maxBytes))
@@ -194,7 +194,7 @@ class Read extends Transfer<number, OpenFile> {
       this.fail(systemError(result, 'read', this.file.path))
     } else {
       this.doneBytes += result
-      // After a short direct read the next would begin unaligned: it was the end.
+      // A short direct read was the last: the next one would begin unaligned.
       const isShort = this.file.direct && result < this.#askedBytes
       const isEnd = result === 0 || isShort || this.doneBytes === this.lengthBytes
       if (!isEnd && !this.aborted) {
@@ -210,7 +210,7 @@ class Read extends Transfer<number, OpenFile> {
     this.succeed(this.doneBytes)
   }
 
-  /** The kernel may read megabytes ahead, and nothing urgent could pass them on the way to the disk. */
+  /** The kernel may read megabytes ahead, and an urgent read would wait behind them. */
   #adviseReadahead(): void {
     const { ring, file } = this
     file.readsAhead = !file.readsAhead
@@ -220,9 +220,9 @@ class Read extends Transfer<number, OpenFile> {
 
 /** Writes all of a buffer. */
 export class Write extends Transfer<void, Target> {
-  /** The lane has let it in: one submission. */
+  /** The lane has admitted it: one submission. */
   start(): void {
-    // It was checked when it was given, but may have been transferred while it waited.
+    // The buffer was checked at the call, but may have been transferred while this waited.
     if (this.buffer.byteLength !== this.lengthBytes) throw detached()
     const { ring, doneBytes, position } = this
     const { fd } = this.file
@@ -257,18 +257,18 @@ export class Write extends Transfer<void, Target> {
   }
 }
 
-/** Before Linux 6.9 io_uring cannot. */
+/** Before Linux 6.9 io_uring cannot truncate. */
 class Ftruncate extends RingCall<void> {
   static #isMissing = false
   override pooled = Ftruncate.#isMissing
 
   override complete(result: number): void {
     if (result !== EINVAL || this.pooled || this.aborted) {
-      if (result === 0 && this.pooled) Ftruncate.#isMissing = true // it worked there, and not on the ring
+      if (result === 0 && this.pooled) Ftruncate.#isMissing = true // it worked in node:fs, and not on the ring
       super.complete(result)
       return
     }
-    // A kernel that does not know the call, or a descriptor that cannot be truncated: node:fs tells.
+    // The kernel does not know the call, or the descriptor cannot be truncated: node:fs tells which.
     this.leave()
     this.pooled = true
     this.enter(0)

@@ -51,7 +51,7 @@ const readUpTo: ReadUpTo = (maxBytes, path, caller, resolve, reject) => {
   new ReadAll(checkPath(path), maxBytes, caller, resolve, reject).begin(maxPieceBytes)
 }
 
-/** Each file is one operation: no promise is made for it. */
+/** Each file is one operation, without a promise of its own. */
 export const readMany: Seek['readMany'] = (paths, caller, options) =>
   readManyWith(readUpTo, paths, caller, options)
 
@@ -62,7 +62,7 @@ export function stat(path: PathLike, caller: Caller): Promise<fs.Stats> {
   )
 }
 
-/** io_uring has no call for it: it is node:fs's, behind the lane. @see readdir(3) */
+/** io_uring has no call for it: node:fs's own, behind the lane. @see readdir(3) */
 export function readdir(path: PathLike, caller: Caller): Promise<fs.Dirent[]> {
   return new Promise(resolve => {
     const name = checkPath(path)
@@ -70,7 +70,7 @@ export function readdir(path: PathLike, caller: Caller): Promise<fs.Dirent[]> {
   })
 }
 
-/** What io_uring cannot do (read a link, change an owner or a mode) is node:fs's. @see pwrite(2), fsync(2), rename(2) */
+/** node:fs does what io_uring cannot: read a link, change an owner or a mode. @see pwrite(2), fsync(2), rename(2) */
 export const writeAll: Seek['writeAll'] = (path, data, caller, options) =>
   writeAllWith(calls, path, data, caller, options)
 
@@ -87,7 +87,7 @@ class Open extends RingOperation<File> {
   #name: Buffer | undefined = undefined // held until the kernel has read it
   #mayWait = false
 
-  /** @param keeps an abort that comes too late does not hide the file: it has been made, or emptied */
+  /** @param keeps an abort that comes too late still resolves with the file: it has been made, or emptied */
   constructor(
     path: string | Buffer,
     flags: number,
@@ -117,7 +117,7 @@ class Open extends RingOperation<File> {
       !this.aborted &&
       (this.#flags & fs.constants.O_NONBLOCK) === 0
     ) {
-      // Tried without waiting, a FIFO that nobody reads says so: fifo(7).
+      // The open was tried without waiting: a FIFO that nobody reads says ENXIO, see fifo(7).
       this.#mayWait = true
       this.enter(0)
     } else if (result < 0) {
@@ -130,8 +130,8 @@ class Open extends RingOperation<File> {
 }
 
 /**
- * open, read until 0, close. The lane admits the open with the first piece and, where that was short, with the read
- * that finds the end: most files are done then. One that fills the landing and a guess beyond it is asked for its size.
+ * open, read until 0, close. One admission by the lane covers the open, the first piece and, if that was short, the read
+ * that finds the end: most files need no more. The size is asked for only if a file fills its first two buffers.
  */
 class ReadAll extends RingOperation<Buffer> {
   protected readonly ownsBuffer = true
@@ -142,8 +142,8 @@ class ReadAll extends RingOperation<Buffer> {
   #content: GrowingBuffer | undefined = undefined
   #memory: Buffer | undefined = undefined // held while the kernel reads the path, or writes the status
   #askedBytes = 0
-  /** What the lane has admitted includes a short read already: another is no more than the one that finds the end. */
-  #readOnce = false
+  /** One admission covers one read after a short one, the one that finds the end: it has been made. */
+  #endReadMade = false
   #readsAhead = true
 
   constructor(
@@ -196,14 +196,14 @@ class ReadAll extends RingOperation<Buffer> {
       else if (result < 0) throw systemError(result, this.#step, this.#path)
       else this.#next(result)
     } catch (error) {
-      this.fail(error) // the kernel's, or too large, or no memory
+      this.fail(error) // the kernel's, or the file is too large, or there is no memory
       this.#finish()
     }
   }
 
   #next(result: number): void {
     const content = this.#content
-    if (content === undefined) this.#readOn()
+    if (content === undefined) this.#readWithinAdmission()
     else if (this.#step === 'fstat') {
       content.expect(statxSize(this.#memory!))
       this.#enterAgain('read', maxPieceBytes)
@@ -213,21 +213,20 @@ class ReadAll extends RingOperation<Buffer> {
     } else {
       content.add(result)
       if (content.outgrown) this.#enterAgain('fstat', 0)
-      else if (result < this.#askedBytes && !this.#readOnce) this.#readOn()
+      else if (result < this.#askedBytes && !this.#endReadMade) this.#readWithinAdmission()
       else this.#enterAgain('read', maxPieceBytes)
     }
   }
 
-  /** As what the lane has admitted already. */
-  #readOn(): void {
-    this.#readOnce = this.#step === 'read'
+  #readWithinAdmission(): void {
+    this.#endReadMade = this.#step === 'read'
     this.#step = 'read'
     this.start()
   }
 
   #enterAgain(step: 'read' | 'fstat', bytes: number): void {
     this.#step = step
-    this.#readOnce = false
+    this.#endReadMade = false
     this.isContinuation = true
     this.leave()
     this.enter(bytes)
@@ -245,7 +244,7 @@ class ReadAll extends RingOperation<Buffer> {
   }
 }
 
-/** It takes no time, and one that is interrupted may have been done or not: it is neither cancelled nor tried again. */
+/** A rename is quick, and an interrupted one may have happened or not: it is neither cancelled nor tried again. */
 class Rename extends RingCall<void> {
   protected override stop(): void {}
 
@@ -277,7 +276,7 @@ const calls: WriteCalls<File> = {
         prepSyncFileRange(ring, ring.sqe(fd, call), position, lengthBytes)
       new RingCall<void>({ syscall: 'sync_file_range' }, prepare, () => {}, asker, resolve, reject).run()
     }).catch(error => {
-      // A file system without it is no failure: the fsync at the end is what counts.
+      // A file system without it is no failure: the fsync at the end is enough.
       if (error.errno !== EINVAL && error.errno !== EOPNOTSUPP) throw error
     }),
   fchown: ({ fd }, uid, gid, asker) => pooled(done => fs.fchown(fd, uid, gid, done), changes, asker),

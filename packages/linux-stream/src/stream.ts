@@ -18,7 +18,7 @@ export type * from '@kiruna/fs-stream'
 const { O_CREAT, O_NOCTTY, O_NONBLOCK } = constants
 const [firstRetryMs, longestRetryMs] = [1, 50]
 
-/** Each `next` is one read, without waiting where something may have to be waited for. @see preadv2(2), poll(2) */
+/** Each `next` is one read: a read that would have to wait waits in a poll. @see preadv2(2), poll(2) */
 export function read(
   source: PathLike | number,
   caller: Caller,
@@ -110,21 +110,21 @@ function open(path: string | Buffer, flags: number, asker: Asker): Promise<Opene
 
 interface OpenedStream {
   fd: number
-  /** undefined: it is new, and so it is a file. */
+  /** undefined: it is new, hence a file. */
   stats: Stats | undefined
 }
 
 /**
- * Opens a path as a stream: statx, then openat. What is not on a disk is opened without waiting, which is for reads and
- * writes to do; a file is not, as io_uring takes its O_NONBLOCK at its word.
- * A FIFO that nobody reads cannot be opened for writing like that: ENXIO. So it is tried again.
+ * Opens a path as a stream: statx, then openat. What is not on a disk is opened with O_NONBLOCK, since reads and writes do
+ * the waiting. A file is not: with O_NONBLOCK, io_uring fails a read with EAGAIN instead of waiting for the disk.
+ * A FIFO that nobody reads cannot be opened for writing like this (ENXIO), so the open is tried again.
  * @see fifo(7)
  */
 class OpenStream extends RingOperation<OpenedStream> {
   protected readonly ownsBuffer = true
   readonly #path: string | Buffer
   readonly #flags: number
-  readonly #name: Buffer // held until the kernel has it
+  readonly #name: Buffer // held until the kernel has read it
   #status: Buffer | undefined = Buffer.allocUnsafe(statxBytes)
   #stats: Stats | undefined = undefined
   #retryMs = firstRetryMs
@@ -159,13 +159,13 @@ class OpenStream extends RingOperation<OpenedStream> {
     if (this.aborted) {
       if (this.#status === undefined && result >= 0) this.ring.close(result)
     } else if (result === EINTR) this.enter(0)
-    else if (this.#status !== undefined) this.#found(result)
+    else if (this.#status !== undefined) this.#statted(result)
     else if (result >= 0) this.succeed({ fd: result, stats: this.#stats })
     else if (result === ENXIO && this.#stats?.isFIFO()) this.#retry()
     else this.fail(systemError(result, 'open', this.#path))
   }
 
-  #found(result: number): void {
+  #statted(result: number): void {
     if (result >= 0) this.#stats = statsOf(this.#status!)
     else if (result !== ENOENT || (this.#flags & O_CREAT) === 0) {
       this.fail(systemError(result, 'open', this.#path))

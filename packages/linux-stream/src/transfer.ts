@@ -27,36 +27,36 @@ const { O_NONBLOCK } = constants
 const POLLIN = 1
 const POLLOUT = 4
 const RWF_NOWAIT = 8
-/** A copy of so much out of the page cache is left to the kernel's threads. */
+/** A copy of this size out of the page cache is left to the kernel's threads. */
 const largeBytes = 64 * 1024
 
 /** What the reads of one stream know of their fd. */
 export interface ReadState {
   readonly source: StreamSource
-  /** It knows RWF_NOWAIT: a pipe, a socket and most devices do, a terminal and a FIFO do not. */
+  /** The fd supports RWF_NOWAIT: a pipe, a socket and most devices do, a terminal and a FIFO do not. */
   nowait: boolean
-  /** It is waited for before it is read. A FIFO that nobody has opened for writing yet would say that it is at its end. */
+  /** Poll before a read: a FIFO that nobody has opened for writing yet would report end of file. */
   pollFirst: boolean
 }
 
 /**
- * One read of a stream. What is on a disk goes through the lane:
+ * One read of a stream. A file's goes through the lane:
  *
  *     lane ─► READ
  *
- * What may have to wait does not, and waits in a POLL_ADD, so that a cancelled wait has taken nothing:
+ * A read that may have to wait does not, and waits in a POLL_ADD, so that a cancelled wait has taken nothing:
  *
  *     READ, RWF_NOWAIT ─► EAGAIN ─► POLL_ADD ─► READ, RWF_NOWAIT ─► …
  *     POLL_ADD ─► READ ─► …                                              where there is no RWF_NOWAIT
  *
- * What a read takes that is cancelled too late is given back, to the next reader.
+ * If a read is cancelled too late, the bytes that it took are given back, for the next reader.
  */
 export class StreamRead extends RingOperation<Buffer> implements InTurn {
   protected readonly ownsBuffer = true
   readonly #state: ReadState
   readonly #askedBytes: number
   #polling = false
-  /** A POLL_ADD has just said so. */
+  /** A POLL_ADD has just reported it ready. */
   #isReady = false
   #flags = 0
   #memory: Buffer | undefined = undefined
@@ -94,7 +94,7 @@ export class StreamRead extends RingOperation<Buffer> implements InTurn {
     const memory = (this.#memory ??= source.takeMemory(this.#askedBytes))
     const address = this.ring.addressOf(memory)
     this.#flags = nowait && !source.isOnDisk ? RWF_NOWAIT : 0
-    // Large copies out of the page cache, and what could wait all the same (FUSE too), are left to the kernel's threads.
+    // Large copies out of the page cache, and reads that may wait all the same (FUSE too), are left to the kernel's threads.
     const isPunted = source.isOnDisk
       ? (this.#askedBytes >= largeBytes && this.laneRank > 1) || this.ring.onFuse.has(source.fd)
       : !nowait && !source.stats.isFIFO()
@@ -165,8 +165,8 @@ export class StreamRead extends RingOperation<Buffer> implements InTurn {
   }
 
   /**
-   * Ready, and EAGAIN without RWF_NOWAIT: it is O_NONBLOCK. Somebody else was quicker; or the kernel is older than 6.11
-   * and says so of every terminal and FIFO. The call itself tells, and does not wait.
+   * Ready, and EAGAIN without RWF_NOWAIT: the fd is O_NONBLOCK. Another reader was quicker; or the kernel is older than
+   * 6.11 and says EAGAIN of every terminal and FIFO. read(2) itself tells which, and does not wait.
    */
   #readNow(): void {
     const { fd } = this.#state.source
@@ -209,15 +209,15 @@ export interface WriteState {
   readonly path: string | Buffer | undefined
   readonly isOnDisk: boolean
   readonly isFifo: boolean
-  /** It knows RWF_NOWAIT. */
+  /** The fd supports RWF_NOWAIT. */
   nowait: boolean
-  /** It is waited for before it is written. */
+  /** Poll before each write. */
   pollFirst: boolean
 }
 
 /**
- * Writes all of the bytes to a stream. What is on a disk goes through the lane, a piece at a time; what may have to wait
- * does not, and waits in a POLL_ADD, as StreamRead does.
+ * Writes all of the bytes to a stream. A file's write goes through the lane, a piece at a time; one that may have to wait
+ * does not, and waits in a POLL_ADD, as in StreamRead.
  */
 export class StreamWrite extends RingOperation<void> {
   protected readonly ownsBuffer = false
@@ -227,7 +227,7 @@ export class StreamWrite extends RingOperation<void> {
   #doneBytes = 0
   #askedBytes = 0
   #polling = false
-  /** A POLL_ADD has just said so. */
+  /** A POLL_ADD has just reported it ready. */
   #isReady = false
   #flags = 0
 
@@ -254,7 +254,7 @@ export class StreamWrite extends RingOperation<void> {
   }
 
   start(): void {
-    // It was checked when it was given, but may have been transferred while it waited.
+    // The bytes were checked at the call, but may have been transferred while this waited.
     if (this.#data.byteLength !== this.#lengthBytes) throw detached()
     const { fd, isOnDisk, isFifo, nowait } = this.#state
     const address = this.ring.addressOf(this.#data) + this.#doneBytes
@@ -299,7 +299,7 @@ export class StreamWrite extends RingOperation<void> {
     this.#isReady = false
     if (result > 0) this.#doneBytes += result
     if (this.#doneBytes === this.#lengthBytes) {
-      this.commit(undefined) // all of it is written: that has happened, whatever came meanwhile
+      this.commit(undefined) // all of it is written, so an abort comes too late
     } else if (this.aborted) this.fail(undefined)
     else if (result > 0 || result === EINTR) this.enter()
     else if (result === EAGAIN && isReady && this.#flags === 0) this.#writeNow()

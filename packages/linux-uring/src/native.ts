@@ -8,9 +8,9 @@ import { systemError } from '@kiruna/priority/error'
 
 /** What uring.cc exports. */
 export interface Native {
-  /** How much memory `setup` is to be given. */
+  /** How much memory `setup` needs. */
   memoryBytes: number
-  /** @param mapped the ring is in memory of the kernel's, not in ours */
+  /** @param mapped the ring lies in the kernel's memory, not in ours */
   setup(
     memory: ArrayBuffer,
     onReady: () => void,
@@ -18,12 +18,12 @@ export interface Native {
     mapped: boolean,
   ): NativeRing | NativeFailure
   enter(toSubmit: number): number
-  /** The st_dev of an open file, without asking whoever has it; a negative errno. */
+  /** The st_dev of an open file, without asking its file system; or a negative errno. */
   device(fd: number): number
   address(memory: Uint8Array): number
-  /** The length of the name; a negative errno. */
+  /** Returns the length of the address, or a negative errno. */
   getsockname(fd: number, sockaddr: Uint8Array, ofPeer: boolean): number
-  // 0, or a negative errno.
+  // These return 0, or a negative errno.
   bind(fd: number, sockaddr: Uint8Array): number
   listen(fd: number, backlog: number): number
   setsockopt(fd: number, level: number, name: number, value: Uint8Array): number
@@ -31,11 +31,11 @@ export interface Native {
   unref(): void
 }
 
-/** The ring as JavaScript sees it, and where in `rings` the kernel and it find each other: of `setup` in bytes. */
+/** The ring as JavaScript sees it. The numbers are offsets into `rings`: `setup` gives them in bytes, `setUp` in words. */
 export interface NativeRing {
   submissions: Uint32Array
   rings: Int32Array
-  /** A bit for each fd that closes with this thread. */
+  /** A bit for each fd that the addon closes when this thread ends. */
   owned: Uint32Array
   sqHead: number
   sqTail: number
@@ -65,8 +65,7 @@ const EINVAL = -22
 const EOPNOTSUPP = -95
 
 /**
- * Sets the ring of this thread up, in memory of ours; before Linux 6.5 in memory of the kernel's.
- * @returns with what `rings` has where as indices
+ * Sets up the ring of this thread, in our memory; before Linux 6.5 in the kernel's.
  * @throws Error ERR_KIRUNA_UNAVAILABLE with the reason
  * @see io_uring_setup(2)
  */
@@ -77,18 +76,18 @@ export function setUp(native: Native, onReady: () => void): NativeRing {
     ring = native.setup(memory, onReady, isMainThread, true)
   if ('errno' in ring) throw failed(ring)
   const inWords = { ...ring }
-  for (const part of ['sqHead', 'sqTail', 'sqFlags', 'sqArray', 'cqHead', 'cqTail', 'cqes'] as const) {
-    inWords[part] /= 4
+  for (const field of ['sqHead', 'sqTail', 'sqFlags', 'sqArray', 'cqHead', 'cqTail', 'cqes'] as const) {
+    inWords[field] /= 4
   }
   return inWords
 }
 
 function failed({ errno, syscall }: NativeFailure): Error {
-  return unavailable(systemError(errno, syscall).message + because(errno, syscall))
+  return unavailable(systemError(errno, syscall).message + hint(errno, syscall))
 }
 
 /** What a user can do about it. */
-function because(errno: number, syscall: string): string {
+function hint(errno: number, syscall: string): string {
   if (errno === EPERM) return ` (${whoForbids()})`
   if (errno === EOPNOTSUPP)
     return ` (Linux before 6.5, this is ${release()}, needs external buffers, and they are forbidden here)`
@@ -104,16 +103,16 @@ function whoForbids(): string {
   return 'a seccomp filter forbids it, as a container has it by default'
 }
 
-/** No more often, and no more than a thousandth of the time: a thousand mounts take 10 ms to read. */
-const [rereadMs, share] = [1000, 1000]
+/** Mounts are read again no sooner than this, and take a thousandth of the time at most: a thousand mounts take 10 ms. */
+const [rereadMs, rereadFactor] = [1000, 1000]
 
 let devices: ReadonlySet<number> = new Set()
 let isRecent = false
 
 /**
- * The devices that are FUSE (sshfs, gvfs, AppImage, virtiofs …), as of a second ago. io_uring takes it that what can be
- * polled can be tried without waiting, but FUSE knows no IOCB_NOWAIT and waits for its server, on this thread. NFS and
- * 9p have no poll: those io_uring leaves to the kernel's threads by itself.
+ * The devices that are FUSE (sshfs, gvfs, AppImage, virtiofs …), as of a second ago. io_uring assumes that a file that can
+ * be polled can be tried without waiting, but FUSE ignores IOCB_NOWAIT and waits for its server, on this thread. NFS and
+ * 9p have no poll: io_uring leaves them to the kernel's threads by itself.
  * @see proc_pid_mountinfo(5)
  */
 export function fuseDevices(): ReadonlySet<number> {
@@ -122,9 +121,9 @@ export function fuseDevices(): ReadonlySet<number> {
   const startMs = performance.now()
   try {
     devices = fuseDevicesIn(readFileSync('/proc/self/mountinfo', 'latin1'))
-  } catch {} // no fd left, or no /proc: what was known is the best guess
-  // Not by the clock: asked at every open, that would cost as much as all the rest of this.
-  setTimeout(expire, Math.max(rereadMs, (performance.now() - startMs) * share)).unref()
+  } catch {} // no fd left, or no /proc: the last answer is the best guess
+  // A timer, not the clock: to read the clock at every open would cost as much as the rest of this.
+  setTimeout(expire, Math.max(rereadMs, (performance.now() - startMs) * rereadFactor)).unref()
   return devices
 }
 
@@ -132,15 +131,15 @@ function expire(): void {
   isRecent = false
 }
 
-/** By st_dev, of lines such as `36 35 0:52 / /mnt rw,noatime shared:1 - fuse.sshfs host:/ rw,user_id=0`. */
+/** Their st_devs, from lines such as `36 35 0:52 / /mnt rw,noatime shared:1 - fuse.sshfs host:/ rw,user_id=0`. */
 export function fuseDevicesIn(mountinfo: string): Set<number> {
-  const found = new Set<number>()
+  const numbers = new Set<number>()
   for (const [, major, minor] of mountinfo.matchAll(line))
-    found.add(deviceNumber(Number(major), Number(minor)))
-  return found
+    numbers.add(deviceNumber(Number(major), Number(minor)))
+  return numbers
 }
 
-/** A space within a field is written as \040, so that the first hyphen by itself is the one before the type. */
+/** A space within a field is written as \040, so the first hyphen that stands alone is the one before the type. */
 const line = /^\d+ \d+ (\d+):(\d+) (?:(?!- )\S* )*- (?:fuse|fuse\.\S*|fuseblk|virtiofs) /gm
 
 /** makedev(3) */

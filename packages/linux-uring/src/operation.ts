@@ -12,16 +12,16 @@ export interface OpenFile {
   /** O_DIRECT. */
   readonly direct: boolean
   readonly inUse: InUse
-  /** Large reads that the kernel has, below user-blocking. */
+  /** Large reads in flight below user-blocking. */
   scans: number
   /** The kernel may read beyond what it is asked for. */
   readsAhead: boolean
 }
 
-/** A disk operation on the ring: it goes through the lane, and is settled with its batch. */
+/** A disk operation on the ring: it goes through the lane, and settles with its batch. */
 export abstract class RingOperation<T> extends Operation<T> implements Completion {
   slot = -1
-  /** @internal the batch it was handed over with, −1 for none */
+  /** @internal the rank of the batch that it was delivered with, −1 for none */
   deliveredRank: Rank | -1 = -1
   protected readonly ring = ring()
 
@@ -40,32 +40,32 @@ export abstract class RingOperation<T> extends Operation<T> implements Completio
   }
 }
 
-/** What a call is about. */
+/** What a call is made on, and what its errors say. */
 interface About {
-  /** As node:fs calls it. */
+  /** node:fs's name for it. */
   syscall: string
   /** For errors. */
   path?: string | Buffer | undefined
-  /** Of the open file, which does not close meanwhile. */
+  /** The open file's: it does not close before the call is done. */
   inUse?: InUse | undefined
 }
 
-/** An operation that is one submission. A closure each: it is for what costs far more than that. */
+/** An operation that is one submission. It takes a closure, so it is for calls that cost far more than that. */
 export class RingCall<T> extends RingOperation<T> {
   protected readonly ownsBuffer: boolean
   readonly #about: About
   readonly #prepare: (ring: Ring, call: RingCall<T>) => void
-  readonly #found: ((result: number) => T) | undefined
+  readonly #toValue: ((result: number) => T) | undefined
 
   /**
-   * @param prepare fills the submission, once the lane has let it in
-   * @param found makes the value of the result. Without it the call changes a file: once begun, it has the outcome that the
-   *   kernel gives it, whatever the signal says by then
+   * @param prepare fills the submission, once the lane has admitted it
+   * @param toValue makes the value from the result. Without it the call changes a file: once begun, it has the outcome that
+   *   the kernel gives it, even if the signal has aborted by then
    */
   constructor(
     about: About,
     prepare: (ring: Ring, call: RingCall<T>) => void,
-    found: ((result: number) => T) | undefined,
+    toValue: ((result: number) => T) | undefined,
     caller: Caller,
     resolve: (value: T) => void,
     reject: (reason: unknown) => void,
@@ -73,8 +73,8 @@ export class RingCall<T> extends RingOperation<T> {
     super(caller, resolve, reject)
     this.#about = about
     this.#prepare = prepare
-    this.#found = found
-    this.ownsBuffer = found !== undefined
+    this.#toValue = toValue
+    this.ownsBuffer = toValue !== undefined
   }
 
   /** @throws EBADF: the file has been closed */
@@ -92,8 +92,8 @@ export class RingCall<T> extends RingOperation<T> {
     this.leave()
     if (this.retry(result, () => this.enter(0))) return
     if (result < 0) this.fail(systemError(result, this.#about.syscall, this.#about.path))
-    else if (this.#found === undefined) this.commit(undefined as T)
-    else this.succeed(this.#found(result))
+    else if (this.#toValue === undefined) this.commit(undefined as T)
+    else this.succeed(this.#toValue(result))
     this.end()
   }
 
@@ -103,9 +103,9 @@ export class RingCall<T> extends RingOperation<T> {
 }
 
 /**
- * Fills in the open of an operation.
- * @param name a C string, to be held until the kernel has read it
- * @param mayWait a thread of the kernel's does it. Otherwise it is tried on this one first, unless the path may be FUSE's
+ * Stages an openat for an operation.
+ * @param name a C string: hold it until the kernel has read it
+ * @param mayWait a kernel thread does it. Otherwise it is tried on this thread first, unless the path may be on FUSE
  */
 export function openat<T>(
   operation: RingOperation<T>,
@@ -121,7 +121,7 @@ export function openat<T>(
   to.submitSoon(operation.laneRank as Rank)
 }
 
-/** Nobody is in its way: it takes nothing from the disk, so it passes by the lane. @see close(2) */
+/** It bypasses the lane, since it asks nothing of the disk. @see close(2) */
 export class Close implements Completion {
   slot = -1
   readonly #path: string | Buffer
@@ -136,7 +136,7 @@ export class Close implements Completion {
   }
 
   complete(result: number): void {
-    // Linux has closed the fd even where it says EINTR.
+    // Linux has closed the fd even if it says EINTR.
     if (result < 0 && result !== EINTR) this.#reject(systemError(result, 'close', this.#path))
     else this.#resolve()
   }

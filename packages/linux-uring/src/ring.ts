@@ -13,34 +13,33 @@ import {
   type Submissions,
 } from './sqe.ts'
 
-/** What is delivered with its batch. */
 interface RingDeliverable extends Deliverable {
-  /** @internal the rank of its batch, −1 for none */
+  /** @internal the rank of the batch that it was delivered with, −1 for none */
   deliveredRank: Rank | -1
 }
 
 const IORING_SQ_CQ_OVERFLOW = 2 // linux/io_uring.h
 const EBUSY = -16
 
-// As uring.cc has them.
+// The same as in uring.cc.
 const sqEntries = 64
 const cqEntries = 128
 const sqeWords = 16
 const cqeWords = 4
 
-/** Completions within enter, and what follows on them, may go on so long before the event loop has its turn. */
+/** Completions within enter, and the submissions that follow on them, may go on for this long before the event loop runs. */
 const turnMs = 0.25
 
 /**
- * What hits the page cache is copied on this thread, within enter: so much at most in one call. Large reads are left to
- * the kernel's own threads, which costs a turn of the event loop: so the first of a batch that are urgent are not.
+ * What hits the page cache is copied on this thread, within enter: at most `maxInlineBytes` in one call. Large reads are
+ * left to the kernel's threads. That costs a turn of the event loop, so the first urgent ones of a batch are not.
  */
 const maxInlineBytes = 256 * 1024
 const largeBytes = 64 * 1024
 
-/** In the upper word of user_data: the result is a new fd. uring.cc closes it if nobody is left to take it. */
+/** In the upper word of user_data: the result is a new fd. uring.cc closes it if this thread has ended by then. */
 const newFd = 0x8000_0000
-/** Marks the completions that nobody waits for. */
+/** Marks completions that nobody waits for. */
 const noSlot = 0xffff_ffff
 const generations = 0x3fff_ffff
 
@@ -56,40 +55,40 @@ export class Ring implements Submissions {
   readonly native: Native
   /** What is staged: the submissions that the kernel has not been given yet. */
   words = new Uint32Array(sqEntries * sqeWords)
-  /** The fds that must not be tried on this thread: see fuseDevices. */
+  /** The fds that must not be read or written on this thread: see fuseDevices. */
   readonly onFuse = new Set<number>()
-  /** Runs before each flush, and may stage more: what has waited for its turn until then. */
+  /** Runs before each flush, and may stage more: sockets hold their ready transfers back until then. */
   beforeFlush: () => void = () => {}
-  /** What the kernel and this thread share. */
+  /** The memory that the kernel and this thread share. */
   readonly #shared: NativeRing
   #stagedFirst = 0
   #stagedCount = 0
-  /** Somebody urgent waits for what is staged. */
+  /** An urgent caller waits for something staged. */
   #stagedUrgent = false
-  /** And since the last flush somebody has asked for what is in memory as a rule: no socket's transfer. */
+  /** Staged since the last flush, for an urgent caller, and not a socket's: as a rule its data is in memory. */
   #stagedUrgentFile = false
-  /** What the reads and writes among it may copy on this thread. */
+  /** How much the staged reads and writes may copy on this thread. */
   #inlineBytes = 0
   readonly #completions: (Completion | undefined)[] = []
-  /** The upper word of user_data, by slot. Its generation keeps a late cancel from hitting the slot's next user. */
+  /** The upper word of user_data, by slot. Its generation protects the slot's next user from a late cancel. */
   readonly #userHigh: number[] = []
   readonly #freeSlots: number[] = []
   #inFlight = 0
   #keepsAlive = false
 
-  /** A flush is due at the end of this tick, or of this turn of the event loop. */
+  /** A flush is due at the end of this tick, or at the end of this turn of the event loop. */
   #tickArmed = false
   #turnArmed = false
-  /** When this turn of the event loop first flushed; 0 before. */
+  /** When the ring first flushed in this turn of the event loop; 0 before. */
   #turnStartMs = 0
   #flushing = false
 
   #reaping = false
-  /** Something urgent has been settled, and its continuation waits until this thread is free. */
+  /** Something urgent has settled, and its continuation waits for this thread. */
   #settledUrgent = false
-  /** Those that got their outcome in the batch being reaped, by rank: handed over when the whole batch is taken. */
+  /** What has its outcome in the batch being reaped: delivered once all completions are taken. */
   readonly #batch = new Batch<RingDeliverable>()
-  /** Handed over and not yet delivered, by rank. */
+  /** Handed to the callers' turns and not settled yet, by rank. */
   readonly #undelivered = [0, 0, 0, 0]
 
   constructor(native: Native) {
@@ -98,7 +97,7 @@ export class Ring implements Submissions {
   }
 
   /**
-   * Asks the kernel to end what this completion waits for. Its completion comes in any case, perhaps with success.
+   * Asks the kernel to cancel what this completion waits for. The completion comes in any case, perhaps with success.
    * @see io_uring_prep_cancel(3)
    */
   cancel(completion: Completion): void {
@@ -108,20 +107,20 @@ export class Ring implements Submissions {
     this.submitSoon(0)
   }
 
-  /** Closes `fd`. Without a completion nobody waits for it. @see close(2) */
+  /** Closes `fd`. Without a completion it is not urgent. @see close(2) */
   close(fd: number, completion?: Completion): void {
     prepClose(this, this.sqe(fd, completion), fd)
     this.submitSoon(completion === undefined ? 3 : 1)
   }
 
-  /** Whether a copy of so much would hold up this thread: FUSE, and what is too large. */
+  /** Whether a transfer of `bytes` would hold up this thread: FUSE, and what is too large. */
   mustPunt(fd: number, bytes: number, rank: Rank | -1): boolean {
     if (this.onFuse.has(fd)) return true
     this.#inlineBytes += bytes
     return bytes >= largeBytes && (rank > 1 || this.#inlineBytes > maxInlineBytes)
   }
 
-  /** What this completion waits for keeps the process alive, as it does at first, or not. */
+  /** Whether what this completion waits for keeps the process alive. At first it does. */
   setRef(completion: Completion, isRef: boolean): void {
     if (isRef === (completion.isUnref !== true)) return
     completion.isUnref = !isRef
@@ -138,30 +137,30 @@ export class Ring implements Submissions {
     return address + buffer.byteOffset
   }
 
-  /** Notes of an fd that is new to this thread whether it is `onFuse`. */
+  /** Notes whether an fd that is new to this thread is `onFuse`. */
   noteFuse(fd: number): void {
     const devices = fuseDevices()
     if (devices.size > 0 && devices.has(this.native.device(fd))) this.onFuse.add(fd)
     else this.onFuse.delete(fd)
   }
 
-  /** An operation has its outcome: it is delivered with its batch, the most urgent first. */
+  /** The operation has its outcome: it is delivered with its batch, most urgent first. */
   handOver(operation: RingDeliverable): void {
     if (this.#reaping) this.#batch.add(operation)
     else operation.deliver()
   }
 
-  /** One that was handed over with its batch has been delivered. */
+  /** An operation that was delivered with its batch has settled. */
   delivered(rank: Rank): void {
-    // What the continuations of a batch ask for goes down together, after the last of them has run.
+    // What the continuations of a batch submit goes down together, after the last of them has run.
     if (--this.#undelivered[rank]! === 0 && (this.#stagedCount > 0 || this.#turnArmed))
       resolved.then(this.#armTick)
   }
 
   /**
-   * A cleared submission for `fd`, staged.
-   * @param completion takes its result; held until then, and with it its buffer
-   * @param makesFd the result is a new fd, to be closed if nobody is left to take it
+   * Stages a cleared submission for `fd`.
+   * @param completion takes the result; held until then, and its buffer with it
+   * @param makesFd the result is a new fd, which uring.cc closes if this thread has ended by then
    * @returns where it begins in `words`
    * @see io_uring_get_sqe(3)
    */
@@ -197,8 +196,8 @@ export class Ring implements Submissions {
   }
 
   /**
-   * What is staged goes down at the end of this tick. While completions as urgent are still being delivered, their continuations may
-   * ask for more: then it waits for the last of them, but not beyond this turn.
+   * Submits what is staged at the end of this tick. While completions of the same urgency are still being delivered, their
+   * continuations may stage more: then it waits for the last of them, but not beyond this turn.
    */
   submitSoon(rank: Rank): void {
     if (rank <= 1) this.#stagedUrgent = this.#stagedUrgentFile = true
@@ -206,8 +205,8 @@ export class Ring implements Submissions {
   }
 
   /**
-   * For what a peer answers: answers gather in the next turn, and one by one each costs both sides their system calls.
-   * So what is not urgent goes down at the end of this tick only if it is the first of its turn.
+   * For calls that a peer answers: answers gather in the next turn, while one by one each costs both sides system calls.
+   * So what is not urgent is submitted at the end of this tick only if it is the first of its turn.
    */
   submitWithTurn(rank: Rank): void {
     if (rank <= 1) this.#stagedUrgent = true
@@ -234,8 +233,8 @@ export class Ring implements Submissions {
 
   readonly #flushInTick = (): void => {
     this.#tickArmed = false
-    // Cached reads complete within enter, so that ticks could follow one another for ever. Core bounds what the urgent
-    // do, but not how the lane lets one after the other in.
+    // Cached reads complete within enter, so ticks could follow one another for ever. Core bounds the continuations of
+    // urgent callers, but not how the lane admits one operation after the other.
     if (this.#turnIsOver() && !(this.#stagedUrgentFile && shared.deliver !== undefined)) this.#armTurn()
     else this.#flush()
   }
@@ -262,14 +261,14 @@ export class Ring implements Submissions {
   readonly #ready = (): void => {
     this.#turnStartMs = 0
     this.#flushing = true
-    // What did not fit the completion queue is brought in. All else is there: see IORING_SETUP_COOP_TASKRUN.
+    // Enter brings in what did not fit the completion queue. All else is there: see IORING_SETUP_COOP_TASKRUN.
     const { rings, sqFlags } = this.#shared
     if ((Atomics.load(rings, sqFlags) & IORING_SQ_CQ_OVERFLOW) !== 0) this.native.enter(0)
     this.#reap()
     this.#flush()
   }
 
-  /** Hands what is staged to the kernel, and takes what it completes at once. */
+  /** Hands what is staged to the kernel, and reaps what completes at once. */
   #flush(): void {
     this.#flushing = true
     this.#settledUrgent = this.#stagedUrgentFile = false
@@ -295,12 +294,13 @@ export class Ring implements Submissions {
       }
       this.#reap()
       this.beforeFlush()
-      // The kernel is short of memory, or its completion queue was full and has just been emptied: next turn.
-      // So does what has followed on completions, when this turn has had its time; but what is urgent runs on first.
+      // The kernel is short of memory, or its completion queue was full and has just been emptied: the rest goes next turn.
+      // So does what completions have staged, when this turn has had its time.
       if ((taken < count && taken !== EINTR) || (this.#stagedCount > 0 && this.#turnIsOver())) {
         this.#armTurn()
         break
       }
+      // Urgent continuations run first.
       if (this.#settledUrgent && this.#stagedCount > 0) {
         if (this.#stagedUrgent) resolved.then(this.#armTick)
         else this.#armTurn()
@@ -318,7 +318,7 @@ export class Ring implements Submissions {
     else this.native.unref()
   }
 
-  /** Copies what is staged into the submission queue, as much as one call may do. Returns how many submissions. */
+  /** Copies what is staged into the submission queue, as much as one enter may do. Returns the number of submissions. */
   #fill(): number {
     const most = Math.min(this.#stagedCount, sqEntries)
     const { words } = this
@@ -334,7 +334,7 @@ export class Ring implements Submissions {
     return count
   }
 
-  /** Takes the whole batch of completions, then hands over what has its outcome. */
+  /** Takes the whole batch of completions, then delivers what has its outcome. */
   #reap(): void {
     const { rings, cqHead, cqTail, cqes, owned } = this.#shared
     let head = rings[cqHead]!
@@ -363,7 +363,7 @@ export class Ring implements Submissions {
         try {
           completion.complete(result, flags)
         } catch (error) {
-          reportUncaught(error) // an asker's own code: it must not cost the others their completion
+          reportUncaught(error) // an asker's own code has thrown: the others still get their completions
         }
       }
       if (head === tail) {

@@ -1,7 +1,8 @@
-// What liburing's io_uring_prep_… functions do: each fills one submission. `sqe` is where that begins in `words`, as
-// `ring.sqe()` returns it: cleared, but for its fd and its user_data.
+// What liburing's io_uring_prep_… functions do: each fills one submission. `sqe` is where it begins in `words`, as
+// `ring.sqe()` returns it: cleared, except for its fd and its user_data.
 
-// struct io_uring_sqe in words of 32 bits, linux/io_uring.h. OPCODE has the flags in its second byte, ioprio in its upper half.
+// struct io_uring_sqe in words of 32 bits, linux/io_uring.h. OPCODE also holds the flags in its second byte and ioprio in
+// its upper half.
 const OPCODE = 0
 const OFF = 2
 const ADDR = 4
@@ -36,9 +37,9 @@ const IOSQE_ASYNC = 1 << 4
 const IORING_ACCEPT_MULTISHOT = 1
 const IORING_RECVSEND_POLL_FIRST = 1
 
-/** The completion's submission is still there: more follow. */
+/** The submission stays: more completions follow. */
 export const IORING_CQE_F_MORE = 2
-/** There is more to be received. */
+/** There is more to receive. */
 export const IORING_CQE_F_SOCK_NONEMPTY = 4
 
 // linux/fcntl.h, linux/stat.h, sys/socket.h
@@ -61,31 +62,31 @@ export const EAGAIN = -11
 export const EINVAL = -22
 export const EOPNOTSUPP = -95
 
-/** In the upper word of user_data: the fd that is closed. uring.cc closes it if the kernel was kept from it. */
+/** In the upper word of user_data, with the fd: it is a close. uring.cc closes the fd if the close is cancelled. */
 const closesFd = 0x4000_0000
 
-/** Takes one completion. It is held, and with it its buffer, until the kernel is done. */
+/** Takes a completion. The ring holds it, and with it its buffer, until the kernel is done. */
 export interface Completion {
-  /** @internal where the ring keeps it while the kernel has it, −1 otherwise */
+  /** @internal its index in the ring while it is in flight, −1 otherwise */
   slot: number
   /** @internal what it waits for does not keep the process alive */
   isUnref?: boolean
   /**
    * @param result as the system call returns it, or a negative errno
-   * @param flags IORING_CQE_F_…: with IORING_CQE_F_MORE another completion of the same submission follows
+   * @param flags IORING_CQE_F_MORE: another completion of the same submission follows
    */
   complete(result: number, flags: number): void
 }
 
 /** Submissions that the kernel has not been given yet. */
 export interface Submissions {
-  /** After `ring.sqe()` it may be another array. */
+  /** `ring.sqe()` may replace it. */
   words: Uint32Array
   /** Where the kernel finds the buffer: valid as long as the buffer is held. */
   addressOf(buffer: NodeJS.ArrayBufferView): number
 }
 
-/** A number of up to 53 bits, or −1, as the kernel's 64. */
+/** Writes a number of up to 53 bits, or −1, as 64 bits. */
 function set64(words: Uint32Array, at: number, value: number): void {
   words[at] = value
   words[at + 1] = Math.floor(value / 2 ** 32)
@@ -103,18 +104,18 @@ function prepMemory(
   words[sqe + LEN] = bytes
 }
 
-/** A thread of the kernel does it, from the beginning. @see io_uring_sqe_set_flags(3) */
+/** A kernel thread does it, without a try on this one. @see io_uring_sqe_set_flags(3) */
 export function punt({ words }: Submissions, sqe: number): void {
   words[sqe + OPCODE]! |= IOSQE_ASYNC << 8
 }
 
-/** How much this thread may copy within enter: of a read or a write that is not punted. */
+/** How much a read or a write may copy on this thread, within enter. */
 export function inlineBytesOf({ words }: Submissions, sqe: number): number {
   const opcode = words[sqe + OPCODE]
   return opcode === IORING_OP_READ || opcode === IORING_OP_WRITE ? words[sqe + LEN]! : 0
 }
 
-/** @param slot @param high the two words of the other's user_data @see io_uring_prep_cancel(3) */
+/** @param slot @param high the two words of user_data of the submission to cancel @see io_uring_prep_cancel(3) */
 export function prepCancel({ words }: Submissions, sqe: number, slot: number, high: number): void {
   words[sqe + OPCODE] = IORING_OP_ASYNC_CANCEL
   words[sqe + ADDR] = slot
@@ -123,7 +124,7 @@ export function prepCancel({ words }: Submissions, sqe: number, slot: number, hi
 
 /**
  * Completes with the bytes read; fewer than asked is normal, 0 is the end of the file.
- * @param position in bytes; −1: where the file stands
+ * @param position in bytes; −1: at the current file offset
  * @see io_uring_prep_read(3), pread(2)
  */
 export function prepRead(
@@ -139,7 +140,7 @@ export function prepRead(
 
 /**
  * Completes with the bytes written; fewer than asked is normal where the disk is full or a signal came.
- * @param position in bytes; −1: where the file stands
+ * @param position in bytes; −1: at the current file offset
  * @see io_uring_prep_write(3), pwrite(2)
  */
 export function prepWrite(
@@ -153,18 +154,18 @@ export function prepWrite(
   set64(to.words, sqe + OFF, position)
 }
 
-/** @param flags RWF_NOWAIT: EAGAIN instead of waiting; EOPNOTSUPP where the file has no such thing @see preadv2(2) */
+/** @param flags RWF_NOWAIT: EAGAIN instead of waiting; EOPNOTSUPP where the file does not support it @see preadv2(2) */
 export function setRwFlags({ words }: Submissions, sqe: number, flags: number): void {
   words[sqe + OP_FLAGS] = flags
 }
 
-/** Completes when the fd is ready for `events`, or hangs up. Cancelled, it has taken nothing. @see io_uring_prep_poll_add(3) */
+/** Completes when the fd is ready for `events`, or hangs up. It reads nothing. @see io_uring_prep_poll_add(3) */
 export function prepPoll({ words }: Submissions, sqe: number, events: number): void {
   words[sqe + OPCODE] = IORING_OP_POLL_ADD
   words[sqe + OP_FLAGS] = events
 }
 
-/** Whether the kernel reads beyond what it is asked for. @see io_uring_prep_fadvise(3), posix_fadvise(2) */
+/** Turns the kernel's readahead on or off. @see io_uring_prep_fadvise(3), posix_fadvise(2) */
 export function prepFadvise({ words }: Submissions, sqe: number, readsAhead: boolean): void {
   words[sqe + OPCODE] = IORING_OP_FADVISE
   words[sqe + OP_FLAGS] = readsAhead ? POSIX_FADV_NORMAL : POSIX_FADV_RANDOM
@@ -175,7 +176,7 @@ export function prepFsync({ words }: Submissions, sqe: number): void {
   words[sqe + OPCODE] = IORING_OP_FSYNC
 }
 
-/** What is dirty there goes to the disk, and has arrived; no more than that. @see io_uring_prep_sync_file_range(3) */
+/** Writes the dirty pages there to the disk, and completes when they have arrived. @see io_uring_prep_sync_file_range(3) */
 export function prepSyncFileRange(
   { words }: Submissions,
   sqe: number,
@@ -188,13 +189,13 @@ export function prepSyncFileRange(
   words[sqe + OP_FLAGS] = SYNC_FILE_RANGE_WRITE_AND_WAIT
 }
 
-/** Completes with −EINVAL before Linux 6.9, too. @see io_uring_prep_ftruncate(3), ftruncate(2) */
+/** Before Linux 6.9 it always completes with −EINVAL. @see io_uring_prep_ftruncate(3), ftruncate(2) */
 export function prepFtruncate({ words }: Submissions, sqe: number, lengthBytes: number): void {
   words[sqe + OPCODE] = IORING_OP_FTRUNCATE
   set64(words, sqe + OFF, lengthBytes)
 }
 
-/** Mode 0: it reserves, and grows the file. @see io_uring_prep_fallocate(3), fallocate(2) */
+/** Mode 0: reserves room, and grows the file. @see io_uring_prep_fallocate(3), fallocate(2) */
 export function prepFallocate(
   { words }: Submissions,
   sqe: number,
@@ -219,7 +220,7 @@ export function prepUnlinkat(to: Submissions, sqe: number, path: Buffer): void {
 
 /**
  * Completes with a new fd, close-on-exec.
- * @param path a C string, which the kernel has copied by the time the submission is taken
+ * @param path a C string: the kernel has copied it once the submission is taken
  * @see io_uring_prep_openat(3), open(2)
  */
 export function prepOpenat(to: Submissions, sqe: number, path: Buffer, flags: number, mode: number): void {
@@ -228,9 +229,9 @@ export function prepOpenat(to: Submissions, sqe: number, path: Buffer, flags: nu
 }
 
 /**
- * @param path a C string; none: the status of the fd
+ * @param path a C string; undefined: the status of the fd
  * @param status `statxBytes` of memory
- * @param follow of a symbolic link, what it points to
+ * @param follow a symbolic link is followed
  * @see io_uring_prep_statx(3), statx(2)
  */
 export function prepStatx(
@@ -251,7 +252,7 @@ export function prepClose({ words }: Submissions, sqe: number, fd: number): void
   words[sqe + USER_DATA_HIGH] = closesFd | fd
 }
 
-/** Completes with a new fd, close-on-exec. The family stands where others have their fd. @see io_uring_prep_socket(3) */
+/** Completes with a new fd, close-on-exec. The submission has the family in place of an fd. @see io_uring_prep_socket(3) */
 export function prepSocket({ words }: Submissions, sqe: number, type: number): void {
   words[sqe + OPCODE] = IORING_OP_SOCKET
   words[sqe + OFF] = type | SOCK_CLOEXEC
@@ -273,9 +274,9 @@ export function prepAccept({ words }: Submissions, sqe: number): void {
 }
 
 /**
- * Completes with the bytes received, 0 is the end.
+ * Completes with the bytes received; 0 is the end.
  * @param flags MSG_DONTWAIT: EAGAIN instead of waiting
- * @param pollFirst nothing is there yet: it waits without looking first
+ * @param pollFirst nothing is expected yet: the kernel polls before it tries
  * @see io_uring_prep_recv(3), recv(2)
  */
 export function prepRecv(
@@ -300,13 +301,13 @@ export function prepSend(to: Submissions, sqe: number, address: number, bytes: n
   to.words[sqe + OP_FLAGS] = flags
 }
 
-/** @param msghdr where the struct is; the kernel has read it when the submission is taken @see io_uring_prep_sendmsg(3) */
+/** @param msghdr its address; the kernel has read the struct once the submission is taken @see io_uring_prep_sendmsg(3) */
 export function prepSendmsg(to: Submissions, sqe: number, msghdr: number, flags: number): void {
   prepMemory(to, sqe, IORING_OP_SENDMSG, msghdr, 1)
   to.words[sqe + OP_FLAGS] = flags
 }
 
-/** @param msghdr where the struct is; the kernel writes to it as well @see io_uring_prep_recvmsg(3), recvmsg(2) */
+/** @param msghdr its address; the kernel writes to the struct as well @see io_uring_prep_recvmsg(3), recvmsg(2) */
 export function prepRecvmsg(to: Submissions, sqe: number, msghdr: number, flags: number): void {
   prepMemory(to, sqe, IORING_OP_RECVMSG, msghdr, 1)
   to.words[sqe + OP_FLAGS] = flags

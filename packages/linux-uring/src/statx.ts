@@ -6,7 +6,7 @@ import { RingCall } from './operation.ts'
 import type { Ring } from './ring.ts'
 import { cString, prepStatx, statxBytes } from './sqe.ts'
 
-// struct statx, linux/stat.h; the kernel's byte order is the machine's, which is little-endian wherever Node runs but s390x.
+// struct statx, linux/stat.h, in the machine's byte order: little-endian wherever Node runs, except on s390x.
 const offset = {
   blockSize: 4,
   links: 16,
@@ -26,7 +26,7 @@ const offset = {
   devMinor: 140,
 } as const
 
-/** @param kind 'fstat': of `fd`, and `path` is for errors only @see statx(2) */
+/** @param kind 'fstat': the status of `fd`; `path` is for errors only @see statx(2) */
 export function statx(
   kind: 'stat' | 'lstat' | 'fstat',
   fd: number,
@@ -46,18 +46,18 @@ export function statx(
   return new RingCall(about, prepare, () => statsOf(status), caller, resolve, reject)
 }
 
-/** The file's length in bytes, of what statx(2) has written. */
+/** The file's length in bytes, from what statx(2) has written. */
 export function statxSize(status: Buffer): number {
   return uint64(new DataView(status.buffer, status.byteOffset, status.length), offset.size)
 }
 
-/** node:fs's own Stats, of what statx(2) has written. */
+/** node:fs's own Stats, from what statx(2) has written. */
 export function statsOf(status: Buffer): Stats {
   const view = new DataView(status.buffer, status.byteOffset, status.length)
   const uint32 = (at: number) => view.getUint32(at, littleEndian)
   const [atimeMs, mtimeMs] = [timeMs(view, offset.accessed), timeMs(view, offset.modified)]
   const [ctimeMs, birthtimeMs] = [timeMs(view, offset.changed), timeMs(view, offset.born)]
-  // Its constructor is deprecated; a Stats is its prototype's methods over these fields.
+  // The constructor of Stats is deprecated, so its prototype's methods are put over these fields.
   return Object.assign(Object.create(Stats.prototype) as Stats, {
     dev: deviceNumber(uint32(offset.devMajor), uint32(offset.devMinor)),
     mode: view.getUint16(offset.mode, littleEndian),
@@ -91,7 +91,7 @@ function timeMs(view: DataView, at: number): number {
   return Number(view.getBigInt64(at, littleEndian)) * 1000 + view.getUint32(at + 8, littleEndian) / 1e6
 }
 
-/** A Date has whole milliseconds: node:fs rounds so. */
+/** A Date has whole milliseconds: node:fs rounds like this. */
 function dateOf(timeMs: number): Date {
   return new Date(Math.round(timeMs))
 }
