@@ -151,7 +151,7 @@ abstract class Transfer<T> extends DispatchOperation<T> {
 
   /** Where the next piece is in memory. */
   protected get address(): number {
-    // It was checked when it was given, but may have been transferred while it waited.
+    // The buffer was checked at the call, but may have been transferred while this waited.
     if (this.#buffer.byteLength !== this.lengthBytes) throw detached()
     return this.gcd.addressOf(this.#buffer) + this.doneBytes
   }

@@ -146,7 +146,7 @@ class StreamWrite extends DispatchOperation<void> {
   }
 
   start(): void {
-    // It was checked when it was given, but may have been transferred while it waited.
+    // The buffer was checked at the call, but may have been transferred while this waited.
     if (this.#data.byteLength !== this.#lengthBytes) throw detached()
     const { gcd, rank, bytes } = this
     const { fd, path, isOnDisk } = this.#sink

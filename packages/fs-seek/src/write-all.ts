@@ -33,7 +33,7 @@ export interface WriteCalls<File extends Closable> {
   stat(path: Buffer, asker: Asker): Promise<Stats>
   fstat(file: File, asker: Asker): Promise<Stats>
   readlink(path: Buffer, asker: Asker): Promise<Buffer>
-  /** @param position −1: where the descriptor stands */
+  /** @param position −1: at the current file offset */
   write(file: File, bytes: Uint8Array, position: number, asker: Asker): Promise<void>
   fsync(file: File, asker: Asker): Promise<void>
   /** What was written there goes to the disk, and has arrived; no more than that. */

@@ -113,7 +113,7 @@ export abstract class Writes extends Reads {
       const write = link.item
       link = link.next
       const { bytes, lengthBytes, sentBytes } = write
-      // It was checked when it was given, but may have been transferred while it waited.
+      // The buffer was checked at the call, but may have been transferred while this waited.
       if (bytes.byteLength !== lengthBytes) {
         this.#drop(write, detached())
         if (this.#failure !== undefined) break

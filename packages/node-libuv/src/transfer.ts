@@ -28,7 +28,7 @@ export abstract class Transfer<T> extends PoolOperation<T> {
   protected readonly lengthBytes: number
   protected doneBytes = 0
 
-  /** @param position −1: where the descriptor stands */
+  /** @param position −1: at the current file offset */
   constructor(
     file: OpenFile,
     buffer: NodeJS.ArrayBufferView,
@@ -57,7 +57,7 @@ export abstract class Transfer<T> extends PoolOperation<T> {
 /** Writes a buffer, at its place in a file or where the descriptor stands. @see pwrite(2), write(2) */
 export class Write extends Transfer<void> {
   start(): void {
-    // It was checked when it was given, but may have been transferred while it waited.
+    // The buffer was checked at the call, but may have been transferred while this waited.
     if (this.buffer.byteLength !== this.lengthBytes) throw detached()
     const { fd, path } = this.file
     const done = this.doneBytes

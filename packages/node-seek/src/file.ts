@@ -96,7 +96,7 @@ export class File implements SeekFile {
 /** Fills a buffer up to the end of the file. @see pread(2) */
 class Read extends Transfer<number> {
   start(): void {
-    // It was checked when it was given, but may have been transferred while it waited.
+    // The buffer was checked at the call, but may have been transferred while this waited.
     if (this.buffer.byteLength !== this.lengthBytes) throw detached()
     const { fd, path, direct } = this.file
     const done = this.doneBytes
@@ -109,7 +109,7 @@ class Read extends Transfer<number> {
       } else if (this.aborted) this.fail(undefined)
       else {
         this.doneBytes += bytes
-        // After a short direct read the next would begin unaligned: it was the end.
+        // A short direct read was the last: the next one would begin unaligned.
         const isEnd = bytes === 0 || this.doneBytes === this.lengthBytes || (direct && bytes < askedBytes)
         if (!isEnd) return this.enter(this.nextBytes)
         this.succeed(this.doneBytes)

@@ -1,11 +1,11 @@
 import { coded } from './error.ts'
 
 /**
- * A package's addon: as it is built here, else as prebuildify has named it for this system. On Linux both C libraries'
- * addons are tried: the wrong one does not load.
- * @param require of a file that lies one folder below the package's own
+ * Loads a package's addon: the one built here, else the one that prebuildify has named for this system. On Linux the
+ * addons of both C libraries are tried: the wrong one does not load.
+ * @param require of a file one folder below the package's root
  * @param name the addon's, without `.node`
- * @param calls what it calls of libuv, and neither Bun nor Deno has: a missing function would end the process
+ * @param calls a function of libuv that the addon calls, and that Bun and Deno lack: the call would end the process
  * @throws Error ERR_KIRUNA_UNAVAILABLE with the reason
  */
 export function loadAddon<Addon>(require: NodeJS.Require, name: string, calls: string): Addon {
@@ -26,7 +26,7 @@ export function loadAddon<Addon>(require: NodeJS.Require, name: string, calls: s
   throw unavailable(`${owner} has no addon for ${process.platform} on ${process.arch}`)
 }
 
-/** An Error with code ERR_KIRUNA_UNAVAILABLE: what a package is for cannot be had here. */
+/** An Error with code ERR_KIRUNA_UNAVAILABLE: the package does not work here. */
 export function unavailable(reason: string): Error {
   return coded(Error, 'ERR_KIRUNA_UNAVAILABLE', reason)
 }

@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import { coded, invalidType, invalidValue, outOfRange } from './error.ts'
 
-/** What names a file: as in node:fs. */
+/** The name of a file, as in node:fs. */
 export type PathLike = string | URL | Buffer
 
 /**
@@ -18,7 +18,7 @@ export function checkPath(path: PathLike): string | Buffer {
 }
 
 /**
- * A count or a place: a whole number from `least`, 0, to `most`, 2^53 − 1.
+ * A count or an offset: an integer from `least` (0) to `most` (2^53 − 1).
  * @throws TypeError ERR_INVALID_ARG_TYPE, RangeError ERR_OUT_OF_RANGE
  */
 export function checkInteger(value: number, name: string, least = 0, most = Number.MAX_SAFE_INTEGER): number {
@@ -34,7 +34,7 @@ export function checkSignal(signal: AbortSignal | undefined, name: string): void
 }
 
 /**
- * Memory that the OS may write into after this call has returned: it must stay where it is.
+ * Checks memory that the OS may write into after the call has returned: it must stay where it is.
  * @throws TypeError ERR_INVALID_ARG_TYPE: not a view; ERR_INVALID_STATE: detached;
  *   ERR_INVALID_ARG_VALUE: resizable, growable, or a WebAssembly memory
  */
@@ -45,7 +45,7 @@ export function checkBuffer(buffer: NodeJS.ArrayBufferView): void {
   if (memory instanceof SharedArrayBuffer ? memory.growable : memory.resizable) {
     throw invalidValue('buffer', 'must not be resizable: its memory may go away under the operation', buffer)
   }
-  // WebAssembly memories come in whole pages of 64 KiB: only these are looked at more closely.
+  // A WebAssembly memory is a multiple of 64 KiB: only such buffers are looked at more closely.
   if ((memory.byteLength & 0xffff) === 0 && memory.byteLength > 0 && isWebAssemblyMemory(buffer)) {
     throw invalidValue(
       'buffer',
@@ -70,26 +70,26 @@ function isDetached(memory: ArrayBufferLike): boolean {
   }
 }
 
-const looked = new WeakMap<ArrayBufferLike, boolean>()
+const isWebAssembly = new WeakMap<ArrayBufferLike, boolean>()
 
 /**
  * A WebAssembly memory cannot be detached, and neither can Buffer's pool. V8 does not tell them apart, but the pool has
- * Buffer's own size, and no Buffer of it is longer than half of that. Node 20 and Deno tell neither from other memory.
+ * a known size, and no Buffer in it is longer than half of that. Node 20 and Deno do not tell either from other memory.
  */
 function isWebAssemblyMemory({ buffer: memory, byteLength }: NodeJS.ArrayBufferView): boolean {
   if (memory.byteLength === Buffer.poolSize && byteLength <= Buffer.poolSize / 2) return false
-  let answer = looked.get(memory)
+  let answer = isWebAssembly.get(memory)
   if (answer === undefined) {
-    // Of the shared ones, only WebAssembly's are frozen (its JavaScript interface, "create a fixed length memory buffer").
+    // Of shared buffers, only WebAssembly's are frozen (its JavaScript interface, "create a fixed length memory buffer").
     answer = memory instanceof SharedArrayBuffer ? Object.isFrozen(memory) : !isDetachable(memory)
-    looked.set(memory, answer)
+    isWebAssembly.set(memory, answer)
   }
   return answer
 }
 
-/** Asks for a transfer that must fail: for its function where the buffer could go, for the buffer where it could not. */
+/** Tries a clone that must fail: because of the function if the buffer can be detached, because of the buffer if not. */
 function isDetachable(memory: ArrayBuffer): boolean {
-  if (process.versions.deno !== undefined) return true // it fails there too, but the buffer has gone by then
+  if (process.versions.deno !== undefined) return true // the clone fails there too, but the buffer is detached by then
   try {
     structuredClone(nothing, { transfer: [memory] })
   } catch (error) {

@@ -1,13 +1,13 @@
 import { type Asker, type Rank, rankOf } from './priority.ts'
 
-/** What has its outcome, and waits for its caller's turn. */
+/** Something that has its outcome and waits for its caller's turn. */
 export interface Deliverable {
   readonly asker: Asker
   /** Settles when the caller's turn comes. */
   deliver(): void
 }
 
-/** What has completed together: collected first, then delivered most urgent first, in order of completion within a priority. */
+/** Operations that completed together: collected first, then delivered most urgent first, and in order within a priority. */
 export class Batch<One extends Deliverable = Deliverable> {
   #byRank: One[][] = [[], [], [], []]
   #count = 0
@@ -18,7 +18,7 @@ export class Batch<One extends Deliverable = Deliverable> {
     return this.#count++ === 0
   }
 
-  /** Those of a priority, which leave it. */
+  /** Removes those of one rank. */
   take(rank: Rank): One[] {
     const all = this.#byRank[rank]!
     if (all.length > 0) {
@@ -28,7 +28,7 @@ export class Batch<One extends Deliverable = Deliverable> {
     return all
   }
 
-  /** All of them. What completes meanwhile is of the next batch. */
+  /** Delivers all of them. What completes meanwhile belongs to the next batch. */
   deliver(): void {
     const batch = this.#byRank
     this.#byRank = [[], [], [], []]

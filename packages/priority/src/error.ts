@@ -13,8 +13,8 @@ export interface ErrnoException extends Error {
 }
 
 /**
- * The number that this system has for a code: −2 for 'ENOENT' on Linux, −4058 on Windows, where `os.constants.errno` has
- * other ones than node:fs's errors.
+ * This system's number for a code: −2 for 'ENOENT' on Linux, −4058 on Windows, where the numbers in `os.constants.errno`
+ * are not those of node:fs's errors.
  * @throws RangeError: libuv knows no such code
  */
 export function errnoOf(code: string): number {
@@ -87,7 +87,7 @@ export function coded<E extends Error>(Kind: new (message: string) => E, code: s
   return error
 }
 
-/** Throws an error that nobody can be told, once whatever runs now is done: it is an uncaught exception. */
+/** Throws an error that no caller can receive, as an uncaught exception, once the running code is done. */
 export function reportUncaught(error: unknown): void {
   process.nextTick(rethrow, error)
 }

@@ -4,7 +4,7 @@ import { invalidValue } from './error.ts'
 
 const { O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_TRUNC, O_APPEND, O_EXCL, O_SYNC } = constants
 
-/** node:fs's own names, @see https://nodejs.org/api/fs.html#file-system-flags */
+/** node:fs's names. @see https://nodejs.org/api/fs.html#file-system-flags */
 const named = new Map([
   ['r', O_RDONLY],
   ['rs', O_RDONLY | O_SYNC],
@@ -23,7 +23,7 @@ const named = new Map([
 ])
 
 /**
- * open(2)'s flags of a string such as 'r+' ('xw' and 'wx' are the same), or a number as it is.
+ * open(2)'s flags for a string such as 'r+' ('xw' and 'wx' are the same); a number stays as it is.
  * @throws TypeError ERR_INVALID_ARG_VALUE, RangeError ERR_OUT_OF_RANGE
  */
 export function parseFlags(flags: string | number): number {

@@ -1,6 +1,6 @@
 import { type Link, LinkedList } from './linked-list.ts'
 
-/** What a signal can end: an operation, a task. */
+/** Something that a signal can end: an operation, a task. */
 export interface Abortable {
   abort(reason: unknown): void
 }
@@ -11,8 +11,8 @@ interface Followers {
 }
 
 /**
- * One listener a signal, however many follow it: EventTarget looks through all of its listeners for duplicates at each
- * addition, and ten thousand operations on behalf of one task are no more than a folder's files.
+ * One listener for each signal, however many follow it: at each addition EventTarget searches all listeners for duplicates,
+ * and ten thousand operations on behalf of one task are just the files of a folder.
  */
 const followersOf = new WeakMap<AbortSignal, Followers>()
 
@@ -34,7 +34,7 @@ export function follow(signal: AbortSignal, one: Abortable): Link<Abortable> {
   return followers.all.add(one)
 }
 
-/** The last one takes the listener along: Node keeps a dependent signal alive while it has one. */
+/** The last follower removes the listener: Node keeps a dependent signal alive while it has one. */
 export function unfollow(signal: AbortSignal, link: Link<Abortable>): void {
   const { list } = link
   list?.remove(link)

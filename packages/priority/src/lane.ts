@@ -1,38 +1,39 @@
 import { type Link, LinkedList } from './linked-list.ts'
 import { type Asker, type Rank, rankOf, shared } from './priority.ts'
 
-/** A transfer below user-blocking is cut into pieces of at most this, each admitted by itself. */
+/** The largest piece of a transfer below user-blocking; each piece is admitted by itself. */
 export const maxPieceBytes = 256 * 1024
-/** And at user-blocking or above, so that an abort need not wait for a gigabyte. */
+/** The largest piece at user-blocking or above, so that an abort does not wait for a gigabyte. */
 export const maxUrgentPieceBytes = 8 * 1024 * 1024
-/** What the priorities below user-blocking have in flight together while urgent operations are about. */
+/** How many operations below user-blocking are in flight together while there are urgent ones. */
 const shallowDepth = 4
 const deepestDepth = 64
 /**
- * And so many bytes for each of them: 768 KiB where it is shallow, three whole pieces. A fourth keeps a disk of 1 GB/s
- * always busy, and whoever is urgent then waits for what is queued: 0.75 ms instead of 0.1, for a tenth more throughput.
+ * The bytes that may be in flight for each of them: 768 KiB at the shallow depth, three whole pieces. A fourth piece keeps
+ * a disk of 1 GB/s always busy; an urgent read then waits for what is queued, 0.75 ms instead of 0.1, for a tenth more
+ * throughput.
  */
 const bytesPerOperation = 192 * 1024
-/** Below user-blocking, bytes completed but not yet delivered: past this, nothing more is admitted. */
+/** The limit for bytes completed but not yet delivered below user-blocking: beyond it nothing more is admitted. */
 const undeliveredLimitBytes = 16 * 1024 * 1024
-/** So long after the last urgent operation the lane may go deeper; and so long realtime counts as being about. */
+/** How long after the last urgent operation the lane may go deeper, and after the last realtime one user-blocking is bounded. */
 const quietMs = 1000
-/** How long throughput is measured before and after a step deeper, and the rise that keeps the step. */
+/** How long throughput is measured before and after a step deeper, and how much it must rise for the step to stay. */
 const windowMs = 100
 const worthwhileRise = 1.05
-/** After a step that did not pay. */
+/** The pause after a step that did not pay. */
 const retryStepMs = 2000
-/** What an operation that moves no bytes (open, stat) weighs when throughput is measured. */
+/** An operation's own weight in the throughput, also if it moves no bytes (open, stat). */
 const operationWeightBytes = 4096
 
 /** One piece of work for the disk: it asks to be admitted, is started by the lane, and says when the OS is done. */
 export abstract class LaneEntry {
   abstract readonly asker: Asker
-  /** What this piece transfers; 0 for open, stat, readdir, fsync. */
+  /** How much this piece transfers; 0 for open, stat, readdir, fsync. */
   bytes = 0
-  /** It runs on libuv's thread pool, of which the less urgent may only have half. */
+  /** It runs on libuv's thread pool, of which the less urgent may have only half. */
   pooled = false
-  /** It has begun: its next piece comes before what has not, or all would be open before any is done. */
+  /** It has begun: its next piece goes before what has not. Otherwise all files would be open before any is done. */
   isContinuation = false
   /** Called by the lane at admission, perhaps within `enter`: hand the piece to the OS. */
   abstract start(): void
@@ -41,9 +42,9 @@ export abstract class LaneEntry {
     throw error
   }
 
-  /** @internal the rank it waits or was admitted with, −1 outside the lane */
+  /** @internal the rank that it waits with or was admitted with, −1 outside the lane */
   laneRank: Rank | -1 = -1
-  /** @internal where it waits, if it does */
+  /** @internal its place in the queue while it waits */
   place: Link<LaneEntry> | undefined = undefined
   /** @internal ends the subscription to its asker's priority */
   unsubscribe: (() => void) | undefined = undefined
@@ -57,16 +58,16 @@ interface LaneOptions {
 }
 
 /**
- * Bounds what the less urgent have in flight, because a device's queue is first in, first out: a promise to the urgent
- * can only come from not filling it.
+ * Bounds what the less urgent have in flight. A device's queue is first in, first out, so only a queue that is not full
+ * can promise anything to the urgent.
  *
  *     realtime       ─────────────────────────────► always admitted
- *     user-blocking  ───┬─────────────────────────► admitted; while realtime is about, 4 at a time
+ *     user-blocking  ───┬─────────────────────────► admitted; within 1 s of a realtime one, 4 at a time
  *     user-visible   ───┴─►│  together 4 operations │
  *     background     ─────►│  and 768 KiB in flight,├─► OS
  *                          │  deeper when quiet     │
  *
- * At least one entry below user-blocking is admitted. Within a priority: first in, first out.
+ * One entry below user-blocking is always admitted. Within a priority: first in, first out.
  */
 export class Lane {
   /** How many operations below user-blocking may be in flight together, of `bytesPerOperation` on average. */
@@ -102,11 +103,11 @@ export class Lane {
     if (!this.#waitsBefore(rank) && this.#admits(rank, entry)) this.#admit(rank, entry)
     else {
       this.#wait(rank, entry)
-      this.#pump() // user-blocking may have waited for a realtime that is long gone
+      this.#pump() // user-blocking may have waited for a realtime operation that is long done
     }
   }
 
-  /** The OS is done with the entry's piece: what waits may follow. */
+  /** The OS is done with the entry's piece: the next may start. */
   leave(entry: LaneEntry): void {
     const rank = entry.laneRank
     if (rank === -1 || entry.place !== undefined) return
@@ -122,21 +123,21 @@ export class Lane {
     this.#pump()
   }
 
-  /** A waiting entry leaves and never starts. Returns false where it does not wait. */
+  /** Removes a waiting entry, which never starts. Returns false if it is not waiting. */
   withdraw(entry: LaneEntry): boolean {
     if (entry.place === undefined) return false
     this.#stopWaiting(entry)
     entry.laneRank = -1
-    this.#pump() // it may have stood at the head for want of room that the next does not need
+    this.#pump() // it may have stood at the head and needed more room than the next one does
     return true
   }
 
-  /** Bytes that a library's own buffer holds for a caller below user-blocking until they are delivered. */
+  /** Counts completed bytes in the library's memory for a caller below user-blocking, until they are delivered. */
   hold(bytes: number, rank: Rank): void {
     this.#undeliveredBytes[rank]! += bytes
   }
 
-  /** They are delivered, or nobody wants them any more. */
+  /** They are delivered, or not wanted any more. */
   release(bytes: number, rank: Rank): void {
     this.#undeliveredBytes[rank]! -= bytes
     this.#pump()
@@ -147,7 +148,7 @@ export class Lane {
     return this.#waitingCount === 0 && this.#operations.every(count => count === 0)
   }
 
-  /** Something as urgent waits already. */
+  /** Whether something at least as urgent waits. */
   #waitsBefore(rank: Rank): boolean {
     if (this.#waitingCount === 0) return false
     for (let before: Rank = 1; before <= rank; before++) {
@@ -164,7 +165,7 @@ export class Lane {
       if (entry.pooled && this.#pooledUrgent >= this.#poolThreads - 1) return false
       return this.#operations[1]! < shallowDepth
     }
-    // `release` looks again. What a paused background caller leaves lying is no reason to hold up user-visible.
+    // `release` looks again. What a paused background caller has not taken does not hold up user-visible.
     const undeliveredBytes = this.#undeliveredBytes[2]! + (rank === 3 ? this.#undeliveredBytes[3]! : 0)
     if (undeliveredBytes >= undeliveredLimitBytes) return false
     const operations = this.#operations[2]! + this.#operations[3]!
@@ -194,15 +195,15 @@ export class Lane {
   }
 
   #wait(rank: Rank, entry: LaneEntry): void {
-    entry.unsubscribe = entry.asker.onPriorityChange?.(() => this.#moved(entry)) // may throw: nothing is queued yet
+    entry.unsubscribe = entry.asker.onPriorityChange?.(() => this.#rankChanged(entry)) // it may throw: not queued yet
     entry.laneRank = rank
     const hasBegun = entry.isContinuation || entry.asker.isContinuation
     entry.place = hasBegun ? this.#waiting[rank].addFirst(entry) : this.#waiting[rank].add(entry)
     this.#waitingCount++
   }
 
-  /** A raised entry goes to the tail of its new queue, and is admitted in this same call if there is room for it. */
-  #moved(entry: LaneEntry): void {
+  /** The entry goes to the tail of its new queue, and is admitted in this same call if there is room for it. */
+  #rankChanged(entry: LaneEntry): void {
     const rank = rankOf(entry.asker.priority)
     if (entry.place === undefined || rank === entry.laneRank) return
     this.#waiting[entry.laneRank as Rank].remove(entry.place)
@@ -221,7 +222,7 @@ export class Lane {
 
   /** Starts what may start, most urgent first. */
   #pump(): void {
-    // While it pumps, one that is being started may complete, or move another: the loop below goes on.
+    // An entry that the loop below starts may complete at once, or move another: the loop takes care of it.
     if (this.#waitingCount === 0 || this.#pumping) return
     this.#pumping = true
     try {
@@ -235,7 +236,7 @@ export class Lane {
     }
   }
 
-  /** Who may start now. One that must wait is never overtaken by what came later or is less urgent. */
+  /** The entry that may start now. One that must wait is never overtaken by a later or a less urgent one. */
   #next(): LaneEntry | undefined {
     const waiting = this.#waiting
     const entry = (waiting[0].first ?? waiting[1].first ?? waiting[2].first ?? waiting[3].first)?.item
@@ -244,16 +245,16 @@ export class Lane {
 }
 
 /**
- * How deep the lane may be. A deep queue only ever helps throughput, and costs the next urgent operation its place:
- * so a step deeper is tried after a quiet second, and kept if throughput rose.
+ * How deep the lane may be. A deep queue helps only throughput, and makes the next urgent operation wait: so a step deeper
+ * is tried after a quiet second, and kept if throughput rose.
  */
 class Climb {
-  /** An urgent operation was admitted since the last look. */
+  /** An urgent operation was admitted since the last `done`. */
   urgent = true
   #urgentAtMs: number
   #windowStartMs: number
   #windowBytes = 0
-  /** Bytes per millisecond at the depth before the step that is being tried; 0 while none is. */
+  /** Bytes per millisecond before the step that is being tried; 0: none is. */
   #baseline = 0
   #retryAtMs = 0
 
@@ -275,7 +276,7 @@ class Climb {
     if (elapsedMs < windowMs) return depth
     const throughput = this.#windowBytes / elapsedMs
     this.#restart(nowMs)
-    // A window that began long ago measured a pause in the work as well.
+    // A window that began long ago includes a pause in the work.
     if (elapsedMs > 4 * windowMs || nowMs - this.#urgentAtMs < quietMs) return depth
     if (this.#baseline > 0 && throughput < this.#baseline * worthwhileRise) {
       this.#baseline = 0
@@ -296,7 +297,7 @@ class Climb {
   }
 }
 
-/** The lane of this thread: one for every implementation in it. */
+/** The lane of this thread: all implementations share it. */
 export const lane: Lane = (shared.lane ??= new Lane()) as Lane
 
 function queue(): LinkedList<LaneEntry> {

@@ -1,7 +1,7 @@
-/** An item's place in a list: with it the item leaves. */
+/** An item's place in a list, which `remove` takes. */
 export interface Link<T> {
   readonly item: T
-  /** @internal where it is; undefined once it has left */
+  /** @internal its list; undefined once it has left */
   list: LinkedList<T> | undefined
   /** @internal */
   previous: Link<T> | undefined
@@ -10,8 +10,8 @@ export interface Link<T> {
 }
 
 /**
- * In the order of adding, and any one can leave. A Set does the same, but what has left it is reachable from its older
- * tables: under a steady flow of items these survive one scavenge after another, until a full collection.
+ * A queue that any item can leave. A Set can do the same, but its older tables keep what has left it reachable: under a
+ * steady flow of items these survive one scavenge after another, until a full collection.
  */
 export class LinkedList<T> {
   first: Link<T> | undefined = undefined
@@ -25,7 +25,7 @@ export class LinkedList<T> {
     return link
   }
 
-  /** In front of all others. */
+  /** Adds in front of all others. */
   addFirst(item: T): Link<T> {
     const link: Link<T> = { item, list: this, previous: undefined, next: this.first }
     if (this.first === undefined) this.#last = link
@@ -44,7 +44,7 @@ export class LinkedList<T> {
     link.list = link.previous = link.next = undefined
   }
 
-  /** Nothing may leave meanwhile. */
+  /** No item may leave during the iteration. */
   *[Symbol.iterator](): Generator<T, void, undefined> {
     for (let link = this.first; link !== undefined; link = link.next) yield link.item
   }

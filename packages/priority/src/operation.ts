@@ -7,7 +7,7 @@ import { type Asker, askerOf, type Caller, deliver, type Rank, rankOf } from './
 const EAGAIN = errnoOf('EAGAIN')
 const EBADF = errnoOf('EBADF')
 const EINTR = errnoOf('EINTR')
-/** The OS is short of something: it is asked again after so long. */
+/** The pause before the OS, short of something, is asked again. */
 const pauseMs = 1
 
 /**
@@ -24,7 +24,7 @@ export abstract class Operation<T> extends LaneEntry {
   aborted = false
   readonly #resolve: (value: T) => void
   readonly #reject: (reason: unknown) => void
-  #outcome: 'open' | 'value' | 'error' | 'told' = 'open'
+  #outcome: 'open' | 'value' | 'error' | 'settled' = 'open'
   #result: unknown = undefined
   #heldBytes = 0
   #heldRank: Rank = 3
@@ -41,10 +41,10 @@ export abstract class Operation<T> extends LaneEntry {
   /** Asks the OS to stop what `start` gave it, where it can. The completion still comes. */
   protected abstract stop(): void
 
-  /** The library owns the buffer: an abort need not wait until the OS is done with it. */
+  /** The library owns the buffer: an abort rejects before the OS is done with it. */
   protected abstract readonly ownsBuffer: boolean
 
-  /** Runs when an abort ends an operation that the OS does not have: gives back what it holds. */
+  /** Gives back what the operation holds. Runs here when it ends while the OS has nothing of it. */
   abstract end(): void
 
   /** Enters the lane with a first piece of `bytes`, unless the caller's signal has aborted already. */
@@ -62,7 +62,7 @@ export abstract class Operation<T> extends LaneEntry {
     this.enter(bytes)
   }
 
-  /** How much the next piece may transfer. */
+  /** The most that the next piece may transfer. */
   protected get maxBytes(): number {
     return rankOf(this.asker.priority) >= 2 ? maxPieceBytes : maxUrgentPieceBytes
   }
@@ -78,17 +78,17 @@ export abstract class Operation<T> extends LaneEntry {
     lane.leave(this)
   }
 
-  /** No memory for its buffer, or a buffer that went away while it waited. */
+  /** There was no memory for the buffer, or the buffer was detached while it waited. */
   override notStarted(error: unknown): void {
     this.fail(error)
     this.end()
   }
 
   /**
-   * The OS was interrupted, or is short of something: calls `again`, at once or a moment later. An abort meanwhile ends the
-   * operation.
-   * @param result a negative errno, or what the call returned
-   * @returns whether it does
+   * Tries again after EINTR at once, after EAGAIN (the OS is short of something) a moment later. An abort meanwhile ends
+   * the operation.
+   * @param result what the call returned, or a negative errno
+   * @returns whether `again` runs
    */
   protected retry(result: number, again: () => void): boolean {
     if (this.aborted || (result !== EINTR && result !== EAGAIN)) return false
@@ -103,7 +103,7 @@ export abstract class Operation<T> extends LaneEntry {
     this.end()
   }
 
-  /** @param ownedBytes memory of the library's that the value holds until it is delivered */
+  /** @param ownedBytes the library's memory that the value holds until it is delivered */
   succeed(value: T, ownedBytes = 0): void {
     if (this.#outcome !== 'open') return
     if (this.aborted) {
@@ -121,7 +121,7 @@ export abstract class Operation<T> extends LaneEntry {
     this.#decided()
   }
 
-  /** Resolves though the signal may have aborted: what has been done to a file cannot be taken back. */
+  /** Resolves even if the signal has aborted: a change to a file cannot be undone. */
   commit(value: T): void {
     this.aborted = false
     this.succeed(value)
@@ -146,7 +146,7 @@ export abstract class Operation<T> extends LaneEntry {
     this.stop()
   }
 
-  /** The outcome is there. An implementation that completes many at once hands them over most urgent first. */
+  /** Called with the outcome known. An implementation that completes many at once puts them into a batch. */
   protected handOver(): void {
     this.deliver()
   }
@@ -156,7 +156,7 @@ export abstract class Operation<T> extends LaneEntry {
     try {
       deliver(this.asker, settle, this)
     } catch (error) {
-      // An asker's own deliver has thrown: that is uncaught, and must cost nobody their turn or their outcome.
+      // The asker's own deliver has thrown: an uncaught exception, but this promise and the others still settle.
       reportUncaught(error)
       this.settle()
     }
@@ -167,10 +167,10 @@ export abstract class Operation<T> extends LaneEntry {
 
   /** Resolves or rejects the promise. */
   settle(): void {
-    if (this.#outcome === 'told') return
+    if (this.#outcome === 'settled') return
     if (this.#heldBytes > 0) lane.release(this.#heldBytes, this.#heldRank)
     const outcome = this.#outcome
-    this.#outcome = 'told'
+    this.#outcome = 'settled'
     if (outcome === 'value') this.#resolve(this.#result as T)
     else this.#reject(this.#result)
     this.delivered()
@@ -201,7 +201,7 @@ export class InUse {
     this.#count++
   }
 
-  /** How many are under way. */
+  /** How many operations are under way. */
   get count(): number {
     return this.#count
   }

@@ -16,11 +16,11 @@ export interface Asker {
   readonly priority: Priority
   /** Cancels what has not completed. */
   readonly signal?: AbortSignal | undefined
-  /** Runs a completion when this caller's turn comes. Absent: as its bare priority would. */
+  /** Runs a completion when this caller's turn comes. Absent: when the turn of its bare priority comes. */
   deliver?(job: () => void): void
-  /** Tells of a change of `priority`. Returns the unsubscribing; held only while an operation waits. */
+  /** Calls the listener when `priority` changes. Returns a function that unsubscribes; held only while an operation waits. */
   onPriorityChange?(listener: () => void): () => void
-  /** @internal what it asks for are steps of an operation that has begun: in the lane they go before what has not */
+  /** @internal its calls are steps of an operation that has begun: in the lane they go before what has not */
   readonly isContinuation?: boolean
 }
 
@@ -28,11 +28,11 @@ export interface Asker {
 export type Caller = Priority | Asker | (AbortSignal & { readonly priority: Priority })
 
 /**
- * What one thread shares between copies of this package, whatever their version within this major:
- * the four bare askers and core's hook (`lane` is lane.ts's).
+ * What all copies of this package in a thread share, in any version of this major: the four bare askers, core's hook and
+ * the lane (see lane.ts).
  */
 interface Shared {
-  /** Set by core: how a completion for a bare priority waits its turn. */
+  /** Set by core: queues a completion for a bare priority. */
   deliver: ((rank: Rank, job: (context: never) => void, context: unknown) => void) | undefined
   lane: unknown
   askers: readonly Asker[]
@@ -98,7 +98,7 @@ export function askerOf(caller: Caller): Asker {
   return caller
 }
 
-/** Runs `job(context)` when the asker's turn comes. A context spares the four bare askers a closure. */
+/** Runs `job(context)` when the asker's turn comes. With a context, the four bare askers need no closure. */
 export function deliver<Context>(asker: Asker, job: (context: Context) => void, context?: Context): void {
   let rank = shared.askers.indexOf(asker)
   if (rank === -1) {
@@ -114,8 +114,8 @@ export function deliver<Context>(asker: Asker, job: (context: Context) => void, 
 }
 
 /**
- * The same caller, but never more urgent than `atMost`, and cancelled by `signal` too. For libraries, whose rule is:
- * take a caller, never name a priority, only lower it. It is live: it follows the caller's changes.
+ * The same caller, but never more urgent than `atMost`, and also cancelled by `signal`. It is live: it follows the caller's
+ * changes. The rule for libraries: take a caller, never name a priority, only lower it.
  * @throws TypeError ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE
  */
 export function limit(caller: Caller, options: { atMost?: Priority; signal?: AbortSignal }): Asker {
@@ -142,7 +142,7 @@ class LimitedAsker implements Asker {
 
   deliver(job: () => void): void {
     if (rankOf(this.#asker.priority) >= this.#mostUrgent) deliver(this.#asker, call, job)
-    // The lowered turn first, then the caller's own: it may be paused.
+    // First the lowered priority's turn, then the caller's own: the caller may be paused.
     else deliver(shared.askers[this.#mostUrgent]!, () => deliver(this.#asker, call, job))
   }
 
@@ -154,8 +154,8 @@ class LimitedAsker implements Asker {
 type PrioritySignal = AbortSignal & { readonly priority: Priority }
 
 /**
- * A web `TaskSignal`: an AbortSignal with a priority and a `prioritychange` event. One listener, however many
- * operations wait: EventTarget looks through all of its listeners for duplicates at each addition.
+ * A web `TaskSignal`: an AbortSignal with a priority and a `prioritychange` event. One listener, however many operations
+ * wait: at each addition EventTarget searches all listeners for duplicates.
  */
 class SignalAsker implements Asker {
   readonly signal: PrioritySignal

@@ -1,3 +1,3 @@
-/** For what differs by system within a package. Which package is for which system only core knows. */
+/** For differences within a package. Only core knows which package is for which system. */
 export const isWindows = process.platform === 'win32'
 export const isLinux = process.platform === 'linux'

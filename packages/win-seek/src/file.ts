@@ -188,7 +188,7 @@ class Read extends Transfer<number> {
 
   /** Gives the next piece to the system: the lane has let it in. */
   start(): void {
-    // It was checked when it was given, but may have been transferred while it waited.
+    // The buffer was checked at the call, but may have been transferred while this waited.
     if (this.buffer.byteLength !== this.lengthBytes) throw detached()
     const { port, rank, file, doneBytes } = this
     this.#askedBytes = Math.min(this.lengthBytes - doneBytes, this.maxBytes)
@@ -203,7 +203,7 @@ class Read extends Transfer<number> {
     if (result < 0) this.fail(systemError(result, 'read', this.file.path))
     else {
       this.doneBytes += result
-      // After a short direct read the next would begin unaligned: it was the end.
+      // A short direct read was the last: the next one would begin unaligned.
       const isShort = this.file.isDirect && result < this.#askedBytes
       const isEnd = result === 0 || isShort || this.doneBytes === this.lengthBytes
       if (!isEnd && !this.aborted) {
@@ -224,7 +224,7 @@ class Read extends Transfer<number> {
 export class Write extends Transfer<void> {
   /** Gives the next piece to the system: the lane has let it in. */
   start(): void {
-    // It was checked when it was given, but may have been transferred while it waited.
+    // The buffer was checked at the call, but may have been transferred while this waited.
     if (this.buffer.byteLength !== this.lengthBytes) throw detached()
     const { port, rank, file, doneBytes } = this
     const bytes = bytesAt(this.buffer, doneBytes, Math.min(this.lengthBytes - doneBytes, this.maxBytes))

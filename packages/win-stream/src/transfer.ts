@@ -148,7 +148,7 @@ export class StreamWrite extends PortOperation<void> {
   }
 
   start(): void {
-    // It was checked when it was given, but may have been transferred while it waited.
+    // The buffer was checked at the call, but may have been transferred while this waited.
     if (this.#data.byteLength !== this.#lengthBytes) throw detached()
     const { fd, handle, position } = this.#state
     const bytes = bytesAt(this.#data, this.#doneBytes, this.#askedBytes)
