@@ -3,7 +3,7 @@ import { isatty } from 'node:tty'
 import { EINTR, EIO } from '@kiruna/darwin-dispatch/dispatch'
 import { fdOwner } from '@kiruna/darwin-dispatch/native'
 import { Close, DispatchOperation } from '@kiruna/darwin-dispatch/operation'
-import { isTerminalsOtherSide, type StreamSource, waitingPieceBytes } from '@kiruna/fs-stream/stream-source'
+import { isPtyMaster, type StreamSource, waitingPieceBytes } from '@kiruna/fs-stream/stream-source'
 import type { InTurn } from '@kiruna/fs-stream/turns'
 import { type Asker, rankOf } from '@kiruna/priority'
 import { systemError } from '@kiruna/priority/error'
@@ -148,7 +148,7 @@ export class StreamRead extends DispatchOperation<Buffer> implements InTurn {
     else if (this.aborted) this.end()
     else if (result === EINTR && isOnDisk) super.enter(this.#askedBytes)
     else if (result === EINTR) this.#tryRead()
-    else if (result === EIO && isTerminalsOtherSide(stats)) this.#took(0)
+    else if (result === EIO && isPtyMaster(stats)) this.#took(0)
     else this.#failWith(result)
   }
 

@@ -3,7 +3,7 @@ import { checkInteger } from '@kiruna/priority/arguments'
 import { errnoOf, systemError } from '@kiruna/priority/error'
 
 /**
- * `File.allocate` of a pair whose system has no call that reserves room and can never shorten a file.
+ * `File.allocate` where the system has no call that reserves room and can never shorten a file.
  * @throws ENOTSUP (`err.code`); TypeError, RangeError; the signal's reason
  */
 export async function notAllocated(

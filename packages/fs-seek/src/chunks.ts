@@ -3,13 +3,13 @@ import { checkInteger } from '@kiruna/priority/arguments'
 import { outOfRange } from '@kiruna/priority/error'
 
 export interface ChunksOptions {
-  /** Where to begin; 0. */
+  /** Where to begin; 0 by default. */
   position?: number
-  /** How much to read; to the end of the file. */
+  /** How much to read; by default to the end of the file. */
   lengthBytes?: number
-  /** The length of a chunk; 256 KiB. Only the last may be shorter. */
+  /** The length of a chunk; 256 KiB by default. Only the last may be shorter. */
   chunkBytes?: number
-  /** Each chunk begins with so many bytes of the one before, for what may lie across the border; 0. */
+  /** How many bytes of the chunk before each chunk begins with, to find what lies across the border; 0 by default. */
   overlapBytes?: number
 }
 
@@ -24,8 +24,7 @@ type Read = (buffer: Buffer, position: number, caller: Caller) => Promise<number
 const readAhead = 2
 
 /**
- * A file in order, read ahead: while one chunk is worked on, the next are on their way.
- * Leaving the loop cancels them.
+ * A file in order, read ahead: while you work on one chunk, the next ones are read. Leaving the loop cancels them.
  * @throws TypeError, RangeError: bad options, at once
  */
 export function chunks(
@@ -63,7 +62,7 @@ async function* inOrder(
     const bytes = Buffer.allocUnsafeSlow(Math.min(chunkBytes, lengthBytes - begun))
     const at = position + begun
     const chunk = read(bytes, at, ours).then(count => ({ position: at, bytes: bytes.subarray(0, count) }))
-    chunk.catch(ignored) // it is awaited in its turn, or nobody wants it any more
+    chunk.catch(ignored) // it is awaited later, or not at all
     ahead.push(chunk)
     begun = bytes.length < chunkBytes ? lengthBytes : begun + chunkBytes - overlapBytes
   }
@@ -71,7 +70,7 @@ async function* inOrder(
     for (let first = true; ; first = false) {
       while (ahead.length < readAhead && begun < lengthBytes) begin()
       const chunk = await ahead.shift()
-      // At the end of the file a chunk may have nothing beyond what the one before had.
+      // At the end of the file a chunk may have nothing new beyond its overlap.
       if (chunk === undefined || chunk.bytes.length <= (first ? 0 : overlapBytes)) return
       yield chunk
       if (chunk.bytes.length < chunkBytes) return

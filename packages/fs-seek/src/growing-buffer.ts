@@ -1,13 +1,13 @@
 import { markAsUntransferable } from 'node:worker_threads'
 import { fileTooLarge } from '@kiruna/priority/error'
 
-/** What most files fit into: source code, configuration, mail. */
+/** Most files fit into this: source code, configuration, mail. */
 const landingBytes = 32 * 1024
-/** What nearly all others fit into: to ask for the size first would cost them a turn of the event loop. */
+/** Nearly all others fit into this: to ask for their size first would cost a turn of the event loop. */
 const guessBytes = 256 * 1024
-/** Kept for the files to come: as many as readMany reads at once. */
+/** Kept for the next files: as many as readMany reads at once. */
 const landingsKept = 64
-/** A smaller file's bytes share a block with others': memory of its own would cost more than reading it did. */
+/** Files up to this size share a block: memory of their own would cost more than reading them. */
 const smallBytes = 8 * 1024
 const blockBytes = 60 * 1024
 
@@ -16,15 +16,15 @@ let block = Buffer.alloc(0)
 let blockUsedBytes = 0
 
 /**
- * The content of a file while it is read. It ends where a read returns 0: a size says nothing of /proc, and may be out
- * of date.
+ * The content of a file while it is read. It ends where a read returns 0: a file's size may be out of date, and in /proc it
+ * is 0.
  *
- *     landing, 32 KiB, used again by the next file   ─► a small file is copied out of it, just its bytes
+ *     landing, 32 KiB, used again by the next file   ─► a small file's bytes are copied out of it
  *     body, once the landing is full: 256 KiB,       ─► a large file is the body itself
- *     and as much as the file's size beyond that
+ *     then as large as the file says
  */
 export class GrowingBuffer {
-  /** Where the bytes are, and the next ones go: from `lengthBytes` on. */
+  /** Holds the bytes that have been read; the next ones go to `lengthBytes`. */
   memory = landings.pop() ?? Buffer.allocUnsafeSlow(landingBytes)
   lengthBytes = 0
   readonly #path: string | Buffer
@@ -37,7 +37,7 @@ export class GrowingBuffer {
     this.#maxBytes = maxBytes
   }
 
-  /** The guess is full: now it is worth asking for the file's size. */
+  /** The first body is full: now it is worth asking for the file's size. */
   get outgrown(): boolean {
     return !this.#isSizeKnown && this.memory !== this.#landing && this.lengthBytes === this.memory.length
   }
@@ -50,8 +50,8 @@ export class GrowingBuffer {
   }
 
   /**
-   * Makes room for one byte at least, so that a read at the end returns 0 for no other reason.
-   * @returns how many there is room for
+   * Makes room for at least one byte, so that a read returns 0 only at the end of the file.
+   * @returns how many bytes there is room for
    */
   makeRoom(): number {
     if (this.lengthBytes === this.memory.length) {
@@ -60,13 +60,13 @@ export class GrowingBuffer {
     return this.memory.length - this.lengthBytes
   }
 
-  /** So many bytes have come. @throws RangeError ERR_FS_FILE_TOO_LARGE */
+  /** Counts the bytes of one more read. @throws RangeError ERR_FS_FILE_TOO_LARGE */
   add(bytes: number): void {
     this.lengthBytes += bytes
     if (this.lengthBytes > this.#maxBytes) throw fileTooLarge(this.#path, this.#maxBytes)
   }
 
-  /** The file's bytes; nobody else will have them. */
+  /** The file's bytes, in memory that nothing else writes to. */
   take(): Buffer {
     const { memory, lengthBytes } = this
     if (memory !== this.#landing && lengthBytes > memory.length * 0.75) return memory.subarray(0, lengthBytes)
@@ -75,7 +75,7 @@ export class GrowingBuffer {
     return bytes
   }
 
-  /** When the OS no longer writes into it. */
+  /** To be called when the OS no longer writes to it. */
   release(): void {
     if (this.#landing !== undefined && landings.length < landingsKept) landings.push(this.#landing)
     this.#landing = undefined
@@ -89,7 +89,7 @@ export class GrowingBuffer {
   }
 }
 
-/** So many bytes of a block. Like Buffer's own pool it cannot be transferred: others have the rest of it. */
+/** A piece of the block. Like Buffer's pool the block cannot be transferred, since other files share it. */
 function cut(lengthBytes: number): Buffer {
   if (blockUsedBytes + lengthBytes > block.length) {
     block = Buffer.allocUnsafeSlow(blockBytes)
@@ -97,6 +97,6 @@ function cut(lengthBytes: number): Buffer {
     blockUsedBytes = 0
   }
   const bytes = block.subarray(blockUsedBytes, blockUsedBytes + lengthBytes)
-  blockUsedBytes += (lengthBytes + 7) & ~7 // aligned, for those who see numbers in it
+  blockUsedBytes += (lengthBytes + 7) & ~7 // aligned, for views of numbers
   return bytes
 }

@@ -3,9 +3,9 @@ import { checkInteger, type PathLike } from '@kiruna/priority/arguments'
 import { type ErrnoException, invalidType, largestFileBytes } from '@kiruna/priority/error'
 
 export interface ReadManyOptions {
-  /** About how many bytes may be read and not yet taken, those under way included; 16 MiB. One file may be larger. */
+  /** About how many bytes may be in flight or read and not yet taken; 16 MiB by default. One file may be larger. */
   bufferedBytes?: number
-  /** A larger file is an ERR_FS_FILE_TOO_LARGE result; 2 GiB, as for readAll. */
+  /** A larger file is an ERR_FS_FILE_TOO_LARGE result; 2 GiB by default, as for readAll. */
   maxFileBytes?: number
 }
 
@@ -13,7 +13,7 @@ export type ReadResult =
   | { path: PathLike; bytes: Buffer; error?: undefined }
   | { path: PathLike; bytes?: undefined; error: ErrnoException }
 
-/** A pair's readAll, with callbacks: a promise for each file would cost as much as reading it. */
+/** A pair's readAll with callbacks: a promise for each file would cost as much as reading the file. */
 export type ReadUpTo = (
   maxBytes: number,
   path: PathLike,
@@ -24,12 +24,12 @@ export type ReadUpTo = (
 
 /** Enough to keep an NVMe device busy; below user-blocking the lane admits fewer. */
 const readsAtOnce = 64
-/** What a result takes beside its bytes: an empty file or an error is not free. */
+/** Counted for each result beside its bytes: an empty file or an error is not free. */
 const resultOverheadBytes = 1024
 
 /**
  * Many files, in the order in which they complete; a file that cannot be read is a result with an `error`.
- * Leaving the loop cancels what is under way. An abort of the caller's signal rejects with its reason.
+ * Leaving the loop cancels the reads in flight. An abort of the caller's signal rejects with its reason.
  * @throws TypeError, RangeError: bad arguments, at once
  */
 export function readMany(
@@ -47,7 +47,7 @@ export function readMany(
 type Source = Iterator<PathLike> | AsyncIterator<PathLike>
 
 function sourceOf(paths: Iterable<PathLike> | AsyncIterable<PathLike>): Source {
-  // A string is iterable too, letter by letter, which nobody means.
+  // A string is iterable too, letter by letter, but nobody means that.
   if (typeof paths === 'object' && paths !== null) {
     if (Symbol.asyncIterator in paths) return paths[Symbol.asyncIterator]()
     if (Symbol.iterator in paths) return paths[Symbol.iterator]()
@@ -78,7 +78,7 @@ class Reads implements AsyncIterableIterator<ReadResult, undefined, undefined> {
   #meanBytes: number
   #begun = false
   #pulling = false
-  /** No path comes any more. */
+  /** There are no more paths. */
   #ended = false
   #failure: { reason: unknown } | undefined = undefined
 
@@ -107,7 +107,7 @@ class Reads implements AsyncIterableIterator<ReadResult, undefined, undefined> {
 
   async return(): Promise<Step> {
     this.#stop(undefined)
-    // A source that is still fetching its next path closes once it has it, which may take long.
+    // A source that is fetching its next path closes once it has it. That may take long, so it is not awaited.
     if (this.#pulling) this.#closeSource().catch(ignored)
     else await this.#closeSource()
     return { done: true, value: undefined }
@@ -130,7 +130,7 @@ class Reads implements AsyncIterableIterator<ReadResult, undefined, undefined> {
 
   #abort(): void {
     this.#stop({ reason: this.#asker.signal!.reason })
-    this.#closeSource().catch(ignored) // the loop is told of the abort, and does not call `return`
+    this.#closeSource().catch(ignored) // after an error a loop does not call `return`
   }
 
   /** Takes paths while there is room for what they may hold. */
@@ -140,7 +140,7 @@ class Reads implements AsyncIterableIterator<ReadResult, undefined, undefined> {
     try {
       while (!this.#ended && this.#hasRoom()) {
         const next = this.#source.next()
-        // Without a promise no turn is lost. A thenable, or another realm's promise, is one too.
+        // A synchronous step is not awaited, which would cost a turn. A thenable or another realm's promise is.
         const step = 'then' in next ? await next : next
         if (this.#ended) break
         if (step.done) this.#ended = true
@@ -185,7 +185,7 @@ class Reads implements AsyncIterableIterator<ReadResult, undefined, undefined> {
     void this.#pull()
   }
 
-  /** Cancels what is under way; what waits learns why. */
+  /** Cancels the reads in flight, and settles the calls of `next` that wait. */
   #stop(failure: { reason: unknown } | undefined): void {
     if (this.#cancellation.signal.aborted) return
     this.#ended = true
@@ -196,7 +196,7 @@ class Reads implements AsyncIterableIterator<ReadResult, undefined, undefined> {
     this.#serve()
   }
 
-  /** Gives results to whoever waits. */
+  /** Gives results to the calls of `next` that wait. */
   #serve(): void {
     while (this.#waiters.length > 0) {
       const value = this.#results.shift()
@@ -205,13 +205,13 @@ class Reads implements AsyncIterableIterator<ReadResult, undefined, undefined> {
         this.#waiters.shift()!.resolve({ done: false, value })
       } else if (this.#failure !== undefined) {
         const { reason } = this.#failure
-        this.#failure = undefined // told once, as a generator does
+        this.#failure = undefined // thrown once, as by a generator
         this.#waiters.shift()!.reject(reason)
       } else if (
         this.#cancellation.signal.aborted ||
         (this.#ended && this.#underWay === 0 && !this.#pulling)
       ) {
-        this.#cancellation.abort() // nothing listens to the caller's signal any more
+        this.#cancellation.abort() // removes the listener on the caller's signal
         this.#waiters.shift()!.resolve({ done: true, value: undefined })
       } else return
     }

@@ -10,14 +10,14 @@ export type { Chunk, ChunksOptions, PathLike, ReadManyOptions, ReadResult, Write
 export interface OpenOptions {
   /** As in node:fs, 'r' by default; or a number such as `O_RDONLY | O_DIRECT`. */
   flags?: string | number
-  /** Of a new file, less the umask; 0o666. */
+  /** The mode of a new file, less the umask; 0o666 by default. */
   mode?: number
 }
 
 /**
- * The seek personality: files at offsets. Every package of the column has these functions, and promises the same.
- * A bad argument is a TypeError or a RangeError with an `ERR_…` code; what the OS refuses is an error as node:fs has it,
- * with `code`, `errno`, `syscall` and `path`; an abort is the signal's reason.
+ * The seek personality: files at offsets. Every seek package has these functions and makes the same promises.
+ * A bad argument is a TypeError or a RangeError with an `ERR_…` code; the OS's errors are as in node:fs, with `code`,
+ * `errno`, `syscall` and `path`; an abort rejects with the signal's reason.
  */
 export interface Seek {
   /**
@@ -28,15 +28,15 @@ export interface Seek {
   open(path: PathLike, caller: Caller, options?: OpenOptions): Promise<File>
 
   /**
-   * A whole file, of a size unknown beforehand: /proc too.
+   * Reads a whole file, also one that does not know its size, as in /proc.
    * @throws ENOENT, EACCES, EISDIR … (`err.code`); ERR_FS_FILE_TOO_LARGE beyond 2 GiB
    * @see open(2), pread(2)
    */
   readAll(path: PathLike, caller: Caller): Promise<Buffer>
 
   /**
-   * Many files, in the order in which they complete. A file that cannot be read is a result with its `error`.
-   * About `bufferedBytes` at most wait to be taken; leaving the loop cancels what is under way.
+   * Reads many files, in the order in which they complete. A file that cannot be read is a result with its `error`.
+   * At most about `bufferedBytes` are read ahead of the loop; leaving the loop cancels the reads in flight.
    * @throws TypeError, RangeError: bad arguments, at once
    */
   readMany(
@@ -56,14 +56,14 @@ export interface Seek {
   readdir(path: PathLike, caller: Caller): Promise<Dirent[]>
 
   /**
-   * Makes `data` a file's whole content: however it ends, by an error, an abort or the power, the file holds the old
-   * content or the new, whole. It is written beside the file, in `.kiruna-…`, brought to the disk and renamed over it. A
-   * symbolic link is followed, the file's mode is kept, and its owner where permitted. What is not a regular file is
-   * written in place.
-   * @param options `atomic: false`: emptied and written in place. `durable: false`: resolves before the new content would
-   *   survive a loss of power. `mode` of a new file, 0o666
+   * Replaces a file's whole content with `data`. Even after an error, an abort or a loss of power, the file holds all of the
+   * old content or all of the new. The data is written beside the file, in `.kiruna-…`, synced to the disk and renamed over
+   * the file. Symbolic links are followed; the file's mode is kept, and its owner where permitted. What is not a regular
+   * file is written in place.
+   * @param options `atomic: false`: the file is emptied and written in place. `durable: false`: resolves before the new
+   *   content would survive a loss of power. `mode`: of a new file, 0o666 by default
    * @throws EACCES, EISDIR, ENOENT, ENOSPC … (`err.code`), with the file as it was; ERR_INVALID_ARG_TYPE for a chunk that
-   *   is no Uint8Array
+   *   is not a Uint8Array
    * @see open(2), pwrite(2), fsync(2), rename(2)
    */
   writeAll(path: PathLike, data: WriteData, caller: Caller, options?: WriteAllOptions): Promise<void>
@@ -71,7 +71,7 @@ export interface Seek {
 
 /** An open file, read and written at offsets: any number of operations at once. */
 export interface File extends AsyncDisposable {
-  /** The file descriptor. It stays this file's: close the file, not the descriptor. */
+  /** The file descriptor. It belongs to this file: close the file, not the descriptor. */
   readonly fd: number
 
   /**
@@ -85,7 +85,7 @@ export interface File extends AsyncDisposable {
   read(buffer: NodeJS.ArrayBufferView, position: number, caller: Caller): Promise<number>
 
   /**
-   * Writes all of `buffer`, from `position` on; a file opened to append (`'a'`) has it at its end.
+   * Writes all of `buffer` at `position`; to a file opened to append (`'a'`), at its end.
    * @param position in bytes
    * @throws EBADF, EFBIG, EIO, ENOSPC … (`err.code`): some of it may have been written. An abort rejects when the OS is
    *   done with the buffer, or resolves if all of it had been written by then
@@ -104,23 +104,23 @@ export interface File extends AsyncDisposable {
 
   /**
    * Resolves when what has been written, and the file's size and times, are on the disk.
-   * @throws EIO, ENOSPC, EINVAL: a kind of file that knows no such thing (`err.code`)
+   * @throws EIO, ENOSPC, EINVAL: this kind of file cannot be synced (`err.code`)
    * @see fsync(2)
    */
   sync(caller: Caller): Promise<void>
 
   /**
-   * Makes the file `lengthBytes` long: what is beyond is lost, what is new reads as zeros.
+   * Makes the file `lengthBytes` long: bytes beyond are lost, new bytes are zero.
    * @throws EFBIG, EINVAL: not opened for writing (`err.code`)
    * @see ftruncate(2)
    */
   truncate(lengthBytes: number, caller: Caller): Promise<void>
 
   /**
-   * Reserves room on the disk for `lengthBytes` from `offsetBytes` on: writes there do not fail for want of it. The file grows
-   * where that is beyond its end, and what is new reads as zeros; nothing that is there changes.
+   * Reserves room on the disk for `lengthBytes` from `offsetBytes` on: writes there do not fail because the disk is full. If
+   * that is beyond the end of the file, the file grows, and new bytes are zero. Existing bytes do not change.
    * @throws ENOSPC, EFBIG, EBADF: not opened for writing … (`err.code`); ENOTSUP where the system or the disk has no such
-   *   call: on macOS, on Windows and in node:fs, none reserves room and can never shorten a file
+   *   call: on macOS, on Windows and in node:fs, no call reserves room without a risk to shorten the file
    * @see posix_fallocate(3)
    */
   allocate(offsetBytes: number, lengthBytes: number, caller: Caller): Promise<void>

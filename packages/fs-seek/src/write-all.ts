@@ -7,14 +7,14 @@ import { checkBuffer, checkInteger, checkPath, detached, type PathLike } from '@
 import { errnoOf, invalidType, reportUncaught, systemError } from '@kiruna/priority/error'
 import { isWindows } from '@kiruna/priority/system'
 import { Source } from './write-source.ts'
-import { about, folderOf, isSystemError, locate, type Target } from './write-target.ts'
+import { folderOf, isSystemError, locate, type Target, withErrorPath } from './write-target.ts'
 
 export interface WriteAllOptions {
-  /** The file holds the old content or the new, whole, whatever happens; true. */
+  /** Whatever happens, the file holds all of the old content or all of the new; true by default. */
   atomic?: boolean
-  /** Resolves when the new content would survive a loss of power; true. */
+  /** Resolves when the new content would survive a loss of power; true by default. */
   durable?: boolean
-  /** Of a new file, less the umask; 0o666. */
+  /** The mode of a new file, less the umask; 0o666 by default. */
   mode?: number
 }
 
@@ -24,10 +24,10 @@ interface Closable {
   close(): Promise<void>
 }
 
-/** A pair's system calls, each through the lane on behalf of the asker that it is given. */
+/** A pair's system calls, each through the lane on behalf of its asker. */
 export interface WriteCalls<File extends Closable> {
   open(path: Buffer, flags: number, mode: number, asker: Asker): Promise<File>
-  /** O_CREAT, O_TRUNC: once begun, it has the outcome that the OS gives it, whatever the signal says by then. */
+  /** O_CREAT, O_TRUNC: once begun, it has the outcome that the OS gives it, even if the signal has aborted by then. */
   create(path: Buffer, flags: number, mode: number, asker: Asker): Promise<File>
   lstat(path: Buffer, asker: Asker): Promise<Stats>
   stat(path: Buffer, asker: Asker): Promise<Stats>
@@ -36,9 +36,9 @@ export interface WriteCalls<File extends Closable> {
   /** @param position −1: at the current file offset */
   write(file: File, bytes: Uint8Array, position: number, asker: Asker): Promise<void>
   fsync(file: File, asker: Asker): Promise<void>
-  /** What was written there goes to the disk, and has arrived; no more than that. */
+  /** Writes the dirty pages there to the disk, and resolves when they have arrived. */
   writeBack(file: File, position: number, lengthBytes: number, asker: Asker): Promise<void>
-  /** @param uid −1: stays as it is */
+  /** @param uid −1: unchanged */
   fchown(file: File, uid: number, gid: number, asker: Asker): Promise<void>
   fchmod(file: File, mode: number, asker: Asker): Promise<void>
   rename(from: Buffer, to: Buffer, asker: Asker): Promise<void>
@@ -46,12 +46,12 @@ export interface WriteCalls<File extends Closable> {
 }
 
 /**
- * Makes `data` the whole content of a file: seek.writeAll over a pair's calls.
+ * seek.writeAll, over a pair's calls.
  *
  *     .kiruna-… created ─► owner, mode ─► written ─► fsync ─► close ─► renamed over the file ─► fsync of the folder
  *
- * What ends it before the rename, an error or an abort, removes the temporary file; only a process that ends meanwhile,
- * or a loss of power, leaves it behind. From the rename on, nothing is cancelled: the new content is there.
+ * After an error or an abort before the rename, the temporary file is removed; it stays only if the process ends or the
+ * power fails meanwhile. From the rename on, nothing is cancelled: the new content is there.
  */
 export function writeAll<File extends Closable>(
   calls: WriteCalls<File>,
@@ -72,7 +72,7 @@ export function writeAll<File extends Closable>(
       try {
         deliver(asker, job)
       } catch (error) {
-        reportUncaught(error) // an asker's own deliver has thrown: nobody loses their outcome for it
+        reportUncaught(error) // the asker's own deliver has thrown, but the promise still settles
         job()
       }
     }
@@ -93,7 +93,7 @@ function checkData(data: WriteData): void {
   }
 }
 
-/** The caller within an operation of many steps: these follow each other at once, only the outcome waits its turn. */
+/** The caller of the steps of an operation: a step follows at once on the one before; only the outcome waits its turn. */
 class StepAsker implements Asker {
   readonly signal: AbortSignal | undefined
   readonly isContinuation: boolean
@@ -124,10 +124,10 @@ const newFile = O_WRONLY | O_CREAT | O_EXCL
 // Windows has none of these.
 const { O_DIRECTORY = 0, O_NOFOLLOW = 0, O_NOCTTY = 0 } = constants as Partial<typeof constants>
 
-/** Between two tries of a rename; a second in all. */
+/** The longest pause between two tries of a rename; all pauses take a second together. */
 const longestPauseMs = 512
 
-/** As much as the lane, shallow, has in flight together. */
+/** Written back at a time: four pieces of the lane's. */
 const writeBackBytes = 1024 * 1024
 
 class WriteAll<File extends Closable> {
@@ -136,11 +136,11 @@ class WriteAll<File extends Closable> {
   readonly #source: Source
   readonly #durable: boolean
   readonly #mode: number
-  /** Looks the file up: it has nothing open yet, and waits like everything that has not begun. */
+  /** For the lookup, which has nothing open yet: in the lane it waits like everything that has not begun. */
   readonly #first: Asker
-  /** Under the caller's signal; before what has not begun, or a thousand files would be open before one is done. */
+  /** For later steps: they go before what has not begun, or a thousand files would be open before one is done. */
   readonly #asker: Asker
-  /** For what an abort must not keep from happening. */
+  /** For steps that an abort must not prevent. */
   readonly #uncancelled: Asker
 
   constructor(
@@ -174,11 +174,11 @@ class WriteAll<File extends Closable> {
   async #replace({ path, status }: Target): Promise<void> {
     const [calls, asker, uncancelled] = [this.#calls, this.#asker, this.#uncancelled]
     const parent = folderOf(path)
-    // Opened first: after the rename it is too late to find out that the folder cannot be opened.
+    // The folder is opened first: if it cannot be opened, that must be known before the rename.
     const folder = this.#durable ? await this.#openFolder(parent) : undefined
     try {
       if (status !== undefined) {
-        // Who may not write to the file may not replace it either: the kernel would only look at the folder.
+        // A caller who may not write to the file may not replace it: a rename checks only the folder's permissions.
         const old = await this.#call(calls.open(path, O_WRONLY | O_NOFOLLOW | O_NOCTTY, 0, asker))
         await old.close()
       }
@@ -192,7 +192,7 @@ class WriteAll<File extends Closable> {
           asker.signal?.throwIfAborted()
           if (status !== undefined) await this.#keepOwnerAndMode(file, status)
           await this.#write(file, 0, true)
-          // Also where it need not be durable: a rename may reach the disk before the content does.
+          // Even if it is not to be durable: otherwise the rename may reach the disk before the content.
           await this.#call(calls.fsync(file, asker))
         })
         await this.#rename(temporary, path)
@@ -206,7 +206,7 @@ class WriteAll<File extends Closable> {
     }
   }
 
-  /** On Windows a virus scanner, an indexer or another writeAll has the file open for a moment: it is tried again. */
+  /** Tries again on Windows, where a virus scanner, an indexer or another writeAll may have the file open for a moment. */
   async #rename(from: Buffer, to: Buffer): Promise<void> {
     for (let pauseMs = 1; ; pauseMs *= 2) {
       try {
@@ -220,10 +220,10 @@ class WriteAll<File extends Closable> {
   }
 
   async #overwrite({ path, status }: Target): Promise<void> {
-    // Windows opens it as what can be written.
+    // Windows would open a folder as something that can be written.
     if (status?.isDirectory()) throw systemError(EISDIR, 'open', this.#path)
     const hasPositions = status === undefined || status.isFile()
-    // A pipe's other end may never come: an abort does not wait for it.
+    // A pipe's other end may never come, so this open can be aborted.
     const opening = hasPositions
       ? this.#calls.create(path, O_WRONLY | O_NOCTTY | O_CREAT | O_TRUNC, this.#mode, this.#asker)
       : this.#calls.open(path, O_WRONLY | O_NOCTTY, 0, this.#asker)
@@ -249,9 +249,9 @@ class WriteAll<File extends Closable> {
   }
 
   /**
-   * @param position −1: in order, where there are no positions
-   * @param isSynced at the end. Below user-blocking it then goes to the disk as it is written, a little at a time: an
-   *   fsync of all of it passes by the lane, and would hold up whoever is urgent.
+   * @param position −1: in order, for what has no positions
+   * @param isSynced an fsync follows. Below user-blocking the data is then written back as it goes, a little at a time: the
+   *   lane does not see what an fsync writes, and an fsync of all of it would hold up urgent callers.
    */
   async #write(file: File, position: number, isSynced: boolean): Promise<void> {
     let [at, writtenBack] = [position, 0]
@@ -271,14 +271,14 @@ class WriteAll<File extends Closable> {
     }
   }
 
-  /** Nobody reads the new content who could not read the old, not even before it has its owner. */
+  /** Only those who may read the old content may read the new, even before the file has its owner. */
   #modeAtBirth(status: Stats | undefined): number {
     if (status === undefined) return this.#mode
     const isOurs = status.uid === process.geteuid?.() && status.gid === process.getegid?.()
     return status.mode & (isOurs ? 0o777 : 0o700)
   }
 
-  /** Mostly there is nothing to do. Done before the writing, so that this clears set-user-ID as it would in place. */
+  /** Usually there is nothing to do. It comes before the writing, which clears set-user-ID as a write in place does. */
   async #keepOwnerAndMode(file: File, wanted: Stats): Promise<void> {
     if (isWindows) return
     const made = await this.#call(this.#calls.fstat(file, this.#asker))
@@ -288,7 +288,7 @@ class WriteAll<File extends Closable> {
       gid = wanted.gid
     }
     if (gid !== wanted.gid && (await this.#chown(file, -1, wanted.gid))) gid = wanted.gid
-    // To another owner or group, its rights would be given away: a group has those of everybody else then.
+    // With another owner or group, these rights would be given to others: a group then gets the rights of everybody else.
     if (uid !== wanted.uid) mode &= ~0o4000
     if (gid !== wanted.gid) mode &= ~0o2070 | ((mode & 0o7) << 3)
     if (mode !== (made.mode & 0o7777) || uid !== made.uid || gid !== made.gid) {
@@ -296,7 +296,7 @@ class WriteAll<File extends Closable> {
     }
   }
 
-  /** Returns false where it is not permitted, or where files have no owners. */
+  /** Returns false if it is not permitted, or if files have no owners here. */
   async #chown(file: File, uid: number, gid: number): Promise<boolean> {
     try {
       await this.#calls.fchown(file, uid, gid, this.#asker)
@@ -308,7 +308,7 @@ class WriteAll<File extends Closable> {
   }
 
   async #openFolder(path: Buffer): Promise<File | undefined> {
-    if (isWindows) return undefined // it cannot be opened there, nor need it be
+    if (isWindows) return undefined // a folder cannot be opened there, and need not be synced
     return this.#call(this.#calls.open(path, O_RDONLY | O_DIRECTORY, 0, this.#asker))
   }
 
@@ -316,16 +316,16 @@ class WriteAll<File extends Closable> {
     return this.#fsyncIfPossible(folder, this.#uncancelled)
   }
 
-  /** fsync(2): EINVAL is a pipe, a terminal, or the folder of a file system that knows no such thing. */
+  /** fsync(2) says EINVAL of a pipe, a terminal, or a folder of a file system that cannot sync one. */
   async #fsyncIfPossible(file: File, asker: Asker): Promise<void> {
     await this.#call(this.#calls.fsync(file, asker)).catch(error => {
       if (!isSystemError(error) || error.code !== 'EINVAL') throw error
     })
   }
 
-  /** The system's errors are about the path that was asked for: that of a temporary file says nothing. */
+  /** The system's errors name the path that was asked for, not the temporary file's. */
   #call<T>(call: Promise<T>): Promise<T> {
-    return about(this.#path, this.#asker.signal, call)
+    return withErrorPath(this.#path, this.#asker.signal, call)
   }
 }
 

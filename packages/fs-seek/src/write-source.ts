@@ -4,13 +4,13 @@ import { checkBuffer, detached } from '@kiruna/priority/arguments'
 import { invalidType } from '@kiruna/priority/error'
 import { follow, unfollow } from '@kiruna/priority/follow-signal'
 
-/** Where the bytes to be written come from: memory, or an AsyncIterable, which is asked in its caller's turn. */
+/** The source of the bytes to write: memory, or an AsyncIterable, which is pulled in its caller's turn. */
 export class Source {
   readonly #asker: Asker
   #bytes: Uint8Array | undefined = undefined
   #lengthBytes = 0
   readonly #iterator: AsyncIterator<Uint8Array> | undefined = undefined
-  /** It has been asked, and has not answered. */
+  /** A call of the iterator's `next` has not settled. */
   #pulling = false
   #ended = false
 
@@ -23,8 +23,8 @@ export class Source {
   }
 
   /**
-   * The next bytes, never none; undefined at the end. An abort does not wait for an iterator that is long in answering.
-   * @throws TypeError ERR_INVALID_ARG_TYPE: a chunk that is no Uint8Array, ERR_INVALID_STATE: detached; what the
+   * The next bytes, at least one; undefined at the end. An abort does not wait for a slow iterator.
+   * @throws TypeError ERR_INVALID_ARG_TYPE: a chunk is not a Uint8Array, ERR_INVALID_STATE: detached; what the
    *   iterator throws; the signal's reason
    */
   async next(): Promise<Uint8Array | undefined> {
@@ -32,7 +32,7 @@ export class Source {
     if (iterator === undefined) {
       const bytes = this.#bytes
       this.#bytes = undefined
-      // It was checked when it was given; transferred since, it looks as if there were nothing to write.
+      // The buffer was checked at the call. If it has been transferred since, it looks empty.
       if (bytes !== undefined && bytes.length !== this.#lengthBytes) throw detached()
       return bytes?.length === 0 ? undefined : bytes
     }
@@ -46,7 +46,7 @@ export class Source {
     }
   }
 
-  /** Tells an iterator that has more that nobody wants it, and waits until it has closed what it has open. */
+  /** Ends an iterator that has more, and waits until it has closed what it has open. */
   async close(): Promise<void> {
     if (this.#iterator === undefined || this.#ended) return
     const closed = this.#return(this.#iterator).catch(nothing)
@@ -60,7 +60,7 @@ export class Source {
       this.#ended = step.done === true
       return step
     } catch (error) {
-      this.#ended = true // one that has thrown is not to be closed
+      this.#ended = true // after a throw, `return` is not called
       throw error
     } finally {
       this.#pulling = false
@@ -75,7 +75,7 @@ export class Source {
     const { signal } = this.#asker
     if (signal === undefined) return promise
     return new Promise((resolve, reject) => {
-      promise.catch(nothing) // after an abort nobody else looks at it
+      promise.catch(nothing) // after an abort nothing else handles its rejection
       if (signal.aborted) return reject(signal.reason)
       const link = follow(signal, { abort: reject })
       promise.then(resolve, reject).then(() => unfollow(signal, link))

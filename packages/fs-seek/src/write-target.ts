@@ -4,7 +4,7 @@ import type { Asker } from '@kiruna/priority'
 import { type ErrnoException, errnoOf, systemError } from '@kiruna/priority/error'
 import { isWindows } from '@kiruna/priority/system'
 
-/** What is to be written: where it really is, and what is there. */
+/** The file to write: its path without links, and what is there. */
 export interface Target {
   path: Buffer
   /** undefined: there is no file. */
@@ -21,44 +21,44 @@ interface LookUpCalls {
 
 const slash = 0x2f
 const backslash = 0x5c
-/** path_resolution(7): Linux follows no more. */
+/** Linux follows at most this many, see path_resolution(7). */
 const mostLinks = 40
 const ELOOP = errnoOf('ELOOP')
 
-/** The file at the end of the symbolic links. Its folder's links are left to the kernel. */
+/** Follows symbolic links to the file. Links in the path of its folder are left to the kernel. */
 export async function locate(calls: LookUpCalls, given: string | Buffer, asker: Asker): Promise<Target> {
-  const asked = <T>(call: Promise<T>) => about(given, asker.signal, call, 'open')
-  const orNone = (status: Promise<Stats>) =>
-    asked(status).catch(error => {
+  const named = <T>(call: Promise<T>) => withErrorPath(given, asker.signal, call, 'open')
+  const unlessMissing = (status: Promise<Stats>) =>
+    named(status).catch(error => {
       if (isSystemError(error) && error.code === 'ENOENT') return undefined
       throw error
     })
   let path = absolute(given)
-  let status = await orNone(calls.lstat(path, asker))
+  let status = await unlessMissing(calls.lstat(path, asker))
   if (status?.isSymbolicLink()) {
-    const pointedAt = await orNone(calls.stat(path, asker))
-    const asItIs: Target = { path, status: pointedAt, isReplaceable: false }
-    if (pointedAt !== undefined && !canBeReplaced(path, pointedAt)) return asItIs
-    const proc = await orNone(calls.lstat(Buffer.from('/proc/self'), asker))
+    const pointedAt = await unlessMissing(calls.stat(path, asker))
+    const inPlace: Target = { path, status: pointedAt, isReplaceable: false }
+    if (pointedAt !== undefined && !canBeReplaced(path, pointedAt)) return inPlace
+    const proc = await unlessMissing(calls.lstat(Buffer.from('/proc/self'), asker))
     for (let links = 0; status?.isSymbolicLink(); links++) {
-      // /dev/stdout leads to a link that is an open file, whatever its text says: only the kernel can follow it.
-      if (status.dev === proc?.dev) return asItIs
+      // /dev/stdout leads to a link in /proc that stands for an open file: only the kernel can follow it.
+      if (status.dev === proc?.dev) return inPlace
       if (links === mostLinks) throw systemError(ELOOP, 'open', given)
-      path = beside(path, await asked(calls.readlink(path, asker)))
-      status = await orNone(calls.lstat(path, asker))
+      path = linkTarget(path, await named(calls.readlink(path, asker)))
+      status = await unlessMissing(calls.lstat(path, asker))
     }
   }
   return { path, status, isReplaceable: canBeReplaced(path, status) }
 }
 
-/** Up to its last slash: what a name is put behind. */
+/** The path up to its last slash, which is included. */
 export function folderOf(path: Buffer): Buffer {
   const end = Math.max(path.lastIndexOf(slash), isWindows ? path.lastIndexOf(backslash) : -1)
   return path.subarray(0, end + 1)
 }
 
-/** Gives the system's errors the path that was asked for; the signal's reason is left as it is. */
-export async function about<T>(
+/** Puts the path that was asked for into a system error. The signal's reason stays as it is. */
+export async function withErrorPath<T>(
   path: string | Buffer,
   signal: AbortSignal | undefined,
   call: Promise<T>,
@@ -77,15 +77,15 @@ export function isSystemError(error: unknown): error is ErrnoException {
 }
 
 /**
- * A pipe or a device is what it is by its inode, and what was deleted has no name that could be given to another file.
- * For '' and 'folder/' the kernel says what is wrong.
+ * A pipe or a device cannot be replaced by a file, and a deleted file has no name to rename to. For '' and 'folder/' the
+ * kernel says what is wrong.
  */
 function canBeReplaced(path: Buffer, status: Stats | undefined): boolean {
   if (status === undefined) return path.length > 0 && path.at(-1) !== slash
   return status.isFile() && status.nlink > 0
 }
 
-/** Whole, so that a change of the working directory makes no difference; what it names is not looked at. */
+/** An absolute path, so that a change of the working directory makes no difference. It is not normalized. */
 function absolute(path: string | Buffer): Buffer {
   // An empty path stays empty: resolved, it would be the current folder.
   if (isWindows) return Buffer.from(path.length === 0 ? '' : resolve(String(path)))
@@ -96,8 +96,8 @@ function absolute(path: string | Buffer): Buffer {
   return Buffer.concat([Buffer.from(folder.includes('\ufffd') ? './' : `${folder}/`), name])
 }
 
-/** What the text of a link means. It is not normalized: `..` is of the folder that a link before it leads to. */
-function beside(link: Buffer, text: Buffer): Buffer {
+/** Where a link leads. The path is not normalized: `..` may be the parent of a folder that another link leads to. */
+function linkTarget(link: Buffer, text: Buffer): Buffer {
   if (isWindows) return Buffer.from(resolve(String(folderOf(link)), String(text)))
   return text[0] === slash ? text : Buffer.concat([folderOf(link), text])
 }

@@ -7,22 +7,22 @@ import type { Link } from '@kiruna/priority/linked-list'
 /** What `stream.write` returns. */
 export interface Writer extends AsyncDisposable {
   /**
-   * Writes all of the bytes; those of several calls in the order of the calls. A string is written as UTF-8.
-   * The bytes are yours again when it resolves.
-   * @throws EPIPE, ENOSPC, EIO … (`err.code`), and the same for every write that follows; the signal's reason;
+   * Writes all of the bytes, in the order of the calls. A string is written as UTF-8. Do not change the bytes before it
+   * resolves.
+   * @throws EPIPE, ENOSPC, EIO … (`err.code`), and the same from every write that follows; the signal's reason;
    *   ERR_STREAM_WRITE_AFTER_END; ERR_INVALID_ARG_TYPE
    */
   write(bytes: string | Uint8Array): Promise<void>
   /**
-   * When all has been written: closes what `stream.write` opened. Idempotent.
-   * @throws what a write has failed with
+   * Closes what `stream.write` opened, once all has been written. Idempotent.
+   * @throws the error of a write that has failed
    */
   end(): Promise<void>
 }
 
 /** A sink that has been opened. */
 export interface Writing {
-  /** All of the bytes; there are some. */
+  /** Writes all of the bytes, at least one. */
   write(bytes: Uint8Array, asker: Asker): Promise<void>
   close(): Promise<void>
 }
@@ -34,7 +34,7 @@ interface Entry {
   reject(reason: unknown): void
 }
 
-/** Writes one after the other. The sink is opened by the first of them, or by the end. */
+/** Makes one write after the other. The first one opens the sink, or else `end` does. */
 export class QueuedWriter implements Writer {
   readonly #open: (asker: Asker) => Promise<Writing>
   readonly #asker: Asker
@@ -43,8 +43,8 @@ export class QueuedWriter implements Writer {
   #following: Link<Abortable> | undefined = undefined
   #sink: Writing | undefined = undefined
   #failure: { reason: unknown } | undefined = undefined
-  /** A write has been rejected with it. */
-  #isFailureTold = false
+  /** A write has been rejected with `#failure`. */
+  #isFailureReported = false
   #ended: Promise<void> | undefined = undefined
 
   constructor(open: (asker: Asker) => Promise<Writing>, asker: Asker) {
@@ -72,11 +72,11 @@ export class QueuedWriter implements Writer {
     try {
       await this.end()
     } catch (reason) {
-      if (!this.#isFailureTold || reason !== this.#failure?.reason) throw reason
+      if (!this.#isFailureReported || reason !== this.#failure?.reason) throw reason
     }
   }
 
-  /** @internal what has not begun rejects at once; what has, by itself */
+  /** @internal writes that have not begun reject at once; the one under way rejects by itself */
   abort(reason: unknown): void {
     this.#failure ??= { reason }
     for (const entry of this.#waiting.splice(0)) {
@@ -126,7 +126,7 @@ export class QueuedWriter implements Writer {
   }
 
   #fail({ bytes, reject }: Entry): void {
-    if (bytes !== undefined) this.#isFailureTold = true
+    if (bytes !== undefined) this.#isFailureReported = true
     reject(this.#failure!.reason)
   }
 }

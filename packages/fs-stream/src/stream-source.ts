@@ -10,37 +10,37 @@ const EBADF = errnoOf('EBADF')
 const ptmxDevice = 5 * 256 + 2
 
 /**
- * A stream's source or sink: a path that it opens and closes, or an fd that it borrows.
+ * Checks a stream's source or sink: a path that it opens and closes, or an fd that it borrows.
  * @throws TypeError, RangeError: neither
  */
 export function checkPathOrFd(given: PathLike | number): string | Buffer | number {
   return typeof given === 'number' ? checkInteger(given, 'fd', 0, 2 ** 31 - 1) : checkPath(given)
 }
 
-/** The largest piece of what is not on a disk: what a pipe holds, and any datagram. */
+/** The largest piece where reads may have to wait: a pipe holds as much, and any datagram fits. */
 export const waitingPieceBytes = 64 * 1024
 
 /** What decides whether a stream's reads go through the disk's queue. */
 export type StreamKind = Pick<Stats, 'isFile' | 'isBlockDevice' | 'isDirectory'>
 
-/** Where a stream reads: a file of its own, or what all the readers of one borrowed fd share. */
+/** The source that a stream reads: its own file, or a borrowed fd, whose readers share it. */
 export class StreamSource<Status extends StreamKind = Stats> {
   readonly fd: number
   /** For errors; undefined for a borrowed fd. */
   readonly path: string | Buffer | undefined
   readonly stats: Status
-  /** Its reads go through the lane. All others may have to wait for somebody, and stay out of it. */
+  /** Its reads go through the lane. All others may have to wait for a peer, and bypass the lane. */
   readonly isOnDisk: boolean
-  /** Two reads at once could take their bytes in one order and complete in the other. */
+  /** One read at a time: two could take their bytes in one order and complete in the other. */
   readonly turns = new Turns()
   readonly #key: string | undefined
   #readers = 0
-  /** Taken from the fd by reads that were cancelled too late. An empty one is the end. */
+  /** Bytes that reads have taken from the fd before they could be cancelled. An empty Buffer is the end. */
   #leftover: Buffer[] = []
   #leftoverAt: string | undefined = undefined
   #memory: Buffer | undefined = undefined
 
-  /** @param key undefined: it is not shared */
+  /** @param key its key in `borrowed`; undefined: it is not shared */
   constructor(fd: number, stats: Status, path: string | Buffer | undefined, key?: string) {
     this.fd = fd
     this.path = path
@@ -49,21 +49,21 @@ export class StreamSource<Status extends StreamKind = Stats> {
     this.#key = key
   }
 
-  /** Memory to read into: held by the read until the OS is done with it. */
+  /** Memory to read into. The read holds it until the OS is done with it. */
   takeMemory(bytes: number): Buffer {
     const memory = this.#memory
     this.#memory = undefined
     return memory !== undefined && memory.length >= bytes ? memory : Buffer.allocUnsafeSlow(bytes)
   }
 
-  /** So many bytes have come: little is copied out, and the memory serves the next read. */
+  /** The bytes of a read: if they are few, a copy, and the memory serves the next read. */
   cut(memory: Buffer, bytes: number): Buffer {
     if (bytes > memory.length / 2) return memory.subarray(0, bytes)
     this.#memory = memory
     return Buffer.from(memory.subarray(0, bytes))
   }
 
-  /** A read has taken these, and nobody waits for them any more: they are for the next reader of the fd. */
+  /** A cancelled read has taken these bytes: they are for the next reader of the fd. */
   giveBack(bytes: Buffer): void {
     if (this.#key === undefined) return
     this.#leftover.push(bytes)
@@ -71,10 +71,10 @@ export class StreamSource<Status extends StreamKind = Stats> {
     if (this.#readers === 0) forgetStale()
   }
 
-  /** What the next read gives before anything is taken from the fd. */
+  /** The bytes that were given back: the next read returns them before it takes any from the fd. */
   takeBack(mostBytes: number): Buffer | undefined {
     if (this.#leftover.length === 0) return undefined
-    // A file may have been set back, or opened again as the same fd.
+    // A file's offset may have been changed, or another file opened as the same fd.
     if (this.isOnDisk && positionOf(this.fd) !== this.#leftoverAt) this.#leftover = []
     const bytes = this.#leftover.shift()
     if (bytes === undefined || bytes.length <= mostBytes) return bytes
@@ -87,7 +87,7 @@ export class StreamSource<Status extends StreamKind = Stats> {
     return this
   }
 
-  /** One reader less. `close` runs when no read is under way any more. */
+  /** Removes a reader. `close` runs when no read is under way any more. */
   removeReader(close: () => void): void {
     this.#readers--
     const closing = {
@@ -115,17 +115,17 @@ export class StreamSource<Status extends StreamKind = Stats> {
   }
 }
 
-/** Those whose bytes go through the disk's queue. A directory is the disk's too: it says EISDIR. */
+/** Whether reads go through the disk's queue. A directory is on the disk too: a read says EISDIR. */
 export function isOnDisk(stats: StreamKind): boolean {
   return stats.isFile() || stats.isBlockDevice() || stats.isDirectory()
 }
 
-/** What a terminal emulator has: where a read says EIO, the programs in the terminal have gone. */
-export function isTerminalsOtherSide(stats: Stats): boolean {
+/** Whether it is a pseudoterminal's master: a read says EIO once the programs in the terminal have gone. */
+export function isPtyMaster(stats: Stats): boolean {
   return stats.isCharacterDevice() && stats.rdev === ptmxDevice
 }
 
-/** By fd and inode: an fd that was closed may be another file's a moment later. */
+/** Keyed by fd and inode: a closed fd may be another file's a moment later. */
 const borrowed = new Map<string, StreamSource>()
 
 /**
@@ -140,14 +140,14 @@ export function borrow(fd: number): StreamSource {
   return source
 }
 
-/** What an fd is that is to be written. @throws EBADF: not open, or not for writing */
+/** The status of an fd to write to. @throws EBADF: not open, or not for writing */
 export function borrowSink(fd: number): Stats {
   return statsFor(O_WRONLY, fd, 'write')
 }
 
 /**
- * fstat(2): no disk is asked about an fd that is open. A pipe's end is looked at more closely: it may be waited for in
- * vain, or be opened anew, as what it is not.
+ * fstat(2) of an open fd does not wait for a disk. The access mode is checked here, since a wait for the wrong end of a pipe
+ * would never end.
  */
 function statsFor(accessMode: number, fd: number, syscall: string): Stats {
   try {
@@ -160,9 +160,9 @@ function statsFor(accessMode: number, fd: number, syscall: string): Stats {
   throw systemError(EBADF, syscall)
 }
 
-/** fcntl(2)'s F_GETFL. Only Linux tells; elsewhere an fd is taken for what it was at first. */
+/** fcntl(2)'s F_GETFL, on Linux. Elsewhere Node.js has no way to ask, and O_RDWR is assumed. */
 export function flagsOf(fd: number): number {
-  if (!isLinux) return O_RDWR // under wine there is a /proc too, of other fds
+  if (!isLinux) return O_RDWR // wine has a /proc too, with other fds
   try {
     const flags = /^flags:\s*(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1]
     return flags === undefined ? O_RDWR : Number.parseInt(flags, 8)
@@ -175,12 +175,12 @@ function keyOf(fd: number, { dev, ino }: Stats): string {
   return `${fd} ${dev} ${ino}`
 }
 
-/** What was given back and never asked for goes with its fd. */
+/** Drops bytes that were given back to fds that are closed by now. */
 function forgetStale(): void {
   for (const [key, source] of borrowed) if (source.isStale) borrowed.delete(key)
 }
 
-/** lseek(2) says it, but Node.js has no call for it. */
+/** The file offset. Node.js has no call for lseek(2). */
 function positionOf(fd: number): string | undefined {
   if (!isLinux) return undefined
   try {

@@ -1,10 +1,10 @@
-/** What waits until nobody else is at work on the same thing. */
+/** Something that runs alone, in its turn. */
 export interface InTurn {
-  /** It has the turn, until it leaves. */
+  /** It has the turn until it leaves. */
   takeTurn(): void
 }
 
-/** One at a time, in the order in which they came: the reads of one stream. */
+/** One at a time, first in, first out: the reads of one stream. */
 export class Turns {
   readonly #waiting = new Set<InTurn>()
   #current: InTurn | undefined = undefined
@@ -15,19 +15,19 @@ export class Turns {
     this.#pump()
   }
 
-  /** It is its turn. */
+  /** Whether it has the turn. */
   has(one: InTurn): boolean {
     return this.#current === one
   }
 
-  /** It is done, or waits no longer. */
+  /** Ends its turn, or its wait for it. */
   leave(one: InTurn): void {
     if (this.#current === one) this.#current = undefined
     else this.#waiting.delete(one)
     this.#pump()
   }
 
-  /** A loop, however many are done as soon as they have the turn. */
+  /** A loop, not a recursion: any number may be done as soon as they have the turn. */
   #pump(): void {
     if (this.#pumping) return
     this.#pumping = true

@@ -1,10 +1,5 @@
 import { constants, readSync, writeSync } from 'node:fs'
-import {
-  flagsOf,
-  isTerminalsOtherSide,
-  type StreamSource,
-  waitingPieceBytes,
-} from '@kiruna/fs-stream/stream-source'
+import { flagsOf, isPtyMaster, type StreamSource, waitingPieceBytes } from '@kiruna/fs-stream/stream-source'
 import type { InTurn } from '@kiruna/fs-stream/turns'
 import { RingOperation } from '@kiruna/linux-uring/operation'
 import {
@@ -142,7 +137,7 @@ export class StreamRead extends RingOperation<Buffer> implements InTurn {
     else if (result === EAGAIN && isReady && this.#flags === 0) this.#readNow()
     else if (result === EAGAIN) this.#poll()
     else if (result === EOPNOTSUPP && this.#flags !== 0) this.#hasNoNowait(isReady)
-    else if (result === EIO && isTerminalsOtherSide(source.stats)) this.#took(0)
+    else if (result === EIO && isPtyMaster(source.stats)) this.#took(0)
     else this.#failWith(result)
   }
 

@@ -4,12 +4,7 @@ import { isatty, ReadStream } from 'node:tty'
 import { isMainThread } from 'node:worker_threads'
 import type { Reading } from '@kiruna/fs-stream/pieces'
 import type { Writing } from '@kiruna/fs-stream/queued-writer'
-import {
-  flagsOf,
-  isTerminalsOtherSide,
-  type StreamSource,
-  waitingPieceBytes,
-} from '@kiruna/fs-stream/stream-source'
+import { flagsOf, isPtyMaster, type StreamSource, waitingPieceBytes } from '@kiruna/fs-stream/stream-source'
 import type { InTurn } from '@kiruna/fs-stream/turns'
 import { PoolOperation, withPath } from '@kiruna/node-libuv/pool'
 import type { Asker } from '@kiruna/priority'
@@ -44,7 +39,7 @@ export function isForLoop(fd: number, stats: fs.Stats): boolean {
 export function borrowForLoop(fd: number, stats: fs.Stats, accessMode: number): LoopFd {
   let reason = 'it is a socket'
   // To open the terminal emulator's side anew would make another terminal.
-  if (isTerminalsOtherSide(stats)) reason = "it is a terminal's other side"
+  if (isPtyMaster(stats)) reason = "it is a terminal's other side"
   else if (!stats.isSocket()) {
     try {
       return { fd: fs.openSync(`/dev/fd/${fd}`, accessMode | noWait), isOwn: true, wasBlocking: false }
@@ -213,7 +208,7 @@ class LoopRead extends PoolOperation<Buffer> implements InTurn {
 
   refuse(error: NodeJS.ErrnoException): void {
     const { path, stats } = this.#arrivals.source
-    if (error.code === 'EIO' && isTerminalsOtherSide(stats)) this.succeed(Buffer.alloc(0))
+    if (error.code === 'EIO' && isPtyMaster(stats)) this.succeed(Buffer.alloc(0))
     else this.fail(withPath(error, path))
     this.end()
   }
