@@ -18,8 +18,9 @@ export const IPPROTO_IPV6 = 41
 export const IPV6_V6ONLY = 26
 
 /**
- * A new socket, close-on-exec, by its fd.
+ * Opens a socket, close-on-exec.
  * @param syscall the name of the function that was called, for errors
+ * @returns its fd
  * @throws EMFILE, ENOBUFS; EAFNOSUPPORT: this system has no such family (`err.code`)
  * @see io_uring_prep_socket(3), socket(2)
  */
@@ -51,14 +52,14 @@ export function setsockopt(fd: number, level: number, name: number, value: numbe
   return ring().native.setsockopt(fd, level, name, bytes)
 }
 
-/** What a socket, or its peer, is called. undefined: it is not connected any more. @see getsockname(2), getpeername(2) */
+/** The address of a socket or of its peer; undefined if it is not connected any more. @see getsockname(2), getpeername(2) */
 export function getsockname(fd: number, ofPeer: boolean): SocketAddress | undefined {
   const sockaddr = Buffer.alloc(longestSockaddrBytes)
   const length = ring().native.getsockname(fd, sockaddr, ofPeer)
   return length < 0 ? undefined : parseSockaddr(sockaddr.subarray(0, length))
 }
 
-/** @throws what the kernel says, as node:net gives it: under the name of the function that was called */
+/** @throws the kernel's error in node:net's shape, under the name of the function that was called */
 export function check(result: number, syscall: string, at?: SocketAddress): number {
   if (result < 0) throw socketError(result, syscall, at)
   return result

@@ -34,7 +34,7 @@ export class UringConnecting extends Connecting {
     }
   }
 
-  /** Its result comes in any case. */
+  /** The call's result comes in any case. */
   protected endAttempt(): void {
     if (this.#call !== undefined) ring().cancel(this.#call)
   }

@@ -40,14 +40,14 @@ const POLLOUT = 4
 const ECANCELED = -constants.errno.ECANCELED
 const ENOTCONN = -constants.errno.ENOTCONN
 
-/** The most that one send takes: as with reads, others have their turn in between. */
+/** The most that one send takes, as for reads, so that others get their turn. */
 const sendBytes = 64 * 1024
 
 let lane: SocketLane | undefined
 
 /**
- * A connection on the ring. What waits for its peer waits in a RECV with a little memory, or, where many do already, in a
- * POLL_ADD; what is ready goes through the lane, and is done within the enter that it goes down with:
+ * A connection on the ring. A read waits for the peer in a RECV with a little memory or, if many wait already, in a
+ * POLL_ADD. Ready transfers go through the lane, and complete within the enter that submits them:
  *
  *     startReceive ─► RECV ─► received                        one ahead of the reader; while there is more:
  *                     lane ─► RECV, MSG_DONTWAIT ─► received
@@ -67,7 +67,7 @@ export class UringConnection extends Connection {
   #isClosed = false
   #isRef = true
 
-  /** @param fd of a connected stream socket, its own from now on */
+  /** @param fd of a connected stream socket; this connection owns it from now on */
   constructor(fd: number, isTcp: boolean, caller: Asker) {
     super(caller)
     this.#fd = fd
@@ -87,11 +87,11 @@ export class UringConnection extends Connection {
   protected startReceive(): void {
     const receiving = this.#receiving
     this.#ring.setRef(receiving, this.#isRef && this.hasReaders)
-    if (receiving.hasMore) this.#toLane(receiving)
+    if (receiving.hasMore) this.#enterLane(receiving)
     else this.#wait(receiving)
   }
 
-  #toLane(receiving: Receiving): void {
+  #enterLane(receiving: Receiving): void {
     receiving.step = 'lane'
     this.#lane.enter(receiving)
   }
@@ -114,7 +114,7 @@ export class UringConnection extends Connection {
     }
   }
 
-  /** @internal the lane lets it go */
+  /** @internal it is the receive's turn in the lane */
   receiveNow(receiving: Receiving): number {
     const memory = (receiving.memory = this.takeReaderMemory(receiving.bytes))
     receiving.step = 'take'
@@ -140,7 +140,7 @@ export class UringConnection extends Connection {
     if (receiving.isCancelled) {
       receiving.isCancelled = false
       this.receiveCancelled()
-    } else this.#toLane(receiving)
+    } else this.#enterLane(receiving)
   }
 
   #received(receiving: Receiving, result: number, flags: number): void {
@@ -150,7 +150,7 @@ export class UringConnection extends Connection {
     if (result > 0) {
       const isFull = result === receiving.askedBytes
       receiving.hasMore = isFull || (flags & IORING_CQE_F_SOCK_NONEMPTY) !== 0
-      // A little now and then asks for little, what comes as a stream for much.
+      // Little now and then: the next receive asks for little. A steady flow: it asks for much.
       if (isFull) receiving.bytes = largeBytes
       else if (result <= smallBytes) receiving.bytes = smallBytes
       this.receivedInto(memory, result)
@@ -171,7 +171,7 @@ export class UringConnection extends Connection {
     } else if (receiving.step === 'poll' || (receiving.step === 'wait' && isClosing)) {
       receiving.isCancelled = true
       this.#ring.cancel(receiving)
-    } else this.#ring.setRef(receiving, false) // what it takes is for the next reader
+    } else this.#ring.setRef(receiving, false) // it goes on, for the next reader
   }
 
   protected readRankChanged(): void {
@@ -179,7 +179,7 @@ export class UringConnection extends Connection {
     this.#lane.rankChanged(this.#receiving)
   }
 
-  /** @internal the lane's, after the reader has had its turn: its next receive goes down with what it has asked for */
+  /** @internal called by the lane after the reader's turn: the receive is submitted together with what the reader has staged */
   receiveAheadNow(): void {
     if (!this.#receiving.hasMore) this.receiveAhead()
   }
@@ -286,7 +286,7 @@ export class UringConnection extends Connection {
     if (on && seconds > 0) this.#setOption(IPPROTO_TCP, TCP_KEEPIDLE, seconds)
   }
 
-  /** Nobody is told if it fails, as in node:net. */
+  /** A failure is ignored, as in node:net. */
   #setOption(level: number, name: number, value: number): void {
     if (!this.#isClosed) setsockopt(this.#fd, level, name, value)
   }
@@ -307,19 +307,19 @@ export class UringConnection extends Connection {
   }
 }
 
-/** The reading half, as the ring and the lane see it. */
+/** The receive of a connection, for the ring and the lane. */
 class Receiving implements Completion, Transfer {
   slot = -1
   isUnref = false
   place: Link<Transfer> | undefined = undefined
   bytes = smallBytes
-  /** Where it is: waiting with memory or in a poll, waiting for its turn, or having it. */
+  /** Waiting for the peer with memory or in a poll, waiting in the lane, or receiving. */
   step: 'wait' | 'poll' | 'lane' | 'take' = 'wait'
   /** There was more than the last receive took. */
   hasMore = false
   isCancelled = false
   memory: Memory | undefined = undefined
-  /** As much as it had room for. It may have been transferred meanwhile. */
+  /** The length of `memory` at the submission: a reader's memory may have been transferred meanwhile. */
   askedBytes = 0
   waitingRank: Rank = 3
   readonly #connection: UringConnection
@@ -341,13 +341,13 @@ class Receiving implements Completion, Transfer {
   }
 }
 
-/** The writing half. */
+/** The send of a connection, for the ring and the lane. */
 class Sending implements Completion, Transfer {
   slot = -1
   isUnref = false
   place: Link<Transfer> | undefined = undefined
   askedBytes = 0
-  /** The kernel's buffer is. */
+  /** The kernel's buffer is full. */
   isFull = false
   isPolling = false
   isCancelled = false

@@ -32,7 +32,7 @@ class UringListener extends Listener implements Completion {
   slot = -1
   readonly #fd: number
 
-  /** @param fd listens, this listener's own from now on */
+  /** @param fd listening; this listener owns it from now on */
   constructor(fd: number, checked: CheckedListen) {
     super(getsockname(fd, false)!, checked)
     this.#fd = fd
@@ -53,7 +53,7 @@ class UringListener extends Listener implements Completion {
     if (result >= 0) this.accepted(new UringConnection(result, this.address.family !== 'Unix', this.asker))
     if ((flags & IORING_CQE_F_MORE) !== 0) return
     if (exhausted.has(result)) this.acceptPaused(socketError(result, 'accept'))
-    // A peer that is gone before it was accepted (ECONNABORTED, EPROTO, …) costs nobody anything: see accept(2).
+    // A peer that has left before it was accepted (ECONNABORTED, EPROTO, …) is no error of the listener: see accept(2).
     else this.acceptStopped()
   }
 
@@ -82,7 +82,7 @@ export async function listenAt(at: SocketAddress, checked: CheckedListen): Promi
     asker.signal?.throwIfAborted()
     if (at.family !== 'Unix') {
       setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1)
-      setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, 1) // its connections have it from there
+      setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, 1) // its connections inherit it
     }
     if (at.family === 'IPv6') setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0) // IPv4 too
     check(ring().native.bind(fd, sockaddrOf(at)), 'listen', at)

@@ -3,14 +3,14 @@ import type { InternetAddress } from '@kiruna/net-socket/address'
 import { mostBuffers } from '@kiruna/net-socket/writing-half'
 import { parseSockaddr, sockaddrOf } from './sockaddr.ts'
 
-// struct msghdr, struct iovec; both Linux's on 64 bits
+// struct msghdr and struct iovec on 64-bit Linux
 const msghdrBytes = 56
 const iovecBytes = 16
 const iovecWord = msghdrBytes / 4
 /** sizeof(struct sockaddr_in6): the longest of the two families */
 const nameBytes = 28
 
-/** Serve one send after the other. */
+/** Kept for the next sends. */
 const idle: Gather[] = []
 const mostIdle = 16
 
@@ -26,7 +26,7 @@ export class Gather {
   readonly address: number
   readonly #memory = Buffer.alloc(msghdrBytes + mostBuffers * iovecBytes)
   readonly #words = new Uint32Array(this.#memory.buffer, this.#memory.byteOffset, this.#memory.length / 4)
-  /** Held, so that what the iovecs point to stays. */
+  /** Holds what the iovecs point to. */
   buffers: Uint8Array[] = []
 
   private constructor() {
@@ -64,11 +64,11 @@ export class Gather {
 }
 
 /**
- * A datagram as the kernel takes and gives it: a struct msghdr, what it points to, and the bytes.
+ * A datagram in the kernel's form: a struct msghdr, what it points to, and the bytes.
  *
  *     [ msghdr: name ──► iov ──► ] [ iovec: address, length ] [ sockaddr ]
  *
- * It is to be held until the kernel is done with it.
+ * Hold it until the kernel is done with it.
  * @see sendmsg(2), recvmsg(2)
  */
 export class Message {
@@ -78,7 +78,7 @@ export class Message {
   readonly #name = this.#memory.subarray(msghdrBytes + iovecBytes)
   /** Held for the kernel. */
   bytes: Uint8Array | undefined = undefined
-  /** Whose address was read last: most datagrams come from where the last one came from. */
+  /** The last sender, parsed once: most datagrams come from the same one. */
   #lastName = Buffer.alloc(0)
   #lastAddress: InternetAddress | undefined = undefined
 
@@ -93,14 +93,14 @@ export class Message {
     words[6] = 1
   }
 
-  /** For recvmsg: the memory that it fills. */
+  /** Sets the memory that recvmsg fills. */
   receiveInto(bytes: Uint8Array): void {
     this.#words[2] = nameBytes
     this.bytes = bytes
     pointTo(this.#words, iovecWord, bytes)
   }
 
-  /** For sendmsg: the bytes, and to whom. */
+  /** Sets what sendmsg sends, and where. */
   sendTo(to: InternetAddress, bytes: Uint8Array): void {
     const sockaddr = sockaddrOf(to)
     this.#name.set(sockaddr)
@@ -109,7 +109,7 @@ export class Message {
     pointTo(this.#words, iovecWord, bytes)
   }
 
-  /** Who has sent what recvmsg has received. */
+  /** The sender of the datagram that recvmsg has received. */
   get sender(): InternetAddress {
     const name = this.#name.subarray(0, Math.min(this.#words[2]!, nameBytes))
     if (this.#lastAddress === undefined || !name.equals(this.#lastName)) {

@@ -3,8 +3,8 @@ import { ReadyLane } from '@kiruna/net-socket/ready-lane'
 import type { Rank } from '@kiruna/priority'
 
 /**
- * The most that what is not realtime moves within one enter. It is copied on this thread, in some 15 µs, and what is urgent
- * and arrives meanwhile is looked at after it.
+ * The most that transfers below realtime move within one enter. The copy takes this thread some 15 µs, and an urgent
+ * completion that arrives meanwhile waits for it.
  */
 const mostBytes = 64 * 1024
 
@@ -15,14 +15,14 @@ interface Ahead {
 const resolved = Promise.resolve()
 
 /**
- * What is ready waits here until the ring is flushed, and goes down most urgent first:
+ * Ready transfers wait here until the ring is flushed, and are submitted most urgent first:
  *
  *     ready ─► lane, by rank ─► (flush) ─► RECV, SEND: MSG_DONTWAIT ─► done, and the next
  */
 export class SocketLane extends ReadyLane {
   readonly #ring: Ring
   #underWayBytes = 0
-  /** Those that may receive ahead of their readers. */
+  /** Connections that may receive ahead of their readers. */
   #ahead: Ahead[] = []
 
   constructor(ring: Ring) {
@@ -39,12 +39,12 @@ export class SocketLane extends ReadyLane {
     this.#ring.submitWithTurn(rank)
   }
 
-  /** @param bytes what `transfer` has returned */
+  /** A transfer has completed. @param bytes what `transfer` has returned */
   done(bytes: number): void {
     this.#underWayBytes -= bytes
   }
 
-  /** To receive again, when the reader of the last bytes has had its turn: not in an enter of its own. */
+  /** Receives ahead once the reader of the last bytes has had its turn, so that it needs no enter of its own. */
   ahead(one: Ahead): void {
     if (this.#ahead.push(one) === 1) resolved.then(this.#receiveAhead)
   }
@@ -58,7 +58,7 @@ export class SocketLane extends ReadyLane {
   #stage(): void {
     for (const queue of this.queues) {
       for (let link = queue.first; link !== undefined; link = queue.first) {
-        // At least one always goes, and so does all that is realtime.
+        // One transfer always goes, and so do all realtime ones.
         if (queue !== this.queues[0] && this.#underWayBytes >= mostBytes) return
         const transfer = link.item
         this.leave(transfer)

@@ -3,7 +3,7 @@ import { SocketAddress as NodeSocketAddress } from 'node:net'
 import { basename } from 'node:path'
 import type { SocketAddress } from '@kiruna/net-socket/address'
 
-// Linux's, linux/socket.h
+// linux/socket.h
 const AF_UNIX = 1
 const AF_INET = 2
 const AF_INET6 = 10
@@ -11,13 +11,13 @@ const AF_INET6 = 10
 /** sizeof(struct sockaddr_storage) */
 export const longestSockaddrBytes = 128
 
-/** The family of an address. */
+/** AF_UNIX, AF_INET or AF_INET6. */
 export function familyOf(at: SocketAddress): number {
   return at.family === 'Unix' ? AF_UNIX : at.family === 'IPv4' ? AF_INET : AF_INET6
 }
 
 /**
- * An address as the kernel takes it.
+ * An address in the kernel's form.
  * @see ip(7) sockaddr_in, ipv6(7) sockaddr_in6, unix(7) sockaddr_un
  */
 export function sockaddrOf(at: SocketAddress): Buffer {
@@ -42,7 +42,7 @@ export function sockaddrOf(at: SocketAddress): Buffer {
   return sockaddr
 }
 
-/** The other way round. undefined: none of the three. */
+/** An address from the kernel's form; undefined: none of these three families. */
 export function parseSockaddr(sockaddr: Buffer): SocketAddress | undefined {
   if (sockaddr.length < 2) return undefined
   const family = sockaddr.readUInt16LE()
@@ -82,7 +82,7 @@ function groupsOf(text: string): number[] {
   })
 }
 
-/** The interface that a link-local address is on: its number, or what netdevice(7) calls its name. */
+/** @param zone the interface of a link-local address: its number, or its name, see netdevice(7) */
 function scopeOf(zone: string): number {
   if (/^\d+$/.test(zone)) return Number(zone)
   try {

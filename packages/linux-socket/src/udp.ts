@@ -46,10 +46,10 @@ const udpOptions: Record<UdpOption, [level: number, name: number]> = {
 }
 
 /**
- * A UDP socket on the ring. A receive waits in a POLL_ADD, which a cancel takes nothing from and which needs no memory:
+ * A UDP socket on the ring. A receive waits in a POLL_ADD, which needs no memory and takes nothing when it is cancelled:
  *
  *     startReceive ─► POLL_ADD ─► RECVMSG ─► received
- *     transmit ─► SENDMSG ─► sendCompleted               where the socket's buffer is full it waits in the kernel
+ *     transmit ─► SENDMSG ─► sendCompleted               if the socket's buffer is full, it waits in the kernel
  *
  * @see io_uring_prep_recvmsg(3), io_uring_prep_sendmsg(3)
  */
@@ -62,7 +62,7 @@ class UringUdpSocket extends UdpSocket implements Completion {
   #memory: Memory | undefined = undefined
   #isCancelled = false
 
-  /** @param fd bound, this socket's own from now on */
+  /** @param fd bound; this socket owns it from now on */
   constructor(fd: number, isDual: boolean, caller: Asker) {
     super(getsockname(fd, false) as InternetAddress, isDual, caller)
     this.#fd = fd
@@ -77,7 +77,7 @@ class UringUdpSocket extends UdpSocket implements Completion {
   complete(result: number): void {
     if (this.#memory !== undefined) this.#onReceived(this.#memory, result)
     else if (this.#isCancelled) this.receiveCancelled()
-    else this.#recvmsg() // it tells what was wrong with the poll, too
+    else this.#recvmsg() // also after a failed poll: recvmsg reports the error
   }
 
   #recvmsg(): void {
@@ -95,12 +95,12 @@ class UringUdpSocket extends UdpSocket implements Completion {
       return
     }
     giveBack(memory)
-    // EAGAIN: somebody else was quicker, or its checksum was wrong. The next reader, if there is one, polls again.
+    // EAGAIN: another receiver was quicker, or the checksum was wrong. The next reader, if there is one, polls again.
     if (this.#isCancelled || result === EAGAIN || result === EINTR) this.receiveCancelled()
     else this.receiveErred(result)
   }
 
-  /** What a receive takes that is too late to be cancelled is for the next one. */
+  /** A RECVMSG is not cancelled: its datagram is for the next reader. */
   protected cancelReceive(): void {
     this.#isCancelled = true
     if (this.#memory === undefined) this.#ring.cancel(this)
@@ -204,7 +204,7 @@ function in6Addr(address: string): Buffer {
   return sockaddrOf({ family: 'IPv6', address, port: 0 }).subarray(8, 24)
 }
 
-/** The number of the interface behind the '%'; 0: the system chooses. */
+/** The number of the interface after the '%'; 0: the system chooses. */
 function scopeOf(address: string): Buffer {
   return sockaddrOf({ family: 'IPv6', address, port: 0 }).subarray(24)
 }

@@ -9,11 +9,11 @@ export interface InternetAddress {
   readonly port: number
 }
 
-/** Where a socket is, or its peer: what the OS says. A path that begins with '\0' is an abstract one. */
+/** The address of a socket or of its peer, as the OS tells it. A path that begins with '\0' is abstract. */
 export type SocketAddress = InternetAddress | { readonly family: 'Unix'; readonly path: string }
 
 /**
- * The addresses of a host, in the order in which they are to be tried.
+ * The addresses of a host, in the order in which to try them.
  * @throws ENOTFOUND, EAI_AGAIN … (`err.code`), as node:dns has it
  * @see getaddrinfo(3)
  */
@@ -31,7 +31,7 @@ export function internetAddress(address: string, port: number): InternetAddress 
   return { family: address.includes(':') ? 'IPv6' : 'IPv4', address, port }
 }
 
-/** Removes the path of a Unix-domain socket, unless somebody has done it. An abstract name goes with its socket. */
+/** Removes the path of a Unix-domain socket, if it is still there. An abstract name ends with its socket. */
 export async function removePath(at: SocketAddress): Promise<void> {
   if (at.family === 'Unix' && !at.path.startsWith('\0')) await unlink(at.path).catch(() => {})
 }

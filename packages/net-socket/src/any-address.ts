@@ -9,12 +9,12 @@ interface Wanted {
   asker: Asker
 }
 
-/** What says that there is no IPv6 here. EINVAL is libuv's. */
+/** Errors that mean that there is no IPv6 here. EINVAL is libuv's. */
 const withoutIPv6 = ['EAFNOSUPPORT', 'EADDRNOTAVAIL', 'EINVAL']
 
 /**
- * Opens a socket at a host's first address. Without a host at `::`, which is for both families, and where there is no
- * IPv6 at `0.0.0.0`.
+ * Opens a socket at a host's first address. Without a host: at `::`, which is for both families, or at `0.0.0.0` if there is
+ * no IPv6.
  * @param open makes the system calls
  * @throws ENOTFOUND … (`err.code`); the signal's reason; what `open` throws
  */

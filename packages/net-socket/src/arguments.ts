@@ -3,61 +3,59 @@ import { checkBuffer, checkInteger } from '@kiruna/priority/arguments'
 import { invalidType, invalidValue } from '@kiruna/priority/error'
 import { isLinux } from '@kiruna/priority/system'
 
-/** To whom: a port of a host ('localhost'), or the path of a Unix-domain socket ('\0name': an abstract one, on Linux). */
+/** A port of a host ('localhost' by default), or the path of a Unix-domain socket ('\0name': an abstract one, on Linux). */
 export type ConnectTarget = { port: number; host?: string } | { path: string }
 
 /**
- * Where to listen: a port (0: one that is free) of an address of this machine (absent: all of them), or a path.
- * `backlog`: how many connections the kernel keeps that have not been accepted (511).
+ * Where to listen: a port (0: any free one) of an address of this machine (by default all of them), or a path.
+ * `backlog`: how many connections the kernel keeps until they are accepted (511 by default).
  */
 export type ListenTarget =
   | { port: number; host?: string; backlog?: number }
   | { path: string; backlog?: number }
 
-/** What `listen` takes beside where and for whom. */
 export interface ListenOptions {
   /**
-   * Is told of what costs the listener nothing but time: no more files may be open (EMFILE, ENFILE), no memory (ENOBUFS,
-   * ENOMEM), … The listener goes on by itself after a pause. Without it such an error is silent.
+   * Called with errors after which the listener goes on by itself, after a pause: too many open files (EMFILE, ENFILE), no
+   * memory (ENOBUFS, ENOMEM), … Without it such an error is silent.
    */
   onError?: (error: Error) => void
 }
 
-/** What `bind` takes. */
 export interface BindOptions {
-  /** 0, the default: one that is free. */
+  /** 0, the default: any free port. */
   port?: number | undefined
-  /** Without one, every address of both families; where there is no IPv6, of IPv4. */
+  /** By default every address of both families, or of IPv4 if there is no IPv6. */
   host?: string | undefined
-  /** Only IPv6, where there is no host or it is '::'. */
+  /** Only IPv6, if there is no host or it is '::'. */
   ipv6Only?: boolean | undefined
-  /** Others who want it too may have the same port. A multicast datagram then goes to all of them. */
+  /** Other sockets with this option may use the same port. A multicast datagram then goes to all of them. */
   reuseAddress?: boolean | undefined
-  /** It may send to a broadcast address. */
+  /** Permits sending to a broadcast address. */
   broadcast?: boolean | undefined
-  /** How many hops a datagram goes, from 1 to 255. */
+  /** How many hops a datagram may take, from 1 to 255. */
   ttl?: number | undefined
-  /** The same of multicast, from 0 to 255; without it 1: this network. */
+  /** The same for multicast, from 0 to 255; 1 by default: this network. */
   multicastTtl?: number | undefined
-  /** What it sends to a group comes back to the members on this machine: true without it. */
+  /** What it sends to a group is also received by the members on this machine; true by default. */
   multicastLoopback?: boolean | undefined
-  /** The interface that multicast leaves by: its address, in IPv6 its scope ('::%eth0'). */
+  /** The interface for outgoing multicast: its address, in IPv6 its scope ('::%eth0'). */
   multicastInterface?: string | undefined
 }
 
-/** Where a datagram is sent. One that was received will do: it is answered. */
+/** Where to send a datagram. A received datagram is a destination too: its sender. */
 export interface Destination {
   port: number
-  /** A name or an address; this machine without one. */
+  /** A name or an address; by default this machine. */
   host?: string | undefined
-  /** As `host`, which comes first. */
+  /** An alternative to `host`, which comes first. */
   address?: string | undefined
 }
 
-/** sun_path, and its zero byte at the end */
+/** sun_path without the zero byte at its end */
 const longestPathBytes = isLinux ? 107 : 103
 
-/** Where to, and for whom. A port of a host, where undefined is nothing in particular, or a path. */
+/** A port of a host (undefined: none was given) or a path, and the caller. */
 export type CheckedTarget = { asker: Asker } & (
   | { port: number; host: string | undefined; path?: undefined }
   | { path: string }
@@ -138,7 +136,7 @@ function checkTarget(target: ConnectTarget | ListenTarget, leastPort: number, ca
   return { port: checkPort(port, leastPort), host: checkHost(host), asker: askerOf(caller) }
 }
 
-/** Not empty, not too long, and without a zero byte inside. */
+/** @throws where it is empty or too long, or has a zero byte inside */
 function checkPath(path: string): string {
   const name = checkString(path, 'path').startsWith('\0') ? path.slice(1) : path
   if (name === '') throw invalidValue('path', 'must not be empty', path)
@@ -150,7 +148,7 @@ function checkPath(path: string): string {
   return path
 }
 
-/** The error is node:net's. */
+/** @throws node:net's error */
 function checkPort(port: number | undefined, least: number): number {
   if (typeof port !== 'number') throw invalidType('port', 'a number', port)
   if (Number.isInteger(port) && port >= least && port < 65536) return port

@@ -1,10 +1,10 @@
-/** A call that is made once a socket, as a ring or a port takes it: its promise settles in the turn of its completion. */
+/** A call that a socket makes once, as a completion for a ring or a port. Its promise settles when the call completes. */
 export class Call {
   slot = -1
   readonly result: Promise<number>
   #resolve!: (result: number) => void
 
-  /** @param begin makes the call, with this for its completion */
+  /** @param begin makes the call, with `call` as its completion */
   constructor(begin: (call: Call) => void) {
     this.result = new Promise(resolve => (this.#resolve = resolve))
     begin(this)

@@ -8,10 +8,10 @@ import { type Owner, Waiting } from './waiting.ts'
 
 const ETIMEDOUT = errnoOf('ETIMEDOUT')
 
-/** An address that does not answer has so long while there are others, as in node:net. */
+/** How long an address may take to answer while there are others, as in node:net. */
 const attemptMs = 250
 
-/** One attempt for each address of the host, until one succeeds. A subclass makes the system calls of an attempt. */
+/** Tries each address of the host, until one succeeds. A subclass makes the system calls of an attempt. */
 export abstract class Connecting implements Owner {
   readonly asker: Asker
   readonly #target: CheckedTarget
@@ -29,10 +29,10 @@ export abstract class Connecting implements Owner {
     this.#waiting = new Waiting(this, target.asker, resolve, reject)
   }
 
-  /** Opens a socket, and connects it. Where `mustEnd` is true by then, it ends itself. */
+  /** Opens a socket and connects it. If `mustEnd` is true once connecting has begun, it calls `endAttempt`. */
   protected abstract attempt(at: SocketAddress): Promise<Connection>
 
-  /** Ends the attempt under way, if there is one: it fails, unless it has just succeeded. */
+  /** Cancels the attempt under way, if there is one: it fails, unless it has just succeeded. */
   protected abstract endAttempt(): void
 
   protected get mustEnd(): boolean {
@@ -49,7 +49,7 @@ export abstract class Connecting implements Owner {
     if (this.#waiting.begin()) void this.#run()
   }
 
-  /** It rejects at once. What comes of it all the same is closed. */
+  /** Rejects at once. A connection that succeeds all the same is closed. */
   abort(one: Waiting<never>, reason: unknown): void {
     this.#isAborted = true
     this.endAttempt()

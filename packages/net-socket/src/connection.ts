@@ -12,9 +12,9 @@ import { Writes } from './writing-half.ts'
 /**
  * A connection: bytes in order, both ways, each read and each write on behalf of a caller.
  *
- * One piece at most is read before it is asked for (64 KiB; on libuv two): a peer that sends what nobody reads is held up
- * by the kernel's own buffer. A write resolves when the kernel has taken all of its bytes; what
- * waits until then are the caller's own bytes, `queuedBytes` of them, and no copy is made.
+ * At most one piece is read ahead (64 KiB; on libuv two): if nobody reads, the kernel's buffer fills and holds up the peer. A
+ * write resolves when the kernel has taken all of its bytes. Until then the caller's own bytes wait, `queuedBytes` of them,
+ * without a copy.
  *
  * An implementation adds the system calls: see Reads and Writes.
  */
@@ -25,13 +25,13 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
   #closing: Promise<void> | undefined = undefined
   #onIdle: (() => void) | undefined = undefined
 
-  /** Where it is from here: what the OS says, undefined when it is closed. */
+  /** This side's address, as the OS tells it; undefined if it was closed before it was asked. */
   abstract get localAddress(): SocketAddress | undefined
 
-  /** Whom it is to. A Unix-domain client has an empty path. */
+  /** The peer's address. A Unix-domain client's path is empty. */
   abstract get remoteAddress(): SocketAddress | undefined
 
-  /** Small writes go out at once, and do not wait for the acknowledgement of the ones before: true at first. TCP only. */
+  /** Small writes are sent at once, without waiting for the acknowledgement of earlier ones; true by default. TCP only. */
   get noDelay(): boolean {
     return this.#noDelay
   }
@@ -41,7 +41,7 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
     this.setNoDelay(on)
   }
 
-  /** Asks a silent peer now and then whether it is still there: false at first. TCP only. @see tcp(7) */
+  /** Probes a silent peer now and then, whether it is still there; false by default. TCP only. @see tcp(7) */
   get keepAlive(): boolean {
     return this.#keepAlive
   }
@@ -53,7 +53,7 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
 
   /**
    * The next bytes, as they come: at least one, at most 64 KiB. They are yours. null: the peer has ended.
-   * Of several that wait, the most urgent is first. An aborted read has taken nothing.
+   * If several reads wait, the most urgent gets them. An aborted read has taken nothing.
    * @throws ECONNRESET, ETIMEDOUT … (`err.code`); the signal's reason; ERR_SOCKET_CLOSED; ERR_LOCKED
    * @see recv(2)
    */
@@ -62,11 +62,11 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
   }
 
   /**
-   * The same into memory of yours, from its beginning: for what comes as a stream, for each `read` makes garbage of what
-   * it returns. The memory is not yours until it settles: transferred meanwhile, what comes may be lost. Resolves with how
-   * many bytes have come; 0: the peer has ended.
+   * Reads into your memory, from its beginning: for bulk data, since each `read` allocates what it returns. Do not use the
+   * memory before it settles; if it is transferred meanwhile, bytes may be lost.
    * @param buffer any view, of shared memory too
-   * @throws as `read` does; ERR_INVALID_ARG_TYPE; ERR_INVALID_ARG_VALUE: empty, or resizable; ERR_INVALID_STATE: detached
+   * @returns how many bytes were read; 0: the peer has ended
+   * @throws as `read`; ERR_INVALID_ARG_TYPE; ERR_INVALID_ARG_VALUE: empty, or resizable; ERR_INVALID_STATE: detached
    * @see recv(2)
    */
   readInto(buffer: NodeJS.ArrayBufferView, caller?: Caller): Promise<number> {
@@ -80,8 +80,8 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
   }
 
   /**
-   * Memory for one receive: that of who gets what comes now, if it has some; otherwise as much as is said. Either of the
-   * two below gives it back.
+   * Memory for one receive: the next reader's own, if it has some, otherwise `lengthBytes` of ours. `receivedInto` or
+   * `giveBackUnused` follows.
    */
   protected takeReaderMemory(lengthBytes: number): Memory {
     const { nextRead } = this
@@ -90,22 +90,23 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
     return nextRead
   }
 
-  /** So many bytes have come. */
+  /** The memory has the bytes of a receive. */
   protected receivedInto(memory: Memory, lengthBytes: number): void {
     if (memory instanceof ReadInto) this.receivedBy(memory, memory.filled(lengthBytes))
     else this.received(claim(memory, lengthBytes))
   }
 
-  /** None has. */
+  /** The receive has brought nothing. */
   protected giveBackUnused(memory: Memory): void {
     if (memory instanceof ReadInto) memory.filled(0)
     else giveBack(memory)
   }
 
   /**
-   * Sends all of the bytes, in the order of the calls; a string as UTF-8. They are yours again when it resolves: the
-   * kernel has them then, not yet the peer. Those of one turn go out together.
-   * A write that is aborted before any of it is sent leaves no trace; later, every write behind it fails with the reason.
+   * Sends all of the bytes, in the order of the calls; a string as UTF-8. Do not change them before it resolves: then the
+   * kernel has them, but perhaps not yet the peer. The writes of one turn are sent together.
+   * A write that is aborted before any of it is sent is dropped. If a part of it was sent, every write behind it fails with
+   * the reason.
    * @throws EPIPE, ECONNRESET … (`err.code`); the signal's reason; ERR_STREAM_WRITE_AFTER_END; ERR_SOCKET_CLOSED;
    *   ERR_LOCKED; ERR_INVALID_ARG_TYPE
    * @see send(2)
@@ -115,8 +116,8 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
   }
 
   /**
-   * When all has been written: tells the peer that no more comes. Reading goes on. Idempotent.
-   * @throws what a write has failed with
+   * Shuts down the writing side once all has been written: the peer reads the end. Reading goes on. Idempotent.
+   * @throws the error of a write that has failed
    * @see shutdown(2)
    */
   end(): Promise<void> {
@@ -124,21 +125,21 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
   }
 
   /**
-   * Closes at once, both ways: what waits rejects with ERR_SOCKET_CLOSED. Idempotent; resolves when it is closed.
-   * TCP resets the connection if the peer has sent what was not read; a peer that is to get everything needs `end`, and
-   * a read until null.
+   * Closes at once, both ways: reads and writes that wait reject with ERR_SOCKET_CLOSED. Idempotent.
+   * TCP resets the connection if the peer has sent bytes that were not read. If the peer must get everything, call `end`
+   * first, and read until null.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close()
     return this.#closing
   }
 
-  /** Each `next` is a read. Leaving the loop does not close. */
+  /** Each `next` is a read. Leaving the loop does not close the connection. */
   [Symbol.asyncIterator](): AsyncIterator<Buffer, undefined, undefined> {
     return new ReadLoop(this)
   }
 
-  /** @internal a loop's */
+  /** @internal the `next` of a loop */
   nextInLoop(): Promise<IteratorResult<Buffer, undefined>> {
     return this.#isLocked ? Promise.reject(locked()) : this.enterIteration()
   }
@@ -149,15 +150,15 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
 
   /** @see tcp(7) TCP_NODELAY */
   protected abstract setNoDelay(on: boolean): void
-  /** @param delayMs how long the peer may be silent before it is asked. @see tcp(7) TCP_KEEPIDLE */
+  /** @param delayMs how long the peer may be silent before it is probed. @see tcp(7) TCP_KEEPIDLE */
   protected abstract setKeepAlive(on: boolean, delayMs: number): void
-  /** What is under way keeps the process alive, or not. */
+  /** Whether what is under way keeps the process alive. */
   protected abstract setRef(isRef: boolean): void
 
   /**
-   * The same connection as a node:stream, for http, tls, and whatever else takes a net.Socket. From then on it is the
-   * stream's: `read`, `readInto`, `write` and `end` are ERR_LOCKED. It reads and writes on behalf of `caller`, as ever.
-   * @throws ERR_LOCKED: it is one already; TypeError, RangeError
+   * The same connection as a node:stream, for http, tls, and whatever else takes a net.Socket. From then on only the stream
+   * may use it: `read`, `readInto`, `write` and `end` reject with ERR_LOCKED. It reads and writes on behalf of `caller`.
+   * @throws ERR_LOCKED: it was called before; TypeError, RangeError
    */
   toDuplex(options: DuplexOptions = {}): ConnectionDuplex {
     if (this.#isLocked) throw locked()
@@ -174,7 +175,7 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
     return duplex
   }
 
-  /** Neither half is the OS's any more: closes. @see close(2) */
+  /** Called when the OS has nothing of either half. @see close(2) */
   protected abstract closeSocket(): Promise<unknown>
 
   protected override idle(): void {
@@ -196,7 +197,7 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
   }
 }
 
-/** A class: thousands of loops may wait, and a closure for each costs more than the rest of it. */
+/** A class, since thousands of loops may wait, and a closure for each would cost more than the rest. */
 class ReadLoop implements AsyncIterator<Buffer, undefined, undefined> {
   readonly #connection: Connection
 

@@ -7,13 +7,13 @@ import type { SocketAddress } from './address.ts'
 import { checkBoolean } from './arguments.ts'
 
 export interface DuplexOptions {
-  /** This side stays open when the other has ended, until `end` is called. As in node:net it does not: false. */
+  /** This side stays open when the peer has ended, until `end` is called; false by default, as in node:net. */
   allowHalfOpen?: boolean
-  /** So many bytes are read ahead, and so many may wait to be sent before `write` returns false: 64 KiB. */
+  /** How many bytes are read ahead, and how many may wait before `write` returns false; 64 KiB by default. */
   highWaterMark?: number
 }
 
-/** What a stream asks of its connection, as others may. */
+/** What a stream uses of its connection, and others may use too. */
 interface OpenConnection {
   readonly localAddress: SocketAddress | undefined
   readonly remoteAddress: SocketAddress | undefined
@@ -21,7 +21,7 @@ interface OpenConnection {
   close(): Promise<void>
 }
 
-/** And what is its alone: locked for all others. */
+/** What only the stream may use: locked for all others. */
 interface Unlocked {
   read(): Promise<Buffer | null>
   write(bytes: Uint8Array): Promise<void>
@@ -31,17 +31,17 @@ interface Unlocked {
   setRef(isRef: boolean): void
 }
 
-/** The longest delay that a timer has. */
+/** The longest delay of a timer. */
 const mostMs = 2 ** 31 - 1
-/** As Linux and libuv have it, where one asks for keep-alive and nothing else. @see tcp(7) tcp_keepalive_time */
+/** The default of Linux and of libuv. @see tcp(7) tcp_keepalive_time */
 export const keepAliveDelayMs = 7_200_000
 
 /**
- * A connection as node:stream knows it, with what Node's http and tls and the clients of databases ask of a net.Socket.
+ * A connection as a node:stream, with what Node's http and tls and the clients of databases use of a net.Socket.
  * Reads and writes are on behalf of the connection's caller.
  *
  *     _read ─► read ─► push                     no read while the reader is slow
- *     _write, _writev ─► write ─► callback      which waits while the peer is slow, so that `write` returns false
+ *     _write, _writev ─► write ─► callback      it waits while the peer is slow, so that `write` returns false
  */
 export class ConnectionDuplex extends Duplex {
   readonly connecting = false
@@ -55,7 +55,7 @@ export class ConnectionDuplex extends Duplex {
   readonly #remote: AddressInfo | undefined
   #sentBytes = 0
   #timer: NodeJS.Timeout | undefined = undefined
-  /** When the timer last looked: a write of which some goes out is not idle. */
+  /** The connection's, at the last timeout: a write that makes progress is not idle. */
   #queuedBytes = 0
 
   /** @internal @throws TypeError ERR_INVALID_ARG_TYPE, RangeError ERR_OUT_OF_RANGE */
@@ -63,13 +63,13 @@ export class ConnectionDuplex extends Duplex {
     const { allowHalfOpen = false, highWaterMark = 64 * 1024 } = options
     checkBoolean(allowHalfOpen, 'options.allowHalfOpen')
     checkInteger(highWaterMark, 'options.highWaterMark')
-    // 'close' comes when the connection is closed, and says whether for an error: as net.Socket does it.
+    // 'close' is emitted when the connection is closed, with whether there was an error, as by net.Socket.
     super({ allowHalfOpen, highWaterMark, emitClose: false })
     this.#connection = connection
     this.#unlocked = unlocked
     this.#local = addressInfo(connection.localAddress)
     this.#remote = addressInfo(connection.remoteAddress)
-    // A peer that ends or resets is noticed though nobody reads.
+    // A first read, so that a peer that ends or resets is noticed even if nobody reads.
     process.nextTick(() => this.read(0))
   }
 
@@ -86,10 +86,10 @@ export class ConnectionDuplex extends Duplex {
       return
     }
     this.push(null)
-    this.read(0) // nobody may be reading: 'end' comes all the same
+    this.read(0) // 'end' is emitted even if nobody reads
   }
 
-  /** What the connection's own `close` has ended has not failed. A signal's reason may be anything. */
+  /** The connection's own `close` is no error. A signal's reason may be anything. */
   readonly #failed = (error: NodeJS.ErrnoException | null | undefined): void => {
     if (error?.code === 'ERR_SOCKET_CLOSED') this.destroy()
     else this.destroy(error ?? undefined)
@@ -103,7 +103,7 @@ export class ConnectionDuplex extends Duplex {
     )
   }
 
-  /** What was corked, or came while a write was under way: one send, for those of one turn go out together. */
+  /** Chunks that were corked, or written while a write was under way. Writes of one turn go in one send. */
   override _writev(chunks: { chunk: Buffer }[], callback: (error?: Error) => void): void {
     this.#timer?.refresh()
     const lengthBytes = chunks.reduce((sum, { chunk }) => sum + chunk.length, 0)
@@ -139,8 +139,8 @@ export class ConnectionDuplex extends Duplex {
   }
 
   /**
-   * A net.Socket tries each write at once: what is written just before it is destroyed, such as http's 400 Bad Request,
-   * arrives, unless the peer is slow. So it has two turns of the event loop here.
+   * A net.Socket tries each write at once. So what is written just before it is destroyed, such as http's 400 Bad Request,
+   * arrives unless the peer is slow. Here the writes get two turns of the event loop for that.
    */
   async #close(): Promise<void> {
     const { writableBuffer = [] } = this as { writableBuffer?: { chunk: Buffer }[] }
@@ -149,7 +149,7 @@ export class ConnectionDuplex extends Duplex {
     await this.#connection.close()
   }
 
-  /** Destroys it when all that was written has been sent. */
+  /** Destroys the stream when all that was written has been sent. */
   destroySoon(): void {
     if (this.writable) this.end()
     if (this.writableFinished) this.destroy()
@@ -157,8 +157,8 @@ export class ConnectionDuplex extends Duplex {
   }
 
   /**
-   * It is connected; 'connect' follows all the same. For clients that call it on the stream they were given: pg.
-   * @param given as net.Socket's; only a listener at the end is looked at
+   * Only emits 'connect', since it is connected. For clients such as pg, which call it on the stream they were given.
+   * @param given as for net.Socket; only a listener at the end is used
    */
   connect(...given: unknown[]): this {
     const listener = given.at(-1)
@@ -172,8 +172,8 @@ export class ConnectionDuplex extends Duplex {
   }
 
   /**
-   * Emits 'timeout' when for so long nothing has come and nothing has been sent. To destroy it is up to you.
-   * @param timeoutMs 0 for never
+   * Emits 'timeout' when nothing has been received or sent for `timeoutMs`. It does not destroy the stream.
+   * @param timeoutMs 0: never
    * @throws TypeError ERR_INVALID_ARG_TYPE, RangeError ERR_OUT_OF_RANGE
    */
   setTimeout(timeoutMs: number, listener?: () => void): this {
@@ -205,7 +205,7 @@ export class ConnectionDuplex extends Duplex {
     return this
   }
 
-  /** @param initialDelayMs how long the peer may be silent before it is asked; 0: as the system has it */
+  /** @param initialDelayMs how long the peer may be silent before it is probed; 0: the default of Linux and libuv */
   setKeepAlive(on = false, initialDelayMs = 0): this {
     if (!this.destroyed)
       this.#unlocked.setKeepAlive(Boolean(on), initialDelayMs > 0 ? initialDelayMs : keepAliveDelayMs)
@@ -222,7 +222,7 @@ export class ConnectionDuplex extends Duplex {
     return this
   }
 
-  /** Of what was written, sent or not. */
+  /** How many bytes were written, sent or not. */
   get bytesWritten(): number {
     return this.#sentBytes + this.writableLength
   }
@@ -232,7 +232,7 @@ export class ConnectionDuplex extends Duplex {
     return this.writable ? 'writeOnly' : 'closed'
   }
 
-  /** Of this side, as net.Socket's: {} of a Unix-domain socket. */
+  /** This side's address, as for net.Socket: {} for a Unix-domain socket. */
   address(): AddressInfo | object {
     return this.#local ?? {}
   }
@@ -262,7 +262,7 @@ export class ConnectionDuplex extends Duplex {
   }
 }
 
-/** A Unix-domain socket has none, as in node:net. */
+/** undefined for a Unix-domain socket, as in node:net. */
 function addressInfo(at: SocketAddress | undefined): AddressInfo | undefined {
   if (at === undefined || at.family === 'Unix') return undefined
   const { address, family, port } = at

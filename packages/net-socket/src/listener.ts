@@ -7,19 +7,19 @@ import type { CheckedListen } from './arguments.ts'
 import type { Connection } from './connection.ts'
 import { type Owner, Waiting } from './waiting.ts'
 
-/** So many connections are accepted before somebody asks for them. The kernel keeps the rest, `backlog` of them. */
+/** How many connections are accepted ahead. The kernel keeps more, up to `backlog`. */
 const mostAccepted = 64
-/** What keeps a listener from accepting passes, but not at once. The OS keeps what comes. */
+/** The pause after an error such as EMFILE. The kernel keeps new connections meanwhile. */
 const pauseMs = 100
 
 class Accept extends Waiting<IteratorResult<Connection, undefined>> {}
 
 /**
  * Accepts connections: each `next` is one. Nothing is accepted before the first `next`; then up to 64 ahead.
- * The signal of its caller stops it, and no connection that it has given.
+ * The signal of its caller stops the listener, but no connection that it has returned.
  */
 export abstract class Listener implements AsyncIterable<Connection>, AsyncDisposable, Owner {
-  /** Where it listens: with the port that was free, if it was to be 0. */
+  /** Where it listens, with the free port that the system chose if 0 was given. */
   readonly address: SocketAddress
   /** @internal */
   readonly asker: Asker
@@ -29,13 +29,13 @@ export abstract class Listener implements AsyncIterable<Connection>, AsyncDispos
   #isAccepting = false
   #isStopping = false
   #pause: NodeJS.Timeout | undefined = undefined
-  /** Nothing more is accepted: the end, or what every `next` from now on fails with. */
+  /** Nothing more is accepted: every `next` from now on is the end, or fails with the reason. */
   #ended: { reason?: unknown } | undefined = undefined
   #closing: Promise<void> | undefined = undefined
   #onIdle: (() => void) | undefined = undefined
   readonly #following: Link<Abortable> | undefined = undefined
 
-  /** @param address what the OS says that it is */
+  /** @param address as the OS tells it */
   constructor(address: SocketAddress, { asker, onError }: Pick<CheckedListen, 'asker' | 'onError'>) {
     this.address = address
     this.asker = asker
@@ -50,12 +50,12 @@ export abstract class Listener implements AsyncIterable<Connection>, AsyncDispos
   }
 
   /**
-   * Accepts until `stopAccepting`: `accepted` for each. At the end, however that comes, `acceptStopped`, or `acceptPaused`,
-   * which calls it again.
+   * Accepts until `stopAccepting`, and calls `accepted` for each connection. When accepting ends for any reason,
+   * `acceptStopped` follows, or `acceptPaused`, which starts it again.
    * @see accept(2)
    */
   protected abstract startAccepting(): void
-  /** `acceptStopped` follows, at once if it does not accept now. */
+  /** `acceptStopped` follows, at once if it is not accepting. */
   protected abstract stopAccepting(): void
   /** @see close(2) */
   protected abstract closeSocket(): Promise<unknown>
@@ -86,7 +86,7 @@ export abstract class Listener implements AsyncIterable<Connection>, AsyncDispos
     }
   }
 
-  /** Stops accepting, and ends the loops. The connections live on, but those that nobody has asked for are closed. Idempotent. */
+  /** Stops accepting, and ends the loops. Connections live on, except those that nobody has asked for yet. Idempotent. */
   close(): Promise<void> {
     this.#closing ??= this.#close()
     return this.#closing
@@ -106,23 +106,23 @@ export abstract class Listener implements AsyncIterable<Connection>, AsyncDispos
   }
 
   protected acceptStopped(): void {
-    if (!this.#isAccepting) return // the last one that was accepted has stopped it, and it has ended by itself too
+    if (!this.#isAccepting) return // it was stopped after the last connection, and has also ended by itself
     this.#isAccepting = false
     if (this.#ended !== undefined) this.#onIdle?.()
     else this.#acceptMore()
   }
 
-  /** Tells of something that passes. */
+  /** Reports an error after which the listener goes on. */
   protected acceptFailed(error: Error): void {
     if (this.#ended !== undefined) return
     try {
       this.#onError?.(error)
     } catch (thrown) {
-      reportUncaught(thrown) // and the listener goes on
+      reportUncaught(thrown)
     }
   }
 
-  /** The same, and accepts again after a while. */
+  /** Reports the error, and accepts again after a pause. */
   protected acceptPaused(error: Error): void {
     if (this.isPaused) return
     if (this.#isStopping) this.acceptStopped()
@@ -135,10 +135,10 @@ export abstract class Listener implements AsyncIterable<Connection>, AsyncDispos
     this.startAccepting()
   }
 
-  /** None of those that wait has a signal of its own. */
+  /** The calls that wait have no signals of their own. */
   abort(): void {}
 
-  /** They are all the listener's caller's. */
+  /** The calls that wait all have the listener's caller. */
   rankChanged(): void {}
 
   #next(): Promise<IteratorResult<Connection, undefined>> {

@@ -5,19 +5,19 @@ import type { Owner } from './waiting.ts'
 
 const nothing = Buffer.alloc(0)
 
-/** As of every read: others have their turn in between. */
+/** The most that one receive takes, as for every read, so that others get their turn. */
 const mostBytes = 64 * 1024
 
-/** One that waits with memory of its own, and resolves with how much of it is filled. 0 is the end. */
+/** A read with its own memory. It resolves with how much of that is filled; 0 is the end. */
 export class ReadInto extends Read<Buffer> {
-  /** Its memory, as much of it as one receive takes. */
+  /** The part of its memory that one receive may fill. */
   readonly bytes: Buffer
-  /** Where that is, for the ring; 0 until it has asked. */
+  /** The address of `bytes`, for the ring; 0 until that has asked. */
   address = 0
   readonly #lengthBytes: number
   #filledBytes = 0
   #isTheKernels = false
-  /** What has come of it while its memory was the kernel's. */
+  /** It has failed while the kernel had its memory. */
   #failure: { reason: unknown } | undefined = undefined
 
   constructor(
@@ -32,7 +32,7 @@ export class ReadInto extends Read<Buffer> {
     this.#lengthBytes = this.bytes.length
   }
 
-  /** Its memory may have been transferred while it waited: then it fails. */
+  /** Its memory has been transferred while it waited: then it fails. */
   get isDetached(): boolean {
     return this.bytes.length !== this.#lengthBytes
   }
@@ -47,15 +47,15 @@ export class ReadInto extends Read<Buffer> {
     else super.succeed(bytes)
   }
 
-  /** From now on until `filled` the kernel may write into its memory: it is settled only then. */
+  /** Until `filled` the kernel may write into its memory: it settles only after that. */
   fill(): void {
     this.#isTheKernels = true
   }
 
   /**
    * The kernel is done with its memory.
-   * @param lengthBytes so much has come
-   * @returns what it has not taken, since it has failed meanwhile
+   * @param lengthBytes how much has been received
+   * @returns the bytes, if the read has failed meanwhile: they are for the next one
    */
   filled(lengthBytes: number): Buffer | undefined {
     this.#isTheKernels = false

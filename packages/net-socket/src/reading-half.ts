@@ -2,47 +2,47 @@ import { type Asker, askerOf, type Caller, priorities, type Rank, rankOf } from 
 import { type Link, LinkedList } from '@kiruna/priority/linked-list'
 import { type Owner, Waiting } from './waiting.ts'
 
-/** One that waits for what comes. null is the end. */
+/** A read that waits. null is the end. */
 export class Read<T> extends Waiting<T | null> {
   link: Link<Read<T>> | undefined = undefined
 
-  /** Takes of it what it can: `succeed` follows. Returns what it leaves to the next. */
+  /** Takes what it has room for: `succeed` follows. Returns the rest, for the next read. */
   take(_bytes: T): T | undefined {
     return undefined
   }
 }
 
-/** The same for a loop: no promise of its own between the two. */
+/** A read for a loop, which needs no second promise. */
 class Iteration<T> extends Read<T> {
   protected override settleWith(bytes: T | null): unknown {
     return bytes === null ? { done: true, value: undefined } : { done: false, value: bytes }
   }
 }
 
-/** A connection's reading half, or a datagram socket's: who waits, and who gets what has come. */
+/** The reading half of a connection or a UDP socket: which reads wait, and which one gets what is received. */
 export abstract class Reads<T = Buffer> implements Owner {
   #asker: Asker
   readonly #waiting = new LinkedList<Read<T>>()
   #isReceiving = false
-  /** Came when nobody waited for it any more: for the next read. */
+  /** Received and not taken: for the next read. */
   #left: T | undefined = undefined
-  /** Nothing more comes: the end, or what every read from now on fails with. */
+  /** Nothing more is received: every read from now on is the end, or fails with the reason. */
   #ended: { reason?: unknown } | undefined = undefined
   #isClosed = false
 
-  /** @param caller who opened it: it starts at that priority, and lives on when that caller has ended */
+  /** @param caller of the call that opened it: it starts at the caller's priority, and outlives the caller */
   constructor(caller: Asker) {
     this.#asker = askerOf(priorities[rankOf(caller.priority)]!)
   }
 
-  /** @internal on whose behalf it reads and writes where the call does not say */
+  /** @internal the caller of reads and writes that name none */
   get asker(): Asker {
     return this.#asker
   }
 
   /**
-   * On whose behalf it reads and writes where the call does not say: at first the priority of who opened it. Calls that
-   * wait follow.
+   * The caller of reads and writes that name none; at first the priority at which it was opened. Calls that wait follow a
+   * change.
    * @throws TypeError, as every function that takes a caller
    */
   get caller(): Caller {
@@ -55,20 +55,20 @@ export abstract class Reads<T = Buffer> implements Owner {
   }
 
   /**
-   * Asks the OS for the next bytes, once: `received`, `receivedEnd` or `receiveFailed` follow, and only then another.
+   * Asks the OS for the next bytes. Called again only after `received`, `receivedEnd`, `receiveFailed` or
+   * `receiveCancelled`.
    * @see recv(2)
    */
   protected abstract startReceive(): void
   /**
-   * Nobody waits any more. `receiveCancelled` follows, or whatever was quicker; where it may be left to wait for the next
-   * reader, nothing at all.
-   * @param isClosing it may not
+   * No read waits any more. `receiveCancelled` follows, or another outcome if that was quicker. Unless it closes, the
+   * receive may also go on, for the next reader.
    */
   protected abstract cancelReceive(isClosing: boolean): void
-  /** Somebody waits again, or the most urgent of those that wait has changed. */
+  /** A read waits again, or the rank of the most urgent one has changed. */
   protected abstract readRankChanged(): void
 
-  /** The OS has nothing of it any more. */
+  /** Called when the OS may have nothing of it any more. */
   protected abstract idle(): void
 
   abstract handOver(one: Waiting<never>): void
@@ -99,12 +99,12 @@ export abstract class Reads<T = Buffer> implements Owner {
     }
   }
 
-  /** How urgent the most urgent of those that wait is. */
+  /** The rank of the most urgent read that waits. */
   protected get readRank(): Rank {
     return this.nextRead?.rank ?? 3
   }
 
-  /** Who gets what comes now. */
+  /** The read that gets the next bytes. */
   protected get nextRead(): Read<T> | undefined {
     return this.#mostUrgent()?.item
   }
@@ -121,21 +121,21 @@ export abstract class Reads<T = Buffer> implements Owner {
     return this.#isReceiving
   }
 
-  /** Receives before anybody has asked, one piece. */
+  /** Receives one piece ahead. */
   protected receiveAhead(): void {
     if (this.#isReceiving || this.#left !== undefined || this.#ended !== undefined) return
     this.#isReceiving = true
     this.startReceive()
   }
 
-  /** @param bytes not empty, and now the reader's own */
+  /** @param bytes not empty; the reader owns them from now on */
   protected received(bytes: T): void {
     this.#isReceiving = false
     this.#left = bytes
     this.#giveLeft()
   }
 
-  /** @param left what it has not taken of what came for it alone */
+  /** The read's own memory was filled. @param left what it has not taken */
   protected receivedBy(read: Read<T>, left: T | undefined): void {
     this.#isReceiving = false
     this.#waiting.remove(read.link!)
@@ -143,7 +143,7 @@ export abstract class Reads<T = Buffer> implements Owner {
     this.#giveLeft()
   }
 
-  /** Gives what has come to those that wait, and asks the OS for more. */
+  /** Gives what was received to the reads that wait, and asks the OS for more. */
   #giveLeft(): void {
     if (this.#isClosed) this.#left = undefined
     while (this.#left !== undefined) {
@@ -156,7 +156,7 @@ export abstract class Reads<T = Buffer> implements Owner {
     this.idle()
   }
 
-  /** What it leaves is the next one's before it is settled: an asker's own `deliver` may read again at once. */
+  /** `#left` is set before the read settles, since the asker's own `deliver` may read again at once. */
   #give(bytes: T, read: Read<T>): void {
     this.#left = read.take(bytes)
     read.succeed(bytes)
@@ -179,7 +179,7 @@ export abstract class Reads<T = Buffer> implements Owner {
     this.#giveLeft()
   }
 
-  /** Every read from now on fails with the reason, and what has come is nobody's. */
+  /** Every read from now on fails with the reason; what was received is dropped. */
   protected readsClose(reason: unknown): void {
     this.#isClosed = true
     this.#left = undefined
@@ -200,7 +200,7 @@ export abstract class Reads<T = Buffer> implements Owner {
     if (this.#waiting.first !== undefined) this.readRankChanged()
   }
 
-  /** What this implementation owns nobody waits for: it rejects at once. Returns false if it is no read. */
+  /** Rejects an aborted read at once. Returns false if it is not a read. */
   protected abortRead(one: Waiting<never>, reason: unknown): boolean {
     if (!(one instanceof Read)) return false
     this.#waiting.remove(one.link!)

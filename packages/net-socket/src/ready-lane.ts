@@ -1,9 +1,9 @@
 import type { Rank } from '@kiruna/priority'
 import { type Link, LinkedList } from '@kiruna/priority/linked-list'
 
-/** A socket that is ready, or thought to be: a receive or a send that does not wait. */
+/** A receive or a send that does not wait, on a socket that is ready as far as we know. */
 export interface Transfer {
-  /** How urgent it is, now. */
+  /** Its caller's rank, now. */
   readonly rank: Rank
   /** @internal its place in the lane */
   place: Link<Transfer> | undefined
@@ -12,13 +12,13 @@ export interface Transfer {
 }
 
 /**
- * What is ready waits here for its turn, by rank. No socket is disk I/O: this is not the disk's lane. Its bound is on the
- * time in the kernel, not on what waits there.
+ * Ready transfers wait here for their turn, by rank. This is not the disk's lane: it bounds the time in the kernel, not the
+ * operations in flight.
  */
 export abstract class ReadyLane {
   protected readonly queues = [0, 1, 2, 3].map(() => new LinkedList<Transfer>())
 
-  /** Something waits: the turns begin soon. */
+  /** A transfer of this rank waits: turns are to begin soon. */
   protected abstract wake(rank: Rank): void
 
   enter(transfer: Transfer): void {
@@ -27,12 +27,12 @@ export abstract class ReadyLane {
     this.wake(rank)
   }
 
-  /** It may have become more urgent, or less: to the end of its new queue. */
+  /** Moves the transfer to the end of its new queue. */
   rankChanged(transfer: Transfer): void {
     if (this.leave(transfer)) this.enter(transfer)
   }
 
-  /** Returns false if it does not wait here. */
+  /** Returns false if the transfer does not wait here. */
   leave(transfer: Transfer): boolean {
     const { place } = transfer
     if (place === undefined) return false

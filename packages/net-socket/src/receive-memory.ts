@@ -1,16 +1,16 @@
 import type { Rank } from '@kiruna/priority'
 
-/** Most of what comes is smaller than this, and is copied out. */
+/** The memory of most receives, from which the bytes are copied. */
 export const smallBytes = 4 * 1024
-/** What a receive takes of more. */
+/** The memory of a receive that expects more. */
 export const largeBytes = 64 * 1024
 
 const blockBytes = 64 * 1024
 
 /**
- * So many receives may wait for their peers with memory of their own; all others wait without, and hold some only for the
- * moment that they are in the kernel. Those below user-blocking have their own share: what comes for all of them at once
- * is not to take the kernel long.
+ * How many receives may wait for their peers with memory of their own. All others wait without, and hold memory only while
+ * they are in the kernel. Receives below user-blocking have their own share: if bytes come for all of them at once, the
+ * kernel must not take long.
  */
 const mostWaiting = { urgent: 512, other: 128 }
 const waiting = { urgent: 0, other: 0 }
@@ -18,14 +18,14 @@ const waiting = { urgent: 0, other: 0 }
 const small: Memory[] = []
 let large: Memory | undefined
 
-/** What is copied out goes here, one piece behind the other. */
+/** Small pieces are copied into this, one behind the other. */
 let block = Buffer.allocUnsafeSlow(0)
 let blockUsed = 0
 
 /** Memory that the kernel writes into. */
 export interface Memory {
   readonly bytes: Buffer
-  /** Where it is, for the ring; 0 until that has asked. */
+  /** The address of `bytes`, for the ring; 0 until that has asked. */
   address: number
 }
 
@@ -44,7 +44,7 @@ export function takeMemory(lengthBytes: number): Memory {
   return small.pop()!
 }
 
-/** Memory to wait with. undefined: enough do. */
+/** Memory for a receive that waits. undefined: enough receives wait with memory. */
 export function takeMemoryToWait(rank: Rank): Memory | undefined {
   const who = rank <= 1 ? 'urgent' : 'other'
   if (waiting[who] >= mostWaiting[who]) return undefined
@@ -52,27 +52,27 @@ export function takeMemoryToWait(rank: Rank): Memory | undefined {
   return takeMemory(smallBytes)
 }
 
-/** One that has waited with memory waits no longer. @param rank as it was then */
+/** A receive no longer waits with memory. @param rank as given to `takeMemoryToWait` */
 export function waitEnded(rank: Rank): void {
   waiting[rank <= 1 ? 'urgent' : 'other']--
 }
 
-/** Nothing has come. */
+/** Takes memory back. */
 export function giveBack(memory: Memory): void {
   if (memory.bytes.length === smallBytes) small.push(memory)
   else large = memory
 }
 
-/** So many bytes have come, and are the reader's own from now on. Much is handed over as it is, little is copied out. */
+/** The bytes of a receive, which the reader owns from now on. Many are handed over as they are, few are copied. */
 export function claim(memory: Memory, lengthBytes: number): Buffer {
   if (lengthBytes > largeBytes / 2) return memory.bytes.subarray(0, lengthBytes)
-  const piece = lengthBytes > smallBytes ? Buffer.allocUnsafeSlow(lengthBytes) : copyPlace(lengthBytes)
+  const piece = lengthBytes > smallBytes ? Buffer.allocUnsafeSlow(lengthBytes) : blockPiece(lengthBytes)
   memory.bytes.copy(piece, 0, 0, lengthBytes)
   giveBack(memory)
   return piece
 }
 
-function copyPlace(lengthBytes: number): Buffer {
+function blockPiece(lengthBytes: number): Buffer {
   if (blockUsed + lengthBytes > block.length) {
     block = Buffer.allocUnsafeSlow(blockBytes)
     blockUsed = 0

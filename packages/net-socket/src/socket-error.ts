@@ -1,7 +1,7 @@
 import { type ErrnoException, systemError } from '@kiruna/priority/error'
 import type { SocketAddress } from './address.ts'
 
-/** An error of a socket, as node:net gives it. */
+/** An error of a socket, in node:net's shape. */
 export interface SocketError extends ErrnoException {
   address?: string
   port?: number
@@ -20,7 +20,7 @@ export function socketError(errno: number, syscall: string, at?: SocketAddress):
   } else if (at !== undefined) {
     error.address = at.address
     error.message += ` ${at.address}`
-    if (at.port === 0) return error // one that is free was asked for
+    if (at.port === 0) return error // any free port was asked for
     error.port = at.port
     error.message += `:${at.port}`
   }

@@ -23,7 +23,7 @@ export type {
   UdpSocket,
 }
 
-/** The socket personality. Every package of the column has these functions, and promises the same. */
+/** The socket personality. Every socket package has these functions and makes the same promises. */
 export interface Net {
   /**
    * Connects a stream socket. A host's addresses are tried one after the other.
@@ -35,15 +35,15 @@ export interface Net {
 
   /**
    * Listens for connections.
-   * @param target port 0: one that is free, see `address`; no host: all addresses of this machine
-   * @param caller at whose priority connections start. Its signal stops accepting, and no connection
+   * @param target port 0: any free one, see `address`; no host: all addresses of this machine
+   * @param caller connections start at its priority. Its signal stops accepting, but no connection
    * @throws EADDRINUSE, EACCES, EADDRNOTAVAIL … (`err.code`); otherwise as `connect`
    * @see bind(2), listen(2), accept(2)
    */
   listen(target: ListenTarget, caller: Caller, options?: ListenOptions): Promise<Listener>
 
   /**
-   * A UDP socket at a port of this machine.
+   * Opens a UDP socket at a port of this machine.
    * @throws EADDRINUSE, EADDRNOTAVAIL, EACCES, ENOTFOUND … (`err.code`); otherwise as `connect`
    * @see bind(2)
    */

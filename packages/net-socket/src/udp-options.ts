@@ -5,7 +5,7 @@ import { socketError } from './socket-error.ts'
 
 type Family = 'IPv4' | 'IPv6'
 
-/** The options that are numbers. Each system has its own for their names. @see socket(7), ip(7), ipv6(7) */
+/** The options with numbers for values. Each system has its own numbers for their names. @see socket(7), ip(7), ipv6(7) */
 export type UdpOption =
   | 'ipv6Only'
   | 'broadcast'
@@ -16,14 +16,14 @@ export type UdpOption =
   | 'ipv6MulticastTtl'
   | 'ipv6MulticastLoopback'
 
-/** What a system calls to set them. @see setsockopt(2) */
+/** A pair's system calls that set them. @see setsockopt(2) */
 export interface UdpOptionCalls {
   set(option: UdpOption, value: number): void
-  /** By which interface multicast leaves. */
+  /** Sets the interface for outgoing multicast. */
   setInterface(family: Family, address: string): void
 }
 
-/** Sets what is set before a socket is bound. A socket of both families has the options of both. */
+/** Sets the options of a socket before it is bound. A socket of both families has the options of both. */
 export function setBindOptions(
   calls: UdpOptionCalls,
   family: Family,
@@ -50,7 +50,7 @@ export function setBindOptions(
   calls.setInterface(familyOf(multicastInterface, 'setMulticastInterface'), multicastInterface)
 }
 
-/** @throws EINVAL: no address, or one of the other family (`err.code`) */
+/** @throws EINVAL: not an address, or one of the other family (`err.code`) */
 export function familyOf(address: string, syscall: string, expected?: Family): Family {
   const version = isIP(address)
   const family = version === 4 ? 'IPv4' : 'IPv6'

@@ -11,37 +11,37 @@ import { Waiting } from './waiting.ts'
 
 export interface Datagram {
   bytes: Buffer
-  /** Of the sender. An IPv4 address is written as one, also where the socket is for both families. */
+  /** The sender's. An IPv4 address is written as one, even if the socket is for both families. */
   address: string
   port: number
   family: 'IPv4' | 'IPv6'
 }
 
-/** What does not pass. All else is short of memory, or an earlier datagram's: what comes next is received all the same. */
+/** Errors that last. Others are a lack of memory or about an earlier datagram: the next one is received all the same. */
 const lasting = new Set(['EBADF', 'ENOTSOCK', 'EINVAL', 'EFAULT'].map(errnoOf))
 const pauseMs = 1
 
-/** A datagram on its way out. It goes at once: nothing is in front of it but the kernel's own buffer. */
+/** A datagram to be sent. It goes to the kernel at once: only the kernel's buffer is in front of it. */
 export class Send extends Waiting<void> {
   bytes: Uint8Array = nothing
   port = 0
-  /** Where the OS is to send it. undefined: the name is being looked up. */
+  /** Where it goes; undefined while the name is being looked up. */
   to: InternetAddress | undefined = undefined
-  /** Tries to take it back from the OS; `sendCompleted` follows in any case. */
+  /** Asks the OS to cancel it; `sendCompleted` follows in any case. */
   cancel: (() => void) | undefined = undefined
   abortedWith: { reason: unknown } | undefined = undefined
 }
 
 /**
- * A bound UDP socket. It is connected to nobody: a datagram says where it goes, or where it has come from.
+ * A bound UDP socket. It is not connected: each datagram says where it goes, or where it has come from.
  *
- * An implementation adds the system calls: `startReceive` and `cancelReceive`, as Reads says, and those below.
+ * An implementation adds the system calls: `startReceive` and `cancelReceive`, see Reads, and those below.
  * @see udp(7)
  */
 export abstract class UdpSocket extends Reads<Datagram> implements AsyncIterable<Datagram>, AsyncDisposable {
-  /** Where it is bound: with the port that was free, if it was to be 0. */
+  /** Where it is bound, with the free port that the system chose if 0 was given. */
   readonly localAddress: InternetAddress
-  /** It is for both families. */
+  /** It sends and receives with both families. */
   readonly #isDual: boolean
   readonly #sends = new Set<Send>()
   #closing: Promise<void> | undefined = undefined
@@ -67,16 +67,16 @@ export abstract class UdpSocket extends Reads<Datagram> implements AsyncIterable
   /** @see close(2) */
   protected abstract closeSocket(): Promise<unknown>
 
-  /** Datagrams that came when nobody had asked and what may wait was full. What the kernel drops it does not know. */
+  /** How many datagrams were dropped here because too many waited for a reader. It does not count what the kernel drops. */
   get droppedCount(): number {
     return 0
   }
 
   /**
    * Sends one datagram. A name is looked up each time.
-   * @param bytes yours again when it resolves
+   * @param bytes not to be changed before it resolves
    * @throws EMSGSIZE, ENETUNREACH, ENOTFOUND, EACCES: a broadcast address without `broadcast` … (`err.code`);
-   *   ERR_SOCKET_DGRAM_NOT_RUNNING: closed; the signal's reason, if it aborted before the datagram had gone;
+   *   ERR_SOCKET_DGRAM_NOT_RUNNING: closed; the signal's reason, if it aborted before the datagram was sent;
    *   TypeError, RangeError
    * @see sendmsg(2)
    */
@@ -99,7 +99,7 @@ export abstract class UdpSocket extends Reads<Datagram> implements AsyncIterable
   }
 
   /**
-   * The next datagram, whole. Of several receives that wait, the most urgent has it. An aborted one has taken none.
+   * The next datagram, whole. If several receives wait, the most urgent gets it. An aborted one has taken none.
    * @throws ERR_SOCKET_DGRAM_NOT_RUNNING: closed, also while it waits; the signal's reason
    * @see recvmsg(2)
    */
@@ -107,7 +107,7 @@ export abstract class UdpSocket extends Reads<Datagram> implements AsyncIterable
     return this.enterRead(caller) as Promise<Datagram> // there is no end
   }
 
-  /** What comes, until the socket is closed. Leaving the loop does not close it. */
+  /** All datagrams, until the socket is closed. Leaving the loop does not close it. */
   [Symbol.asyncIterator](): AsyncIterator<Datagram, undefined, undefined> {
     return {
       next: async () => {
@@ -123,21 +123,21 @@ export abstract class UdpSocket extends Reads<Datagram> implements AsyncIterable
   }
 
   /**
-   * Receives what is sent to a group, too.
-   * @param interfaceAddress the interface: its address, in IPv6 its scope ('::%eth0'); without it the system chooses
-   * @throws EINVAL: no group's address; EADDRINUSE: it is a member already; ENODEV … (`err.code`)
+   * Joins a multicast group: datagrams that are sent to the group are received too.
+   * @param interfaceAddress the interface's address, in IPv6 its scope ('::%eth0'); without it the system chooses
+   * @throws EINVAL: not a group's address; EADDRINUSE: it is a member already; ENODEV … (`err.code`)
    * @see ip(7) IP_ADD_MEMBERSHIP, ipv6(7) IPV6_ADD_MEMBERSHIP
    */
   async addMembership(group: string, interfaceAddress?: string): Promise<void> {
     this.#changeMembership(true, group, interfaceAddress)
   }
 
-  /** @throws EADDRNOTAVAIL: it is no member; EINVAL … (`err.code`) */
+  /** Leaves a multicast group. @throws EADDRNOTAVAIL: it is not a member; EINVAL … (`err.code`) */
   async dropMembership(group: string, interfaceAddress?: string): Promise<void> {
     this.#changeMembership(false, group, interfaceAddress)
   }
 
-  /** Receives that wait keep the process alive, as they do at first. */
+  /** Receives that wait keep the process alive. This is the default. */
   ref(): this {
     this.setRef(true)
     return this
@@ -149,7 +149,7 @@ export abstract class UdpSocket extends Reads<Datagram> implements AsyncIterable
     return this
   }
 
-  /** Closes: receives that wait reject, and what is being sent goes first. Idempotent; resolves when it is closed. */
+  /** Closes the socket: receives that wait reject, and sends under way complete first. Idempotent. */
   close(): Promise<void> {
     this.#closing ??= this.#close()
     return this.#closing
@@ -176,25 +176,25 @@ export abstract class UdpSocket extends Reads<Datagram> implements AsyncIterable
     for (const send of [...this.#sends]) send.callerChanged()
   }
 
-  /** A receive has ended for which nobody waits: closing waits for it. */
+  /** A close waits for the receive that has just ended. */
   protected idle(): void {
     if (!this.isReceiving && this.#sends.size === 0) this.#onIdle?.()
   }
 
-  /** @param errno why nothing has been received */
+  /** @param errno the receive's */
   protected receiveErred(errno: number): void {
     if (lasting.has(errno)) this.receiveFailed(socketError(errno, 'receive'))
-    else setTimeout(() => this.receiveCancelled(), pauseMs) // and again, if somebody waits
+    else setTimeout(() => this.receiveCancelled(), pauseMs) // the next reader receives again
   }
 
-  /** @internal @param result as sendmsg(2) has it */
+  /** @internal @param result as sendmsg(2) returns it */
   sendCompleted(send: Send, result: number): void {
     if (result >= 0) this.sent(send)
     else if (send.abortedWith !== undefined) this.sent(send, send.abortedWith.reason)
     else this.sent(send, socketError(result, 'send', send.to))
   }
 
-  /** @param reason undefined: it is on its way */
+  /** @param reason undefined: it has been sent */
   protected sent(send: Send, reason?: unknown): void {
     this.#sends.delete(send)
     if (reason === undefined) send.succeed()
@@ -206,12 +206,12 @@ export abstract class UdpSocket extends Reads<Datagram> implements AsyncIterable
     const family = this.#isDual ? 0 : this.localAddress.family === 'IPv4' ? 4 : 6
     lookup(host, { family }, (error, address) => {
       if (error !== null) this.sent(send, error)
-      else if (send.isDecided) this.sent(send)
+      else if (send.hasOutcome) this.sent(send)
       else this.#transmit(send, address)
     })
   }
 
-  /** An IPv6 socket knows an IPv4 address as an IPv6 one. */
+  /** An IPv6 socket takes an IPv4 address in its IPv6 form. */
   #transmit(send: Send, host: string): void {
     const { family } = this.localAddress
     const address = family === 'IPv6' && isIPv4(host) ? `::ffff:${host}` : host
@@ -238,7 +238,7 @@ export abstract class UdpSocket extends Reads<Datagram> implements AsyncIterable
   }
 }
 
-/** @param address of the sender. A socket of both families has an IPv4 address in IPv6's form */
+/** @param address the sender's; from a socket of both families an IPv4 address in its IPv6 form */
 export function datagramFrom(address: string, port: number, bytes: Buffer): Datagram {
   const inner = address.startsWith('::ffff:') ? address.slice(7) : ''
   return { bytes, ...internetAddress(isIPv4(inner) ? inner : address, port) }
@@ -247,7 +247,7 @@ export function datagramFrom(address: string, port: number, bytes: Buffer): Data
 const nothing = new Uint8Array(0)
 const notRunningCode = 'ERR_SOCKET_DGRAM_NOT_RUNNING'
 
-/** As a closed dgram.Socket has it. */
+/** The error of a closed dgram.Socket. */
 function notRunning(): Error {
   return coded(Error, notRunningCode, 'Not running')
 }

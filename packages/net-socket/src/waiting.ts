@@ -2,34 +2,34 @@ import { type Asker, deliver, type Rank, rankOf } from '@kiruna/priority'
 import { reportUncaught } from '@kiruna/priority/error'
 import { type Abortable, follow, unfollow } from '@kiruna/priority/follow-signal'
 
-/** Whose reads, writes or accepts wait. */
+/** A connection, a listener or a UDP socket, for the calls on it that wait. */
 export interface Owner {
-  /** On whose behalf, where the call did not say. It may change while they wait. */
+  /** The caller of calls that name none. It may change while they wait. */
   readonly asker: Asker
-  /** The outcome is there. An implementation that completes many at once hands them over most urgent first. */
+  /** Called with the outcome known. An implementation that completes many at once puts them into a batch. */
   handOver(one: Waiting<never>): void
-  /** What was handed over has been settled. */
+  /** The call has settled. */
   delivered(one: Waiting<never>): void
-  /** The caller's signal has aborted: the owner lets it fail with the reason, now or when the OS is done with it. */
+  /** The caller's signal has aborted: the owner fails the call with the reason, now or when the OS is done with it. */
   abort(one: Waiting<never>, reason: unknown): void
-  /** The caller has become more or less urgent. */
+  /** The caller's priority has changed. */
   rankChanged(one: Waiting<never>): void
 }
 
 /** A call that waits for its outcome, and then for its caller's turn. */
 export class Waiting<T> implements Abortable {
-  /** @internal the ring's: the batch it was handed over with, −1 for none */
+  /** @internal for the ring: the rank of the batch that it was delivered with, −1 for none */
   deliveredRank: Rank | -1 = -1
   readonly #owner: Owner
   readonly #asker: Asker | undefined
   readonly #resolve: (value: T) => void
   readonly #reject: (reason: unknown) => void
-  /** Follows its caller's signal and priority no longer. undefined: none of the two can change. */
+  /** Stops following the caller's signal and priority. undefined: neither is followed. */
   #unfollow: (() => void) | undefined = undefined
   #state: 'waiting' | 'value' | 'error' | 'settled' = 'waiting'
   #outcome: unknown = undefined
 
-  /** @param asker undefined: its owner's, whoever that is then */
+  /** @param asker undefined: the owner's caller, also after that changes */
   constructor(
     owner: Owner,
     asker: Asker | undefined,
@@ -50,11 +50,11 @@ export class Waiting<T> implements Abortable {
     return rankOf(this.asker.priority)
   }
 
-  get isDecided(): boolean {
+  get hasOutcome(): boolean {
     return this.#state !== 'waiting'
   }
 
-  /** From now on its caller can abort it. Returns false if it has already: then it fails, and never begins. */
+  /** From now on its caller can abort it. Returns false if the signal has aborted already: then it has failed. */
   begin(): boolean {
     const { signal } = this.asker
     if (signal?.aborted) {
@@ -65,7 +65,7 @@ export class Waiting<T> implements Abortable {
     return true
   }
 
-  /** Its owner has another caller. */
+  /** The owner has another caller. */
   callerChanged(): void {
     if (this.#asker !== undefined || this.#state !== 'waiting') return
     this.#unfollow?.()
@@ -92,7 +92,7 @@ export class Waiting<T> implements Abortable {
     try {
       deliver(this.asker, settle, this)
     } catch (error) {
-      // An asker's own deliver has thrown: that is uncaught, and must cost nobody their outcome.
+      // The asker's own deliver has thrown: an uncaught exception, but the promise still settles.
       reportUncaught(error)
       this.settle()
     }

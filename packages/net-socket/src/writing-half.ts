@@ -12,7 +12,7 @@ export const mostBuffers = 64
 class Write extends Waiting<void> {
   bytes: Uint8Array = nothing
   lengthBytes = 0
-  /** So many of them the kernel has. */
+  /** How many of them the kernel has. */
   sentBytes = 0
   link: Link<Write> | undefined = undefined
   /** The OS has it. */
@@ -28,35 +28,35 @@ interface Ending {
 }
 
 /**
- * A connection's writing half, beside the other. Writes go in the order of the calls, whatever their priority, and those
- * that wait when a send begins go together:
+ * A connection's writing half, on top of its reading half. Writes are sent in the order of the calls, whatever their
+ * priority, and those that wait when a send begins are sent together:
  *
  *     write() ─► queue ─► sendSoon ─► takeToSend ─► (the OS) ─► sent ─► settled, and the rest again from sendSoon
  */
 export abstract class Writes extends Reads {
   readonly #queue = new LinkedList<Write>()
   #queuedBytes = 0
-  /** `sendSoon` has been called, and what follows on it has not. */
+  /** `sendSoon` has been called, and `sent`, `sendCancelled` or `sendFailed` has not followed yet. */
   #isSending = false
-  /** One that the OS has is to be dropped when that is done with it. */
+  /** A write that the OS has was aborted: it is dropped when the OS is done with it. */
   #hasAborted = false
   #failure: { reason: unknown } | undefined = undefined
   #ending: Ending | undefined = undefined
   #shutdownState: 'open' | 'under way' | 'done' = 'open'
 
   /**
-   * There is something to send. The implementation calls `takeToSend` when it is this connection's turn, at the end of
-   * this tick at the earliest, so that what one turn writes goes together.
+   * There is something to send. The implementation calls `takeToSend` when it is this connection's turn, at the end of this
+   * tick at the earliest, so that the writes of one turn are sent together.
    */
   protected abstract sendSoon(): void
-  /** Somebody does not wait any more: `sendCancelled` follows, or `sent` with less, or whatever was quicker. */
+  /** A write was aborted, or all were: `sendCancelled` follows, or `sent` with less, or another outcome if that was quicker. */
   protected abstract cancelSend(): void
-  /** All has been sent: tells the peer. `shutDown` follows. @see shutdown(2) */
+  /** All has been sent: ends the writing side. `shutDown` follows. @see shutdown(2) */
   protected abstract shutdown(): void
-  /** Something more urgent waits. */
+  /** `writeRank` may have changed. */
   protected abstract writeRankChanged(): void
 
-  /** Bytes that were given to `write`, and that the OS has not taken yet. */
+  /** Bytes that were given to `write` and that the OS has not taken yet. */
   get queuedBytes(): number {
     return this.#queuedBytes
   }
@@ -87,7 +87,7 @@ export abstract class Writes extends Reads {
     return this.#ending.promise
   }
 
-  /** How urgent the most urgent of the next send is: the ones in front of it are in its way. */
+  /** The rank of the most urgent write in the next send: the writes in front of it have to go first. */
   protected get writeRank(): Rank {
     let best: Rank = 3
     let link = this.#queue.first
@@ -97,14 +97,14 @@ export abstract class Writes extends Reads {
     return best
   }
 
-  /** Nothing of it is the OS's. */
+  /** Whether the OS has nothing of it. */
   protected get isWriteIdle(): boolean {
     return !this.#isSending && this.#shutdownState !== 'under way'
   }
 
   /**
-   * What is to be sent now, at most so much, in order. `sent` or `sendFailed` has to follow; where it is empty, nobody
-   * waits any more, and nothing has.
+   * The bytes to send now, in order, at most `mostBytes`. `sent` or `sendFailed` has to follow, unless it is empty: then
+   * nothing waits any more.
    */
   protected takeToSend(mostBytes: number): Uint8Array[] {
     const buffers: Uint8Array[] = []
@@ -129,7 +129,7 @@ export abstract class Writes extends Reads {
     return buffers
   }
 
-  /** The OS has taken so many of the bytes of `takeToSend`. */
+  /** The OS has taken `lengthBytes` of the bytes of `takeToSend`. */
   protected sent(lengthBytes: number): void {
     this.#queuedBytes -= lengthBytes
     let link = this.#queue.first
@@ -147,7 +147,7 @@ export abstract class Writes extends Reads {
     this.sendCancelled()
   }
 
-  /** The OS has nothing of it any more. */
+  /** The OS has nothing more of the send. */
   protected sendCancelled(): void {
     this.#isSending = false
     if (this.#hasAborted) this.#dropAborted()
@@ -156,7 +156,7 @@ export abstract class Writes extends Reads {
     this.idle()
   }
 
-  /** @param reason what every write from now on fails with */
+  /** @param reason every write from now on fails with it */
   protected sendFailed(reason: unknown): void {
     this.#isSending = false
     for (const write of this.#queue) write.isTaken = false
@@ -164,7 +164,7 @@ export abstract class Writes extends Reads {
     this.idle()
   }
 
-  /** @param reason undefined: the peer knows */
+  /** @param reason undefined: the writing side is shut down */
   protected shutDown(reason?: unknown): void {
     this.#shutdownState = 'done'
     if (reason === undefined) this.#ending!.resolve()
@@ -172,7 +172,7 @@ export abstract class Writes extends Reads {
     this.idle()
   }
 
-  /** Every write fails that the OS does not have, and every one from now on. */
+  /** Fails every write that the OS does not have, and every write from now on. */
   protected writesEnd(reason: unknown): void {
     this.#failAll(reason)
     if (this.#isSending) this.cancelSend()
@@ -184,7 +184,7 @@ export abstract class Writes extends Reads {
     if (this.#isSending) this.writeRankChanged()
   }
 
-  /** Returns false if it is no write. */
+  /** Returns false if it is not a write. */
   protected abortWrite(one: Waiting<never>, reason: unknown): boolean {
     if (!(one instanceof Write)) return false
     if (one.isTaken) {
@@ -220,7 +220,7 @@ export abstract class Writes extends Reads {
     }
   }
 
-  /** One that the OS does not have. What has gone out in part leaves nothing that could follow it. */
+  /** Drops a write that the OS does not have. If a part of it was sent, nothing can follow it. */
   #drop(write: Write, reason: unknown): void {
     if (write.sentBytes > 0) {
       this.#failAll(reason)

@@ -8,11 +8,11 @@ export type Failure = NodeJS.ErrnoException | null
 /** A callback of node:fs. */
 export type Done<T> = (error: Failure, value: T) => void
 
-/** Completed in this turn of the event loop. */
+/** What has completed in this turn of the event loop. */
 const batch = new Batch()
 
 /**
- * A disk operation on libuv's thread pool: it goes through the lane, and is settled with its batch.
+ * A disk operation on libuv's thread pool: it goes through the lane, and settles with its batch.
  *
  *     pool thread ─► node:fs's callback, one by one ─► batch ─► setImmediate: settled, most urgent first
  *
@@ -22,7 +22,7 @@ const batch = new Batch()
 export abstract class PoolOperation<T> extends Operation<T> {
   override pooled = true
 
-  /** A pool thread that waits in a system call cannot be called back. */
+  /** A system call on a pool thread cannot be cancelled. */
   protected stop(): void {}
 
   protected override handOver(): void {
@@ -31,13 +31,13 @@ export abstract class PoolOperation<T> extends Operation<T> {
   }
 }
 
-/** What a call is about. */
+/** What a call is made on, and what its errors say. */
 interface About {
   /** For errors, where node:fs knows only a descriptor. */
   path: string | Buffer | undefined
-  /** It does something to the file: once begun, it has the outcome that the OS gives it. */
+  /** The call changes the file: once begun, it has the outcome that the OS gives it. */
   changes?: boolean
-  /** Of the open file, which does not close meanwhile: it has been entered. */
+  /** The open file's, which the caller has entered: the file does not close before the call is done. */
   inUse?: InUse | undefined
 }
 
@@ -77,19 +77,19 @@ export class PoolCall<T> extends PoolOperation<T> {
   }
 }
 
-/** One call of node:fs, as a promise of its value. */
+/** Makes one call of node:fs through the lane. */
 export function pooled<T>(call: (done: Done<T>) => void, about: About, caller: Caller): Promise<T> {
   return new Promise((resolve, reject) => new PoolCall(call, about, caller, resolve, reject).begin(0))
 }
 
-/** Closes an fd, outside of the lane: nobody need wait to give something back. @see close(2) */
+/** Closes an fd, outside of the lane. @see close(2) */
 export function close(fd: number, path: string | Buffer | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
     fs.close(fd, error => (error ? reject(withPath(error, path)) : resolve()))
   })
 }
 
-/** node:fs gives no path where it only knows a descriptor. */
+/** Adds the path to an error, which has none if node:fs knows only a descriptor. */
 export function withPath(error: NodeJS.ErrnoException, path: string | Buffer | undefined): Error {
   if (path === undefined || error.path !== undefined || error.errno === undefined) return error
   return systemError(error.errno, error.syscall!, path)

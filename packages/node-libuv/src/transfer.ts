@@ -8,18 +8,18 @@ import { PoolOperation, withPath } from './pool.ts'
 
 const EIO = errnoOf('EIO')
 
-/** An open file, as its operations know it. */
+/** What the operations on one open file share. */
 export interface OpenFile {
   readonly fd: number
   /** For errors; undefined for a borrowed fd. */
   readonly path: string | Buffer | undefined
   /** Opened with O_DIRECT. */
   readonly direct?: boolean
-  /** Keeps it open under them; absent where nobody else can close it. */
+  /** Keeps the file open during operations; absent if nothing else can close it. */
   readonly inUse?: InUse
 }
 
-/** A buffer on its way to a file or from it, piece by piece. */
+/** A buffer's transfer from a file or to it, piece by piece. */
 export abstract class Transfer<T> extends PoolOperation<T> {
   protected readonly ownsBuffer = false
   protected readonly file: OpenFile
@@ -44,7 +44,7 @@ export abstract class Transfer<T> extends PoolOperation<T> {
     this.lengthBytes = buffer.byteLength
   }
 
-  /** What the lane counts the next piece as. */
+  /** The bytes that the lane counts for the next piece. */
   get nextBytes(): number {
     return Math.min(this.lengthBytes - this.doneBytes, maxPieceBytes)
   }
@@ -54,7 +54,7 @@ export abstract class Transfer<T> extends PoolOperation<T> {
   }
 }
 
-/** Writes a buffer, at its place in a file or where the descriptor stands. @see pwrite(2), write(2) */
+/** Writes a buffer, at a position or at the current file offset. @see pwrite(2), write(2) */
 export class Write extends Transfer<void> {
   start(): void {
     // The buffer was checked at the call, but may have been transferred while this waited.
@@ -71,7 +71,7 @@ export class Write extends Transfer<void> {
       } else {
         this.doneBytes += bytes
         if (this.doneBytes === this.lengthBytes) this.commit(undefined)
-        // Tried again, it could write nothing for ever.
+        // Another try could write nothing, for ever.
         else if (bytes === 0) this.fail(systemError(EIO, 'write', path))
         else if (this.aborted) this.fail(undefined)
         else return this.enter(this.nextBytes)

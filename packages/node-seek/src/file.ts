@@ -11,7 +11,7 @@ import { InUse } from '@kiruna/priority/operation'
 
 /** An open file, read and written at offsets: any number of operations at once. */
 export class File implements SeekFile {
-  /** The file descriptor. It stays this file's: close the file, not the descriptor. */
+  /** The file descriptor. It belongs to this file: close the file, not the descriptor. */
   readonly fd: number
   readonly #file: Required<OpenFile>
 
@@ -21,7 +21,7 @@ export class File implements SeekFile {
     this.#file = { fd, path, direct, inUse: new InUse() }
   }
 
-  /** Fills `buffer` from `position` on. What libuv has begun, an abort waits for. @see pread(2) */
+  /** Fills `buffer` from `position` on. An abort waits for the piece that libuv has begun. @see pread(2) */
   read(buffer: NodeJS.ArrayBufferView, position: number, caller: Caller): Promise<number> {
     return new Promise((resolve, reject) => {
       checkBuffer(buffer)
@@ -34,7 +34,7 @@ export class File implements SeekFile {
     })
   }
 
-  /** Writes all of `buffer`, from `position` on. What libuv has begun, an abort waits for. @see pwrite(2) */
+  /** Writes all of `buffer` at `position`. An abort waits for the piece that libuv has begun. @see pwrite(2) */
   write(buffer: NodeJS.ArrayBufferView, position: number, caller: Caller): Promise<void> {
     return new Promise((resolve, reject) => {
       checkBuffer(buffer)
@@ -57,7 +57,7 @@ export class File implements SeekFile {
     return this.#call<Stats>('fstat', done => fs.fstat(this.fd, done), false, caller)
   }
 
-  /** What has been written is on the disk. @see fsync(2) */
+  /** Brings what has been written to the disk. @see fsync(2) */
   sync(caller: Caller): Promise<void> {
     return this.#call<void>('fsync', done => fs.fsync(this.fd, done), true, caller)
   }

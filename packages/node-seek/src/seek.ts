@@ -26,7 +26,7 @@ export function open(path: PathLike, caller: Caller, options: OpenOptions = {}):
   })
 }
 
-/** A whole file, of a size unknown beforehand: /proc too. @see open(2), pread(2) */
+/** Reads a whole file, also one that does not know its size, as in /proc. @see open(2), pread(2) */
 export function readAll(path: PathLike, caller: Caller): Promise<Buffer> {
   return new Promise((resolve, reject) => readUpTo(largestFileBytes, path, caller, resolve, reject))
 }
@@ -35,7 +35,7 @@ const readUpTo: ReadUpTo = (maxBytes, path, caller, resolve, reject) => {
   new ReadAll(checkPath(path), maxBytes, caller, resolve, reject).begin(maxPieceBytes)
 }
 
-/** Many files, in the order in which they complete: each is one operation, and no promise is made for it. */
+/** Reads many files, in the order in which they complete: each is one operation, without a promise of its own. */
 export const readMany: Seek['readMany'] = (paths, caller, options) =>
   readManyWith(readUpTo, paths, caller, options)
 
@@ -57,14 +57,14 @@ export function readdir(path: PathLike, caller: Caller): Promise<Dirent[]> {
 }
 
 /**
- * Makes `data` a file's whole content. On Windows it does not wait for the folder to be on the disk: node:fs has no call
- * for it.
+ * Replaces a file's whole content with `data`. On Windows it does not wait for the folder to be on the disk: node:fs has no
+ * call for that.
  * @see pwrite(2), fsync(2), rename(2)
  */
 export const writeAll: Seek['writeAll'] = (path, data, caller, options) =>
   writeAllWith(calls, path, data, caller, options)
 
-// writeAll gives their errors its own path.
+// writeAll puts its own path into their errors.
 const reads = { path: '' }
 const changes = { path: '', changes: true }
 
@@ -99,7 +99,7 @@ class Open extends PoolOperation<File> {
   readonly #flags: number
   readonly #mode: number
 
-  /** @param changes an abort that comes too late does not hide the file: it has been made, or emptied */
+  /** @param changes an abort that comes too late still resolves with the file: it has been made, or emptied */
   constructor(
     path: string | Buffer,
     flags: number,
@@ -119,7 +119,7 @@ class Open extends PoolOperation<File> {
   start(): void {
     const direct = (this.#flags & fs.constants.O_DIRECT) !== 0
     fs.open(this.#path, this.#flags, this.#mode, (error, fd) => {
-      // The close of what nobody wants any more holds a pool thread too: until then it stays in the lane.
+      // The close of an unwanted fd takes a pool thread too: it stays counted in the lane until then.
       if (error === null && this.aborted && this.ownsBuffer) return fs.close(fd, () => this.leave())
       this.leave()
       if (error === null) this.commit(new File(fd, this.#path, direct))
@@ -131,8 +131,8 @@ class Open extends PoolOperation<File> {
 }
 
 /**
- * open, read until 0, close. The lane admits the open with the first piece and, where that was short, with the read
- * that finds the end: most files are done then. One that fills the landing and a guess beyond it is asked for its size.
+ * open, read until 0, close. One admission by the lane covers the open, the first piece and, if that was short, the read
+ * that finds the end: most files need no more. The size is asked for only if a file fills its first two buffers.
  */
 class ReadAll extends PoolOperation<Buffer> {
   protected readonly ownsBuffer = true
@@ -141,8 +141,8 @@ class ReadAll extends PoolOperation<Buffer> {
   #fd = -1
   #content: GrowingBuffer | undefined = undefined
   #askedBytes = 0
-  /** What the lane has admitted includes a short read already: another is no more than the one that finds the end. */
-  #readOnce = false
+  /** One admission covers one read after a short one, the one that finds the end: it has been made. */
+  #endReadMade = false
 
   constructor(
     path: string | Buffer,
@@ -179,7 +179,7 @@ class ReadAll extends PoolOperation<Buffer> {
   readonly #measured = (error: Failure, stats: Stats): void => {
     this.#continue(error, content => {
       content.expect(stats.size)
-      this.#askAgain(maxPieceBytes)
+      this.#enterAgain(maxPieceBytes)
     })
   }
 
@@ -191,34 +191,34 @@ class ReadAll extends PoolOperation<Buffer> {
         return
       }
       content.add(bytes)
-      if (content.outgrown) this.#askAgain(0)
-      else if (bytes < this.#askedBytes && !this.#readOnce) {
-        this.#readOnce = true
+      if (content.outgrown) this.#enterAgain(0)
+      else if (bytes < this.#askedBytes && !this.#endReadMade) {
+        this.#endReadMade = true
         this.start()
-      } else this.#askAgain(maxPieceBytes)
+      } else this.#enterAgain(maxPieceBytes)
     })
   }
 
-  /** Runs `next` if somebody still wants the file: it starts what the lane has admitted already, or asks again. */
+  /** Runs `next` if the file is still wanted: it makes a call within the same admission, or asks the lane again. */
   #continue(error: Failure, next: (content: GrowingBuffer) => void): void {
     try {
       if (error !== null) throw withPath(error, this.#path)
       if (this.aborted) this.end()
       else next(this.#content!)
     } catch (error) {
-      this.fail(error) // the system's, or too large, or no memory
+      this.fail(error) // the system's, or the file is too large, or there is no memory
       this.end()
     }
   }
 
-  #askAgain(bytes: number): void {
-    this.#readOnce = false
+  #enterAgain(bytes: number): void {
+    this.#endReadMade = false
     this.isContinuation = true
     this.leave()
     this.enter(bytes)
   }
 
-  /** The close holds a pool thread too, though nobody waits for it: until then it stays in the lane. */
+  /** The close takes a pool thread too: the operation stays counted in the lane until then, though nobody waits for it. */
   end(): void {
     this.#content?.release()
     this.#content = undefined

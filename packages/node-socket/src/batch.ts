@@ -5,7 +5,7 @@ const batch = new Batch<Waiting<never>>()
 let batchCount = 0
 
 /**
- * What has come in one turn of the event loop is settled together:
+ * What completes in one turn of the event loop settles together:
  *
  *     libuv's callbacks, one by one ─► batch ─► setImmediate: settled, most urgent first
  *
@@ -16,7 +16,7 @@ export function handOver(one: Waiting<never>): void {
   if (batch.add(one)) setImmediate(deliverBatch)
 }
 
-/** Which batch a piece that is handed over now is in. */
+/** The number of the batch that is being collected. */
 export function thisBatch(): number {
   return batchCount
 }

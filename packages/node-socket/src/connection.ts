@@ -5,28 +5,28 @@ import type { Waiting } from '@kiruna/net-socket/waiting'
 import type { Asker } from '@kiruna/priority'
 import { handOver, thisBatch } from './batch.ts'
 
-/** libuv reads so much at a time, and node:net stops reading when so much waits. */
+/** The most that libuv reads at a time; node:net stops reading when as much waits. */
 export const pieceBytes = 64 * 1024
 
-/** A connection over a net.Socket, which has `pieceBytes` for its highWaterMark, and stays half open where one side ends. */
+/** A connection over a net.Socket whose highWaterMark is `pieceBytes`, and which stays half open when one side ends. */
 export class LibuvConnection extends Connection {
   readonly #socket: Socket
-  /** As it was when it was opened: a net.Socket that is at an end does not know. */
+  /** Noted when it was opened: a net.Socket that has ended does not know them. */
   readonly #addresses: { local: SocketAddress | undefined; remote: SocketAddress | undefined }
   #local: SocketAddress | undefined = undefined
   #remote: SocketAddress | undefined = undefined
-  /** Somebody waits for what comes next. */
+  /** A reader waits. */
   #isAsked = false
   #isRef = true
   #receivedIn = -1
-  /** The peer has ended, or something has gone wrong. */
+  /** The peer has ended, or there was an error. */
   #ended: { error?: Error } | undefined = undefined
   #isClosed = false
   /** What libuv is sending now. */
   #sending: object | undefined = undefined
   #abortedWith: { reason: unknown } | undefined = undefined
 
-  /** @param local and `remote`: of a Unix-domain socket, which node:net does not tell */
+  /** @param local and `remote`: given for a Unix-domain socket, for which node:net does not tell them */
   constructor(socket: Socket, caller: Asker, local?: SocketAddress, remote?: SocketAddress) {
     super(caller)
     this.#addresses = {
@@ -61,8 +61,8 @@ export class LibuvConnection extends Connection {
   }
 
   /**
-   * One piece a batch: of two in one batch, the second would be first where its reader is more urgent. Where the buffer is
-   * empty, `read` starts libuv again.
+   * Hands over one piece a batch: of two in one batch, the second would be first if its reader is more urgent. With an empty
+   * buffer, `read` starts libuv again.
    */
   readonly #onReadable = (): void => {
     if (!this.#isAsked) return
@@ -105,7 +105,7 @@ export class LibuvConnection extends Connection {
   readonly #send = (): void => {
     const buffers = this.takeToSend(pieceBytes)
     if (buffers.length === 0) return
-    // A copy: libuv cannot take a write back, so that an aborted one would go on with memory that is yours again.
+    // A copy: libuv cannot cancel a write, so an aborted one would go on with memory that the caller may use again.
     const bytes = Buffer.concat(buffers)
     this.#sending = bytes
     this.#socket.write(bytes, error => {
@@ -122,9 +122,9 @@ export class LibuvConnection extends Connection {
     this.#abortedWith = undefined
   }
 
-  /** Nobody knows how much of it has gone: nothing follows it. */
+  /** It is unknown how much of it has been sent, so nothing can follow it. */
   protected cancelSend(): void {
-    if (this.#sending === undefined) return // `#send` is about to look at what there is to send
+    if (this.#sending === undefined) return // `#send` is about to run, and takes what is left
     this.#sending = undefined
     if (this.#abortedWith === undefined) this.sent(0)
     else this.sendFailed(this.#abortedWith.reason)

@@ -6,14 +6,14 @@ import type { Waiting } from '@kiruna/net-socket/waiting'
 import { handOver } from './batch.ts'
 import { LibuvConnection } from './connection.ts'
 
-/** A net.Server cannot be told to wait: what it accepts and nobody has asked for is kept, up to the backlog. */
+/** A net.Server cannot pause: connections that it accepts and nobody has asked for are kept, up to the backlog. */
 export class LibuvListener extends Listener {
   readonly #server: Server
   readonly #mostKept: number
   readonly #kept = new Set<Socket>()
   #isAccepting = false
 
-  /** @param server listens, this listener's own from now on */
+  /** @param server listening; this listener owns it from now on */
   constructor(server: Server, checked: CheckedListen) {
     super(addressOf(server.address()!), checked)
     this.#server = server
@@ -63,14 +63,14 @@ export class LibuvListener extends Listener {
     this.acceptStopped()
   }
 
-  /** The port is free, and a path is gone, when `close` returns; its callback would wait for the connections. */
+  /** When `close` returns, the port is free and a path is removed. Its callback would wait for the connections. */
   protected async closeSocket(): Promise<void> {
     for (const socket of this.#kept) socket.destroy()
     this.#server.close()
   }
 }
 
-/** Of a Unix-domain socket it is the path. */
+/** @param at a path for a Unix-domain socket */
 function addressOf(at: AddressInfo | string): SocketAddress {
   return typeof at === 'string' ? { family: 'Unix', path: at } : internetAddress(at.address, at.port)
 }

@@ -44,7 +44,7 @@ export function connect(target: ConnectTarget, caller: Caller): Promise<Connecti
     opening.stop = () => socket.destroy()
     socket.once('error', error => opening.fail(error))
     socket.once('connect', () => {
-      if (opening.isDecided) return
+      if (opening.hasOutcome) return
       socket.removeAllListeners('error')
       const [local, remote] =
         path === undefined ? [] : ['', path].map(path => ({ family: 'Unix', path }) as const)
@@ -70,10 +70,10 @@ export function listen(target: ListenTarget, caller: Caller, options: ListenOpti
     })
     opening.stop = () => server.close()
     server.once('error', error => opening.fail(error))
-    // `exclusive`: a cluster's worker listens for itself.
+    // `exclusive`: a cluster's worker listens by itself.
     const { asker, onError, ...at } = checked
     server.listen({ ...at, exclusive: true }, () => {
-      if (opening.isDecided) return
+      if (opening.hasOutcome) return
       server.removeAllListeners('error')
       opening.succeed(new LibuvListener(server, checked))
     })
@@ -91,7 +91,7 @@ export function bind(target: BindOptions, caller: Caller): Promise<UdpSocket> {
     if (!opening.begin()) return
     openAtAddress(checked, at => bindSocket(at, checked)).then(
       socket => {
-        if (opening.isDecided) socket.close()
+        if (opening.hasOutcome) socket.close()
         else opening.succeed(new LibuvUdpSocket(socket, checked))
       },
       error => opening.fail(error),
@@ -99,13 +99,13 @@ export function bind(target: BindOptions, caller: Caller): Promise<UdpSocket> {
   })
 }
 
-/** Something that connects, listens or binds. */
+/** A call of connect, listen or bind. */
 class Opening<T> extends Waiting<T> {
-  /** Lets go of what is under way. */
+  /** Releases what has been opened. */
   stop: () => void = nothing
 }
 
-/** Of all of them: each has a caller of its own, and an abort rejects at once. */
+/** Owns all of them: each has its own caller, and an abort rejects at once. */
 const opener: Owner = {
   asker: askerOf('user-blocking'),
   handOver,

@@ -5,9 +5,9 @@ import { type Datagram, datagramFrom, type Send, UdpSocket } from '@kiruna/net-s
 import type { Waiting } from '@kiruna/net-socket/waiting'
 import { handOver } from './batch.ts'
 
-/** What comes before it is asked for waits, up to so much; then it is dropped. A dgram.Socket cannot be told to wait. */
+/** How much may wait for a reader; more is dropped. A dgram.Socket cannot pause. */
 const mostArrivedBytes = 256 * 1024
-/** What a datagram takes besides its bytes, of which it may have none. */
+/** Counted for each datagram beside its bytes: it may be empty. */
 const overheadBytes = 256
 
 /** A UDP socket over a dgram.Socket. */
@@ -16,15 +16,15 @@ export class LibuvUdpSocket extends UdpSocket {
   readonly #arrived: Datagram[] = []
   #arrivedBytes = 0
   #droppedCount = 0
-  /** Somebody waits for what comes next. */
+  /** A reader waits. */
   #isAsked = false
   #isRef = true
 
-  /** @param socket bound, this one's own from now on */
+  /** @param socket bound; owned from now on */
   constructor(socket: Socket, { ipv6Only, asker }: CheckedBind) {
     const { address, port } = socket.address()
     super(internetAddress(address, port), address === '::' && !ipv6Only, asker)
-    // What an error tells of has been lost; the next datagram comes all the same.
+    // An error is about a datagram that is lost; the next one is received all the same.
     this.#socket = socket
       .on('message', this.#onMessage)
       .on('error', () => {})
@@ -73,7 +73,7 @@ export class LibuvUdpSocket extends UdpSocket {
 
   protected readRankChanged(): void {}
 
-  /** It cannot be taken back: libuv has mostly sent it by then. */
+  /** It cannot be cancelled: libuv has usually sent it at once. */
   protected transmit(send: Send): void {
     this.#socket.send(send.bytes, send.port, send.to!.address, error => this.sent(send, error ?? undefined))
   }

@@ -10,35 +10,35 @@ import { PoolOperation, withPath } from '@kiruna/node-libuv/pool'
 import type { Asker } from '@kiruna/priority'
 import { coded, type ErrnoException, errnoOf, systemError } from '@kiruna/priority/error'
 
-// Windows has neither.
+// Windows has neither of these.
 const { O_NOCTTY = 0, O_NONBLOCK = 0 } = fs.constants as Partial<typeof fs.constants>
-/** Neither the open nor a read waits for the other end. */
+/** For an open and reads that do not wait for the other end. */
 export const noWait = O_NONBLOCK | O_NOCTTY
 const EPIPE = errnoOf('EPIPE')
 
 /** An fd that libuv's event loop can wait on. */
 interface LoopFd {
   fd: number
-  /** It is ours to close; otherwise it is one of the standard three, which libuv never closes. */
+  /** We opened it and close it; otherwise it is one of fds 0 to 2, which libuv never closes. */
   isOwn: boolean
-  /** It was blocking, for everybody who shares it. */
+  /** It was blocking, as whoever shares it expects it to be afterwards. */
   wasBlocking: boolean
 }
 
-/** What the event loop waits for, instead of a thread of the pool. */
+/** Whether the event loop waits for it, not a pool thread. */
 export function isForLoop(fd: number, stats: fs.Stats): boolean {
   return stats.isFIFO() || stats.isSocket() || isatty(fd) || (stats.mode & fs.constants.S_IFMT) === 0
 }
 
 /**
- * libuv closes what it waits on, and makes it O_NONBLOCK for everybody who shares it. A borrowed pipe or terminal is
- * therefore opened anew, which gives flags of its own to the same pipe. A socket cannot be.
+ * libuv closes an fd that it waits on, and makes it O_NONBLOCK for everybody who shares it. So a borrowed pipe or terminal
+ * is opened anew: the same pipe, with its own flags. A socket cannot be opened anew.
  * @param accessMode O_RDONLY or O_WRONLY
- * @throws ERR_KIRUNA_UNAVAILABLE: it cannot be opened anew, and is none of the standard three, which libuv leaves open
+ * @throws ERR_KIRUNA_UNAVAILABLE: it cannot be opened anew, and is not one of fds 0 to 2, which libuv leaves open
  */
 export function borrowForLoop(fd: number, stats: fs.Stats, accessMode: number): LoopFd {
   let reason = 'it is a socket'
-  // To open the terminal emulator's side anew would make another terminal.
+  // To open a pseudoterminal's master anew would make another terminal.
   if (isPtyMaster(stats)) reason = "it is a terminal's other side"
   else if (!stats.isSocket()) {
     try {
@@ -60,7 +60,7 @@ export function borrowForLoop(fd: number, stats: fs.Stats, accessMode: number): 
   return { fd, isOwn: false, wasBlocking: (flagsOf(fd) & O_NONBLOCK) === 0 }
 }
 
-/** A pipe, a terminal or a socket that is read. */
+/** Reads a pipe, a terminal or a socket. */
 export function loopReading(source: StreamSource, loopFd: LoopFd, chunkBytes: number): Reading {
   const arrivals = new Arrivals(source, loopFd, chunkBytes)
   source.addReader()
@@ -70,11 +70,11 @@ export function loopReading(source: StreamSource, loopFd: LoopFd, chunkBytes: nu
   }
 }
 
-/** One that is written. */
+/** Writes a pipe, a terminal or a socket. */
 export function loopWriting(loopFd: LoopFd, path: string | Buffer | undefined): Writing {
   const socket = socketOf(loopFd, { readable: false, writable: true })
   let closed: Promise<void> | undefined
-  const close = () => (closed ??= letGo(socket, loopFd))
+  const close = () => (closed ??= release(socket, loopFd))
   return {
     write: (bytes, asker) =>
       new Promise((resolve, reject) => {
@@ -84,12 +84,12 @@ export function loopWriting(loopFd: LoopFd, path: string | Buffer | undefined): 
   }
 }
 
-/** What comes from a pipe, a terminal or a socket: read by the event loop, only when somebody asks, a piece at a time. */
+/** The bytes of a pipe, a terminal or a socket: the event loop reads them a piece at a time, only when asked. */
 class Arrivals {
   readonly source: StreamSource
   readonly #loopFd: LoopFd
   readonly #memory: Buffer
-  /** A FIFO that was opened anew does not tell the event loop that its writers have gone before: a read does. */
+  /** The event loop does not notice that the writers of a FIFO left before it was opened anew: a read does. */
   readonly #readsFirst: boolean
   #socket: Socket | undefined = undefined
   #read: LoopRead | undefined = undefined
@@ -105,7 +105,7 @@ class Arrivals {
     return this.#memory.length
   }
 
-  /** The next piece goes to `read`. @throws what the system says to opening it as a socket, or to the read */
+  /** Gives the next piece to `read`. @throws the system's error of making it a net.Socket, or of the read */
   begin(read: LoopRead): void {
     const bytes = this.#readsFirst ? this.#readNow() : undefined
     if (bytes !== undefined) {
@@ -117,15 +117,15 @@ class Arrivals {
     this.#socket.resume()
   }
 
-  /** Nothing more is taken. */
+  /** Stops reading. */
   pause(): void {
     this.#read = undefined
     this.#socket!.pause()
   }
 
-  /** When nothing waits. */
+  /** To be called when no read waits. */
   close(): void {
-    if (this.#socket !== undefined) void letGo(this.#socket, this.#loopFd)
+    if (this.#socket !== undefined) void release(this.#socket, this.#loopFd)
     else if (this.#loopFd.isOwn) fs.close(this.#loopFd.fd)
   }
 
@@ -157,7 +157,7 @@ class Arrivals {
     return Buffer.from(this.#memory.subarray(0, bytes))
   }
 
-  /** It is O_NONBLOCK. Returns undefined where there is nothing yet. */
+  /** Reads an O_NONBLOCK fd. Returns undefined if there is nothing yet. */
   #readNow(): number | undefined {
     try {
       return fs.readSync(this.#loopFd.fd, this.#memory)
@@ -168,7 +168,7 @@ class Arrivals {
   }
 }
 
-/** One read of what may have to wait: neither in the lane nor on a thread of the pool. */
+/** One read that may have to wait: neither in the lane nor on a pool thread. */
 class LoopRead extends PoolOperation<Buffer> implements InTurn {
   protected readonly ownsBuffer = true
   readonly #arrivals: Arrivals
@@ -213,7 +213,7 @@ class LoopRead extends PoolOperation<Buffer> implements InTurn {
     this.end()
   }
 
-  /** The event loop takes bytes on this thread: paused, it has taken none. */
+  /** The event loop reads on this thread: a paused read has taken nothing. */
   protected override stop(): void {
     if (this.#arrivals.source.turns.has(this)) this.#arrivals.pause()
     this.end()
@@ -224,7 +224,7 @@ class LoopRead extends PoolOperation<Buffer> implements InTurn {
   }
 }
 
-/** Writes all of the bytes to a pipe, a terminal or a socket: the event loop does, as room is made for them. */
+/** Writes all of the bytes to a pipe, a terminal or a socket: the event loop writes as there is room. */
 class LoopWrite extends PoolOperation<void> {
   protected readonly ownsBuffer = false
   readonly #socket: Socket
@@ -259,7 +259,7 @@ class LoopWrite extends PoolOperation<void> {
     })
   }
 
-  /** libuv cannot take a write back: it lets go of the pipe, and of the bytes. */
+  /** libuv cannot cancel a write, so the pipe is closed, which releases the bytes. */
   protected override stop(): void {
     this.#close()
     this.fail(undefined)
@@ -274,11 +274,11 @@ function socketOf({ fd }: LoopFd, options: SocketConstructorOpts): Socket {
   const socket = isatty(fd)
     ? new ReadStream(fd, options)
     : new Socket({ ...options, fd, allowHalfOpen: true })
-  return socket.on('error', ignored) // whoever waits is told
+  return socket.on('error', ignored) // a read or a write that waits gets the error by itself
 }
 
-/** Gives back what was borrowed and closes what is ours. Resolves when it is closed. */
-async function letGo(socket: Socket, { fd, isOwn, wasBlocking }: LoopFd): Promise<void> {
+/** Restores a borrowed fd, or closes our own. Resolves when it is done. */
+async function release(socket: Socket, { fd, isOwn, wasBlocking }: LoopFd): Promise<void> {
   const isTerminal = socket instanceof ReadStream
   if (wasBlocking) setBlocking(socket)
   const closed = socket.closed ? undefined : new Promise(resolve => socket.once('close', resolve))
@@ -290,8 +290,8 @@ async function letGo(socket: Socket, { fd, isOwn, wasBlocking }: LoopFd): Promis
 }
 
 /**
- * At the end of a worker Node.js closes each fd that node:fs has opened there and not closed, but does not know what
- * libuv closes: it may be another thread's file by then. To close it, which is EBADF, makes Node.js forget it.
+ * At the end of a worker Node.js closes each fd that node:fs has opened there and not closed. It does not know that libuv
+ * has closed this one, which may be another thread's file by then. A close, though it is EBADF, makes Node.js forget it.
  */
 function forget(fd: number): void {
   try {
@@ -303,7 +303,7 @@ function forget(fd: number): void {
   }
 }
 
-/** Node.js has no public call for fcntl(2); this one it keeps for process.stdout. */
+/** Node.js has no public call for fcntl(2); it has this one for process.stdout. */
 function setBlocking(socket: Socket): void {
   const { _handle } = socket as Socket & { _handle?: { setBlocking?(isBlocking: boolean): void } | null }
   _handle?.setBlocking?.(true)

@@ -23,14 +23,14 @@ export type * from '@kiruna/fs-stream'
 const { O_RDONLY, O_WRONLY } = fs.constants
 const EAGAIN = errnoOf('EAGAIN')
 const ENXIO = errnoOf('ENXIO')
-/** While a FIFO has no reader its open is tried again. */
+/** The open of a FIFO without a reader is tried again after these. */
 const [firstRetryMs, longestRetryMs] = [1, 50]
-/** libuv has nothing to wait with for a device that has nothing to say. */
+/** A device without data is read again after this: libuv cannot wait for it. */
 const deviceRetryMs = 20
 
 /**
- * Reads what comes in order, a piece at each `next`.
- * @throws ERR_KIRUNA_UNAVAILABLE from the loop: a borrowed socket that is none of the standard three fds
+ * Reads in order, a piece at each `next`.
+ * @throws ERR_KIRUNA_UNAVAILABLE from the loop: a borrowed socket other than fds 0 to 2
  * @see read(2)
  */
 export function read(
@@ -49,7 +49,7 @@ export async function all(source: PathLike | number, caller: Caller): Promise<Bu
   return concatenate(source, read(source, caller, { chunkBytes: 256 * 1024 }))
 }
 
-/** Writes in order. @throws ERR_KIRUNA_UNAVAILABLE from `write`, as `read` does @see write(2) */
+/** Writes in order. @throws ERR_KIRUNA_UNAVAILABLE from `write`: as from `read` @see write(2) */
 export function write(sink: PathLike | number, caller: Caller, options: WriteOptions = {}): Writer {
   const { flags = 'w' } = options
   const to = checkPathOrFd(sink)
@@ -93,7 +93,7 @@ async function openSink(to: string | Buffer | number, flags: number, asker: Aske
   return writing(fd, to, () => close(fd, to))
 }
 
-/** A file or a device, where the descriptor stands. */
+/** A file or a device, written at its current offset. */
 function writing(fd: number, path: string | Buffer | undefined, close: () => Promise<void>): Writing {
   return {
     write: (bytes, asker) =>
@@ -115,8 +115,8 @@ function open(path: string | Buffer, flags: number, asker: Asker): Promise<Opene
 }
 
 /**
- * open and fstat. The open of a FIFO that has no other end yet would keep its thread of the pool, and the end of the
- * process, for ever: so nothing is waited for here. For writing that is ENXIO, and it is tried again.
+ * open and fstat. A blocking open of a FIFO without another end would hold a pool thread, and the end of the process, for
+ * ever. So the open does not wait; for writing that is ENXIO, and it is tried again.
  * @see fifo(7)
  */
 class Open extends PoolOperation<OpenedStream> {
@@ -161,7 +161,7 @@ class Open extends PoolOperation<OpenedStream> {
   #refused(error: Error, stats: fs.Stats | undefined): void {
     this.leave()
     if (!stats?.isFIFO())
-      this.fail(error) // a socket, a device that is not there
+      this.fail(error) // a socket, or a device that is missing
     else if (!this.aborted) {
       this.#timer = setTimeout(() => this.enter(0), this.#retryMs)
       this.#retryMs = Math.min(this.#retryMs * 2, longestRetryMs)
@@ -175,7 +175,7 @@ class Open extends PoolOperation<OpenedStream> {
   end(): void {}
 }
 
-/** One read of a file, or of a device that never waits, on a thread of the pool. @see read(2) */
+/** One read of a file, or of a device that does not wait, on a pool thread. @see read(2) */
 class Read extends PoolOperation<Buffer> implements InTurn {
   protected readonly ownsBuffer = true
   readonly #source: StreamSource
