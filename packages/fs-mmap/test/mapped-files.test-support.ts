@@ -17,15 +17,17 @@ export function truncate(path: string, lengthBytes: number): void {
     return
   }
   const name = path.replace('C:', `${process.env.WINEPREFIX}/dosdevices/c:`).replaceAll('\\', '/')
-  const call = ['/unix', '/usr/bin/truncate', '-s', String(lengthBytes), name]
+  // The second file is there when the first is done with: a size is seen before the rest of its last page is zeros.
+  const call = ['/unix', '/usr/bin/truncate', '-s', String(lengthBytes), name, `${name}.truncated`]
   const { status } = spawnSync('start.exe', call, { stdio: 'ignore' })
   if (status !== 0) throw new Error(`truncate ended with ${status}`)
   // It has been started: start.exe does not wait for those.
   const pause = new Int32Array(new SharedArrayBuffer(4))
-  for (let waits = 0; fs.statSync(path).size !== lengthBytes; waits++) {
+  for (let waits = 0; !fs.existsSync(`${path}.truncated`); waits++) {
     if (waits === 1000) throw new Error(`${path} has not been truncated`)
     Atomics.wait(pause, 0, 0, 5)
   }
+  fs.unlinkSync(`${path}.truncated`)
 }
 
 /** What this process has mapped and open of a folder. On Windows only what is mapped. */
