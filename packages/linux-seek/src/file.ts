@@ -1,7 +1,7 @@
 import { ftruncate, type Stats } from 'node:fs'
 import type { Chunk, ChunksOptions, File as SeekFile } from '@kiruna/fs-seek'
 import { chunks } from '@kiruna/fs-seek/chunks'
-import { Close, type OpenFile, RingCall, RingOperation } from '@kiruna/linux-uring/operation'
+import { Close, type OpenFile, RingCall, RingOperation, statx } from '@kiruna/linux-uring/operation'
 import type { Ring } from '@kiruna/linux-uring/ring'
 import {
   EINVAL,
@@ -14,7 +14,6 @@ import {
   prepWrite,
   punt,
 } from '@kiruna/linux-uring/sqe'
-import { statx } from '@kiruna/linux-uring/statx'
 import type { Caller, Rank } from '@kiruna/priority'
 import { checkBuffer, checkInteger, detached } from '@kiruna/priority/arguments'
 import { systemError } from '@kiruna/priority/error'

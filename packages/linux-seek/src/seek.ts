@@ -3,7 +3,7 @@ import type { OpenOptions, PathLike, Seek } from '@kiruna/fs-seek'
 import { GrowingBuffer } from '@kiruna/fs-seek/growing-buffer'
 import { type ReadUpTo, readMany as readManyWith } from '@kiruna/fs-seek/read-many'
 import { type WriteCalls, writeAll as writeAllWith } from '@kiruna/fs-seek/write-all'
-import { openat, RingCall, RingOperation } from '@kiruna/linux-uring/operation'
+import { openat, RingCall, RingOperation, statx, statxSize } from '@kiruna/linux-uring/operation'
 import { type Ring, ring } from '@kiruna/linux-uring/ring'
 import {
   AT_FDCWD,
@@ -20,7 +20,6 @@ import {
   punt,
   statxBytes,
 } from '@kiruna/linux-uring/sqe'
-import { statx, statxSize } from '@kiruna/linux-uring/statx'
 import { pooled } from '@kiruna/node-libuv/pool'
 import type { Caller, Rank } from '@kiruna/priority'
 import { checkInteger, checkPath } from '@kiruna/priority/arguments'

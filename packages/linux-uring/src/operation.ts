@@ -1,9 +1,10 @@
+import { Stats } from 'node:fs'
 import type { Caller, Rank } from '@kiruna/priority'
 import { systemError } from '@kiruna/priority/error'
 import { type InUse, Operation } from '@kiruna/priority/operation'
-import { fuseDevices } from './native.ts'
+import { deviceNumber, fuseDevices } from './native.ts'
 import { type Ring, ring } from './ring.ts'
-import { AT_FDCWD, type Completion, EINTR, prepOpenat, punt } from './sqe.ts'
+import { AT_FDCWD, type Completion, cString, EINTR, prepOpenat, prepStatx, punt, statxBytes } from './sqe.ts'
 
 /** What the operations on one open file share. */
 export interface OpenFile {
@@ -102,6 +103,26 @@ export class RingCall<T> extends RingOperation<T> {
   }
 }
 
+/** @param kind 'fstat': the status of `fd`; `path` is for errors only @see statx(2) */
+export function statx(
+  kind: 'stat' | 'lstat' | 'fstat',
+  fd: number,
+  path: string | Buffer,
+  caller: Caller,
+  resolve: (stats: Stats) => void,
+  reject: (reason: unknown) => void,
+  inUse?: InUse,
+): RingCall<Stats> {
+  const name = kind === 'fstat' ? undefined : cString(path)
+  let status: Buffer
+  const prepare = (ring: Ring, call: RingCall<Stats>) => {
+    status = Buffer.allocUnsafe(statxBytes)
+    prepStatx(ring, ring.sqe(fd, call), name, status, kind !== 'lstat')
+  }
+  const about = { syscall: kind, path, inUse }
+  return new RingCall(about, prepare, () => statsOf(status), caller, resolve, reject)
+}
+
 /**
  * Stages an openat for an operation.
  * @param name a C string: hold it until the kernel has read it
@@ -140,4 +161,74 @@ export class Close implements Completion {
     if (result < 0 && result !== EINTR) this.#reject(systemError(result, 'close', this.#path))
     else this.#resolve()
   }
+}
+
+// struct statx, linux/stat.h, in the machine's byte order: little-endian wherever Node runs, except on s390x.
+const offset = {
+  blockSize: 4,
+  links: 16,
+  uid: 20,
+  gid: 24,
+  mode: 28,
+  inode: 32,
+  size: 40,
+  blocks: 48,
+  accessed: 64,
+  born: 80,
+  changed: 96,
+  modified: 112,
+  rdevMajor: 128,
+  rdevMinor: 132,
+  devMajor: 136,
+  devMinor: 140,
+} as const
+
+/** The file's length in bytes, from what statx(2) has written. */
+export function statxSize(status: Buffer): number {
+  return uint64(new DataView(status.buffer, status.byteOffset, status.length), offset.size)
+}
+
+/** node:fs's own Stats, from what statx(2) has written. */
+export function statsOf(status: Buffer): Stats {
+  const view = new DataView(status.buffer, status.byteOffset, status.length)
+  const uint32 = (at: number) => view.getUint32(at, littleEndian)
+  const [atimeMs, mtimeMs] = [timeMs(view, offset.accessed), timeMs(view, offset.modified)]
+  const [ctimeMs, birthtimeMs] = [timeMs(view, offset.changed), timeMs(view, offset.born)]
+  // The constructor of Stats is deprecated, so its prototype's methods are put over these fields.
+  return Object.assign(Object.create(Stats.prototype) as Stats, {
+    dev: deviceNumber(uint32(offset.devMajor), uint32(offset.devMinor)),
+    mode: view.getUint16(offset.mode, littleEndian),
+    nlink: uint32(offset.links),
+    uid: uint32(offset.uid),
+    gid: uint32(offset.gid),
+    rdev: deviceNumber(uint32(offset.rdevMajor), uint32(offset.rdevMinor)),
+    blksize: uint32(offset.blockSize),
+    ino: uint64(view, offset.inode),
+    size: uint64(view, offset.size),
+    blocks: uint64(view, offset.blocks),
+    atimeMs,
+    mtimeMs,
+    ctimeMs,
+    birthtimeMs,
+    atime: dateOf(atimeMs),
+    mtime: dateOf(mtimeMs),
+    ctime: dateOf(ctimeMs),
+    birthtime: dateOf(birthtimeMs),
+  })
+}
+
+const littleEndian = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1
+
+function uint64(view: DataView, at: number): number {
+  return Number(view.getBigUint64(at, littleEndian))
+}
+
+/** struct statx_timestamp: seconds and nanoseconds, as milliseconds with a fraction. */
+function timeMs(view: DataView, at: number): number {
+  return Number(view.getBigInt64(at, littleEndian)) * 1000 + view.getUint32(at + 8, littleEndian) / 1e6
+}
+
+/** A Date has whole milliseconds: node:fs rounds like this. */
+function dateOf(timeMs: number): Date {
+  return new Date(Math.round(timeMs))
 }
