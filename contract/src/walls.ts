@@ -41,6 +41,7 @@ export const exceptions: Record<string, string> = {
 const sizes: { of: RegExp; lines: number; files?: number }[] = [
   { of: /^(linux|darwin|win|node)-(seek|stream)$/, lines: 600, files: 2 },
   { of: /^(linux|darwin|win|node)-socket$/, lines: 1200 },
+  { of: /^(linux-uring|darwin-dispatch|win-iocp|node-libuv)$/, lines: 1200, files: 4 },
   { of: /^net-socket$/, lines: 2300 },
   { of: /^fs-(seek|stream)$/, lines: 1100 },
   { of: /^fs-mmap$/, lines: 2100 },
