@@ -9,18 +9,18 @@ const { errno } = constants
 export const EINTR = -errno.EINTR
 export const EIO = -errno.EIO
 export const ECANCELED = -errno.ECANCELED
-/** As calls.cc has it: an open of a FIFO for writing that nobody reads. */
+/** The same as in calls.cc: an open for writing of a FIFO that nobody reads. */
 export const noReader = -100_000
 
-/** Takes one result. It is held, and with it its buffer, until GCD is done. */
+/** Takes a result. The dispatcher holds it, and with it its buffer, until GCD is done. */
 export interface Completion {
-  /** @internal where it is kept while GCD has it, −1 otherwise */
+  /** @internal its index in the dispatcher while GCD has it, −1 otherwise */
   slot: number
   /** @param result as the system call returns it, or a negative errno */
   complete(result: number, value: Buffer | undefined): void
 }
 
-/** A call that GCD is given at the end of the tick. */
+/** A call that is made at the end of the tick. */
 interface Staged {
   submit(): void
 }
@@ -28,7 +28,7 @@ interface Staged {
 /**
  * What this thread has under way with Grand Central Dispatch:
  *
- *     read() ─► slot ─► a channel, on a thread of GCD's ─► done ─► uv_async ─► complete() ─► settled, most urgent first
+ *     read() ─► slot ─► a channel, on a GCD thread ─► done ─► uv_async ─► complete() ─► settled, most urgent first
  *
  * @see dispatch(3)
  */
@@ -39,7 +39,7 @@ export class Dispatcher {
   #inFlight = 0
   readonly #staged: Staged[] = []
   #taking = false
-  /** Those that got their outcome in the batch being taken. */
+  /** What has its outcome in the batch being taken. */
   readonly #batch = new Batch()
 
   constructor(native: Native) {
@@ -48,7 +48,7 @@ export class Dispatcher {
     this.native = native
   }
 
-  /** A system call begins at once, on another thread: so it is made at the end of this tick, and an abort until then in time. */
+  /** Makes a call at the end of this tick: it begins at once on another thread, and until then an abort is in time. */
   stage(call: Staged): void {
     if (this.#staged.push(call) === 1) process.nextTick(this.#flush)
   }
@@ -57,7 +57,7 @@ export class Dispatcher {
     for (const call of this.#staged.splice(0)) call.submit()
   }
 
-  /** Takes a slot for what is about to be asked of GCD. */
+  /** Takes a slot for a call that is about to be made. */
   begin(completion: Completion): number {
     const slot = this.#freeSlots.pop() ?? this.#completions.length
     this.#completions[slot] = completion
@@ -82,7 +82,7 @@ export class Dispatcher {
     return address + buffer.byteOffset
   }
 
-  /** An operation has its outcome: it is delivered with its batch, the most urgent first. */
+  /** The operation has its outcome: it is delivered with its batch, most urgent first. */
   handOver(operation: Deliverable): void {
     if (this.#taking) this.#batch.add(operation)
     else operation.deliver()
@@ -97,7 +97,7 @@ export class Dispatcher {
       try {
         completion.complete(taken[at + 1] as number, taken[at + 2] as Buffer | undefined)
       } catch (error) {
-        reportUncaught(error) // an asker's own code: it must not cost the others their completion
+        reportUncaught(error) // an asker's own code has thrown: the others still get their completions
       }
     }
     this.#taking = false
@@ -120,7 +120,7 @@ const addresses = new WeakMap<ArrayBufferLike, number>()
 let threadDispatcher: Dispatcher | undefined
 
 /**
- * What this thread has of GCD, set up at the first call.
+ * The dispatcher of this thread, set up at the first call.
  * @throws Error ERR_KIRUNA_UNAVAILABLE with the reason: not macOS, no addon. The next call tries again
  */
 export function dispatcher(): Dispatcher {

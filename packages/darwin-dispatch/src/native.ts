@@ -1,7 +1,7 @@
 import { createRequire } from 'node:module'
 import { loadAddon } from '@kiruna/priority/addon'
 
-/** Who closes an fd, as channels.cc has it: its File or stream; whoever lent it; the operation that is given it. */
+/** Who closes an fd, as in channels.cc: our File or stream; the lender; the operation that it was made for. */
 export const fdOwner = { ours: 0, borrowed: 1, duplicate: 2 } as const
 type FdOwner = (typeof fdOwner)[keyof typeof fdOwner]
 
@@ -11,12 +11,15 @@ export interface Native {
   setup(onReady: () => void, isMainThread: boolean): number
   ref(): void
   unref(): void
-  /** Slot, result and value of each that is done, one behind the other. */
+  /** The slot, result and value of each call that is done, one behind the other. */
   take(): (number | Buffer | undefined)[]
   cancel(id: number): void
   address(memory: Uint8Array): number
 
-  /** At `position` −1 where the fd stands. @param stopsAtFirstBytes what may have to wait: it takes what there is */
+  /**
+   * @param position −1: at the current file offset
+   * @param stopsAtFirstBytes for what may have to wait: it takes what there is
+   */
   read(
     id: number,
     rank: number,
@@ -27,7 +30,7 @@ export interface Native {
     owner: FdOwner,
     stopsAtFirstBytes: boolean,
   ): void
-  /** @param hasBorrowedFlags it is no file's: its flags are restored afterwards */
+  /** @param hasBorrowedFlags a borrowed fd of a pipe, terminal or socket: its flags are restored afterwards */
   write(
     id: number,
     rank: number,
@@ -39,7 +42,7 @@ export interface Native {
     hasBorrowedFlags: boolean,
   ): void
   isReadable(fd: number): boolean
-  /** Until there is something to read. The result is the fd to read it from. */
+  /** Completes when there is something to read. The result is the fd to read it from. */
   wait(id: number, rank: number, fd: number, owner: FdOwner): void
 
   open(id: number, rank: number, path: Buffer, flags: number, mode: number, wantsStatus: boolean): void
@@ -50,7 +53,7 @@ export interface Native {
   readlink(id: number, rank: number, path: Buffer): void
   rename(id: number, rank: number, from: Buffer, to: Buffer): void
   unlink(id: number, rank: number, path: Buffer): void
-  /** @param isFull on macOS: out of the disk's own cache too */
+  /** @param isFull F_FULLFSYNC: out of the disk's own cache too */
   fsync(id: number, rank: number, fd: number, isFull: boolean): void
   ftruncate(id: number, rank: number, fd: number, lengthBytes: number): void
   fchown(id: number, rank: number, fd: number, uid: number, gid: number): void

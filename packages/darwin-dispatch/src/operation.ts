@@ -4,14 +4,14 @@ import { InUse, Operation } from '@kiruna/priority/operation'
 import { type Completion, dispatcher, ECANCELED, EINTR, noReader } from './dispatch.ts'
 import type { Native } from './native.ts'
 
-/** A disk operation of GCD's: it goes through the lane, and is delivered with its batch. */
+/** A disk operation on GCD: it goes through the lane, and settles with its batch. */
 export abstract class DispatchOperation<T> extends Operation<T> implements Completion {
   slot = -1
   protected readonly gcd = dispatcher()
 
   abstract complete(result: number, value: Buffer | undefined): void
 
-  /** What GCD's queue is chosen by, when it is given the operation. */
+  /** The caller's rank, now: it chooses GCD's queue. */
   protected get rank(): Rank {
     return rankOf(this.asker.priority)
   }
@@ -25,7 +25,7 @@ export abstract class DispatchOperation<T> extends Operation<T> implements Compl
   }
 }
 
-/** A file that is open. What is under way on it holds it open. */
+/** An open file. It stays open while operations on it are under way. */
 export class OpenFile extends InUse {
   readonly fd: number
   /** For errors. */
@@ -42,30 +42,30 @@ export class OpenFile extends InUse {
   }
 }
 
-/** What a system call is about. */
+/** What a system call is made on, and what its errors say. */
 interface About {
-  /** Its name, as node:fs has it. */
+  /** node:fs's name for it. */
   syscall: string
   /** For errors. */
   path?: string | Buffer
-  /** It stays open meanwhile. */
+  /** The open file: it does not close before the call is done. */
   file?: OpenFile
-  /** It does something to a file: once begun, it has the outcome that the OS gives it, whatever the signal says by then. */
+  /** The call changes a file: once begun, it has the outcome that the OS gives it, even if the signal has aborted by then. */
   changes?: boolean
 }
 
-/** An operation that is one system call, on a thread of GCD's. */
+/** An operation that is one system call, on a GCD thread. */
 export class Call<T> extends DispatchOperation<T> {
   protected readonly ownsBuffer: boolean
   readonly #about: About
   readonly #call: (native: Native, id: number, rank: Rank) => void
-  readonly #resultOf: (value: Buffer, result: number) => T
+  readonly #toValue: (value: Buffer, result: number) => T
 
-  /** @param resultOf makes what the call resolves with; of the addon's value, where it has one */
+  /** @param toValue makes the value that the call resolves with */
   constructor(
     about: About,
     call: (native: Native, id: number, rank: Rank) => void,
-    resultOf: (value: Buffer, result: number) => T,
+    toValue: (value: Buffer, result: number) => T,
     caller: Caller,
     resolve: (value: T) => void,
     reject: (reason: unknown) => void,
@@ -73,7 +73,7 @@ export class Call<T> extends DispatchOperation<T> {
     super(caller, resolve, reject)
     this.#about = about
     this.#call = call
-    this.#resultOf = resultOf
+    this.#toValue = toValue
     this.ownsBuffer = !about.changes
   }
 
@@ -97,8 +97,8 @@ export class Call<T> extends DispatchOperation<T> {
     if (this.retry(result, () => this.enter(0))) return
     const { syscall, file, path = file?.path, changes } = this.#about
     if (result < 0) this.fail(systemError(result, syscall, path))
-    else if (changes) this.commit(this.#resultOf(value!, result))
-    else this.succeed(this.#resultOf(value!, result))
+    else if (changes) this.commit(this.#toValue(value!, result))
+    else this.succeed(this.#toValue(value!, result))
     this.end()
   }
 
@@ -112,16 +112,16 @@ export interface Opening {
   path: string | Buffer
   flags: number
   mode: number
-  /** The file's status is found as well. */
+  /** The file's status is asked for too. */
   wantsStatus?: boolean
-  /** It is made, or emptied: an abort that comes too late does not hide the file. */
+  /** The file is made, or emptied: an abort that comes too late still resolves with it. */
   changes?: boolean
 }
 
 const [firstRetryMs, longestRetryMs] = [1, 50]
 
 /**
- * open(2), which waits for nobody. A FIFO that nobody reads cannot be opened for writing like that: it is tried again.
+ * open(2) without waiting. A FIFO that nobody reads cannot be opened for writing like this, so the open is tried again.
  * @see fifo(7)
  */
 export class Open<T> extends Call<T> {
@@ -173,7 +173,7 @@ export class Open<T> extends Call<T> {
   }
 }
 
-/** Nobody waits behind it: it takes nothing from the disk, so it passes by the lane. @see close(2) */
+/** It bypasses the lane, since it asks nothing of the disk. @see close(2) */
 export class Close implements Completion {
   slot = -1
   readonly #path: string | Buffer
@@ -194,7 +194,7 @@ export class Close implements Completion {
   }
 
   complete(result: number): void {
-    // It is closed even where close(2) says EINTR.
+    // The fd is closed even if close(2) says EINTR.
     if (result < 0 && result !== EINTR) this.#reject(systemError(result, 'close', this.#path))
     else this.#resolve()
   }
@@ -203,10 +203,10 @@ export class Close implements Completion {
 /** user-blocking: others may wait for a free descriptor. */
 const closeRank: Rank = 1
 
-/** What a call resolves with that only does something. */
+/** For a call without a value. */
 export const nothing = () => {}
 
-/** A path as C takes it. */
+/** A path in bytes. */
 export function pathBytes(path: string | Buffer): Buffer {
   return typeof path === 'string' ? Buffer.from(path) : path
 }

@@ -1,6 +1,6 @@
 import { Stats } from 'node:fs'
 
-/** node:fs's own Stats, of the fields that calls.cc gives. */
+/** node:fs's own Stats, from the fields that calls.cc gives. */
 export function statsOf(status: Buffer): Stats {
   const fields = new Float64Array(status.buffer, status.byteOffset, status.length / 8)
   const [dev, mode, nlink, uid, gid, rdev, blksize, ino, size, blocks] = fields
@@ -13,11 +13,11 @@ export function statsOf(status: Buffer): Stats {
     ctime: dateOf(ctimeMs!),
     birthtime: dateOf(birthtimeMs!),
   }
-  // Its constructor is deprecated; a Stats is its prototype's methods over these fields.
+  // The constructor of Stats is deprecated, so its prototype's methods are put over these fields.
   return Object.assign(Object.create(Stats.prototype) as Stats, sizes, times)
 }
 
-/** A Date has whole milliseconds: node:fs rounds so. */
+/** A Date has whole milliseconds: node:fs rounds like this. */
 function dateOf(timeMs: number): Date {
   return new Date(Math.round(timeMs))
 }

@@ -11,7 +11,7 @@ import { checkBuffer, checkInteger, detached } from '@kiruna/priority/arguments'
 import { systemError } from '@kiruna/priority/error'
 import { maxPieceBytes } from '@kiruna/priority/lane'
 
-/** An open file. What its functions promise stands in fs-seek's `File`. */
+/** An open file. `@kiruna/fs-seek` says what its functions promise. */
 export class File implements SeekFile {
   readonly #file: OpenFile
 
@@ -34,7 +34,7 @@ export class File implements SeekFile {
     })
   }
 
-  /** Writes all of `buffer`, from `position` on. @see dispatch_io_write(3) */
+  /** Writes all of `buffer` at `position`. @see dispatch_io_write(3) */
   write(buffer: NodeJS.ArrayBufferView, position: number, caller: Caller): Promise<void> {
     return new Promise((resolve, reject) => {
       checkBuffer(buffer)
@@ -62,7 +62,7 @@ export class File implements SeekFile {
     )
   }
 
-  /** Out of the disk's own cache too. @see fcntl(2): F_FULLFSYNC */
+  /** Brings what has been written to the disk, and out of the disk's own cache. @see fcntl(2): F_FULLFSYNC */
   sync(caller: Caller): Promise<void> {
     return new Promise((resolve, reject) =>
       new Call(
@@ -91,7 +91,7 @@ export class File implements SeekFile {
     })
   }
 
-  /** ENOTSUP: F_PREALLOCATE does not make a file longer, and what does could shorten it. @see fcntl(2) */
+  /** ENOTSUP: F_PREALLOCATE does not make a file longer, and the call that does could shorten it. @see fcntl(2) */
   allocate(offsetBytes: number, lengthBytes: number, caller: Caller): Promise<void> {
     return notAllocated(this.#file.path, offsetBytes, lengthBytes, caller)
   }
@@ -106,7 +106,7 @@ export class File implements SeekFile {
   }
 }
 
-/** What a read and a write share: a buffer that is transferred piece by piece. */
+/** A buffer's transfer from a file or to it, piece by piece. */
 abstract class Transfer<T> extends DispatchOperation<T> {
   protected readonly ownsBuffer = false
   protected readonly file: OpenFile
@@ -141,15 +141,15 @@ abstract class Transfer<T> extends DispatchOperation<T> {
     this.end()
   }
 
-  /** All bytes that there are have been transferred. */
+  /** Nothing is left to transfer. */
   protected abstract finish(): void
 
-  /** What the lane counts the next piece as. */
+  /** The bytes that the lane counts for the next piece. */
   protected get nextBytes(): number {
     return Math.min(this.lengthBytes - this.doneBytes, maxPieceBytes)
   }
 
-  /** Where the next piece is in memory. */
+  /** The address of the next piece. */
   protected get address(): number {
     // The buffer was checked at the call, but may have been transferred while this waited.
     if (this.#buffer.byteLength !== this.lengthBytes) throw detached()
@@ -194,7 +194,7 @@ class Read extends Transfer<number> {
   }
 }
 
-/** Writes all of a buffer; at position −1 where the descriptor stands. @see dispatch_io_write(3) */
+/** Writes all of a buffer; with position −1 at the current file offset. @see dispatch_io_write(3) */
 export class Write extends Transfer<void> {
   start(): void {
     const { gcd, address, rank, file } = this

@@ -53,12 +53,12 @@ export function open(path: PathLike, caller: Caller, options: OpenOptions = {}):
   })
 }
 
-/** A whole file, of a size unknown beforehand. @see open(2), pread(2) */
+/** Reads a whole file, also one that does not know its size. @see open(2), pread(2) */
 export function readAll(path: PathLike, caller: Caller): Promise<Buffer> {
   return new Promise((resolve, reject) => readUpTo(largestFileBytes, path, caller, resolve, reject))
 }
 
-/** Many files, in the order in which they complete. */
+/** Reads many files, in the order in which they complete. */
 export function readMany(
   paths: Iterable<PathLike> | AsyncIterable<PathLike>,
   caller: Caller,
@@ -101,7 +101,7 @@ export function readdir(path: PathLike, caller: Caller): Promise<Dirent[]> {
   })
 }
 
-/** Makes `data` a file's whole content, or leaves the file as it was. @see fcntl(2): F_FULLFSYNC, rename(2) */
+/** Replaces a file's whole content with `data`, or leaves the file as it was. @see fcntl(2): F_FULLFSYNC, rename(2) */
 export function writeAll(
   path: PathLike,
   data: WriteData,
@@ -117,8 +117,8 @@ export function check(): void {
 }
 
 /**
- * open, read, close. A read that comes back short has found the end. The lane admits the open with the first piece: most
- * files are done then. One that is larger than the buffer's first guess is asked for its size.
+ * open, read, close. A short read has found the end. One admission by the lane covers the open and the first piece: most
+ * files need no more. The size is asked for only if a file fills its first two buffers.
  */
 class ReadAll extends DispatchOperation<Buffer> {
   protected readonly ownsBuffer = true
@@ -164,7 +164,7 @@ class ReadAll extends DispatchOperation<Buffer> {
       else if (result < 0) throw systemError(result, this.#step, this.#path)
       else this.#next(result, status)
     } catch (error) {
-      this.fail(error) // the system's, or too large, or no memory
+      this.fail(error) // the system's, or the file is too large, or there is no memory
       this.#finish()
     }
   }
@@ -172,22 +172,22 @@ class ReadAll extends DispatchOperation<Buffer> {
   #next(result: number, status: Buffer | undefined): void {
     const content = this.#content
     if (content === undefined) {
-      this.#step = 'read' // as what the lane has admitted already
+      this.#step = 'read' // within the same admission
       this.start()
     } else if (this.#step === 'fstat') {
       content.expect(statsOf(status!).size)
-      this.#askAgain('read', maxPieceBytes)
+      this.#enterAgain('read', maxPieceBytes)
     } else {
       content.add(result)
       if (result < this.#askedBytes) {
         this.succeed(content.take(), content.lengthBytes)
         this.#finish()
-      } else if (content.outgrown) this.#askAgain('fstat', 0)
-      else this.#askAgain('read', maxPieceBytes)
+      } else if (content.outgrown) this.#enterAgain('fstat', 0)
+      else this.#enterAgain('read', maxPieceBytes)
     }
   }
 
-  #askAgain(step: 'read' | 'fstat', bytes: number): void {
+  #enterAgain(step: 'read' | 'fstat', bytes: number): void {
     this.#step = step
     this.isContinuation = true
     this.leave()
@@ -216,11 +216,11 @@ const writeCalls: WriteCalls<OpenFile> = {
     call('stat', (native, id, rank) => native.stat(id, rank, path, true), statsOf, asker),
   fstat: ({ fd }, asker) => call('fstat', (native, id, rank) => native.fstat(id, rank, fd), statsOf, asker),
   readlink: (path, asker) =>
-    call('readlink', (native, id, rank) => native.readlink(id, rank, path), asItIs, asker),
+    call('readlink', (native, id, rank) => native.readlink(id, rank, path), identity, asker),
   write: (file, bytes, position, asker) =>
     new Promise((resolve, reject) => new Write(file, bytes, position, asker, resolve, reject).run('write')),
   fsync: ({ fd }, asker) => change('fsync', (native, id, rank) => native.fsync(id, rank, fd, true), asker),
-  // macOS has no sync_file_range; its fsync(2) leaves the bytes in the disk's own cache, which is what is wanted here.
+  // macOS has no sync_file_range. Its fsync(2) leaves the bytes in the disk's own cache, which is enough here.
   writeBack: ({ fd }, _position, _lengthBytes, asker) =>
     change('fsync', (native, id, rank) => native.fsync(id, rank, fd, false), asker),
   fchown: ({ fd }, uid, gid, asker) =>
@@ -239,8 +239,8 @@ function openFile(opening: Opening, asker: Asker): Promise<OpenFile> {
   return new Promise((resolve, reject) => new Open(opening, opened, asker, resolve, reject).run())
 }
 
-function call<T>(syscall: string, make: MakeCall, resultOf: (value: Buffer) => T, asker: Asker): Promise<T> {
-  return new Promise((resolve, reject) => new Call({ syscall }, make, resultOf, asker, resolve, reject).run())
+function call<T>(syscall: string, make: MakeCall, toValue: (value: Buffer) => T, asker: Asker): Promise<T> {
+  return new Promise((resolve, reject) => new Call({ syscall }, make, toValue, asker, resolve, reject).run())
 }
 
 function change(syscall: string, make: MakeCall, asker: Asker): Promise<void> {
@@ -248,12 +248,12 @@ function change(syscall: string, make: MakeCall, asker: Asker): Promise<void> {
   return new Promise((resolve, reject) => new Call(about, make, nothing, asker, resolve, reject).run())
 }
 
-function asItIs(value: Buffer): Buffer {
+function identity(value: Buffer): Buffer {
   return value
 }
 
-// A Dirent's kind is behind a symbol, and only its constructor sets it: node:fs's own is called with what it is
-// called with there (lib/internal/fs/utils.js, the same in Node 20, 22 and 24). The kinds are libuv's.
+// A Dirent's kind is behind a symbol, and only the constructor sets it. So node:fs's constructor is called as node:fs
+// does (lib/internal/fs/utils.js, the same in Node 20, 22 and 24). The kinds are libuv's.
 const NodeDirent = Dirent as unknown as new (name: string, kind: number, folder: string | Buffer) => Dirent
 /** dirent(5)'s DT_FIFO, DT_CHR, DT_DIR, DT_BLK, DT_REG, DT_LNK, DT_SOCK as uv_dirent_type_t */
 const kinds = new Map([
@@ -266,7 +266,7 @@ const kinds = new Map([
   [12, 5],
 ])
 
-/** Of a folder's entries, sorted by name as node:fs has them; of each the addon gives its kind, its name and a 0. */
+/** A folder's entries, sorted by name as in node:fs. The addon gives for each its kind, its name and a 0. */
 function direntsOf(bytes: Buffer, folder: string | Buffer): Dirent[] {
   const entries: Buffer[] = []
   for (let at = 0; at < bytes.length; ) {

@@ -19,12 +19,12 @@ const ENOTCONN = -constants.errno.ENOTCONN
 
 /** The most that one send takes. */
 const sendBytes = 64 * 1024
-/** What is smaller is sent on this thread: another would take longer to wake. */
+/** Up to this, a send is made on this thread: another would take longer to wake. */
 const hereBytes = 4 * 1024
 
 /**
- * A connection on dispatch sources. A receive waits with a little memory, or, where many do already, without; while there
- * is more than it took, the next ones do not wait. A send begins here, and what is large on a queue:
+ * A connection on dispatch sources. A receive waits with a little memory or, if many wait already, without; while there is
+ * more than it took, the next ones do not wait. A small send is made on this thread, a large one on a queue:
  *
  *     startReceive ─► source ─► recv ─► received          while there is more:
  *                     queue ─► recv ─► received
@@ -42,13 +42,13 @@ export class DispatchConnection extends Connection implements Sender {
   #hasMore = false
   #receiveBytes = smallBytes
   #askedBytes = 0
-  /** The kernel's buffer is. */
+  /** The kernel's buffer is full. */
   #isFull = false
   #local: SocketAddress | undefined = undefined
   #remote: SocketAddress | undefined = undefined
   #isClosed = false
 
-  /** @param socket connected, its own from now on */
+  /** @param socket connected; this connection owns it from now on */
   constructor(socket: DispatchSocket, isTcp: boolean, caller: Asker) {
     super(caller)
     this.#socket = socket
@@ -91,7 +91,7 @@ export class DispatchConnection extends Connection implements Sender {
     if (result > 0) {
       this.#endWait()
       this.#hasMore = result === memory.bytes.length
-      // A little now and then asks for little, what comes as a stream for much.
+      // Little now and then: the next receive asks for little. A steady flow: it asks for much.
       if (this.#hasMore) this.#receiveBytes = largeBytes
       else if (result <= smallBytes) this.#receiveBytes = smallBytes
       this.receivedInto(memory, result)
@@ -114,7 +114,7 @@ export class DispatchConnection extends Connection implements Sender {
     this.#endWait()
   }
 
-  /** What it takes that is too late to be cancelled is for the next reader. */
+  /** If it is too late to cancel, the bytes are for the next reader. */
   protected cancelReceive(): void {
     if (!this.#socket.cancelRead()) return
     this.#giveBackMemory()
@@ -134,7 +134,7 @@ export class DispatchConnection extends Connection implements Sender {
     return this.writeRank
   }
 
-  /** @internal the dispatcher's */
+  /** @internal called by the dispatcher */
   send(): void {
     const buffers = this.takeToSend(sendBytes)
     if (buffers.length === 0) return

@@ -4,23 +4,23 @@ import type { Rank } from '@kiruna/priority'
 import { dispatcher, type Source } from './dispatcher.ts'
 import { type Begun, type How, type Native, option, readDirection, writeDirection } from './native.ts'
 
-/** Takes the result of a call: as the system call returns it, or a negative errno. */
+/** Takes the result of a call: what the system call returns, or a negative errno. */
 type Complete = (result: number) => void
 
-/** One direction of a socket: the call that is under way, and what it needs until it is done. */
+/** One direction of a socket: the call under way, and what it needs until it is done. */
 class Half {
   complete: Complete | undefined = undefined
   rank: Rank = 3
-  /** Held, so that the kernel finds it where it was. */
+  /** Held for the kernel. */
   memory: Uint8Array | Uint8Array[] | undefined = undefined
   #isRef = true
-  #holds = false
+  #keepsAlive = false
 
   get isUnderWay(): boolean {
     return this.complete !== undefined
   }
 
-  /** Does nothing where the call has its result already. */
+  /** Does nothing if the call has returned its result. */
   begin(begun: Begun, rank: Rank, complete: Complete, memory?: Uint8Array | Uint8Array[]): void {
     if (begun !== undefined) return
     this.rank = rank
@@ -36,23 +36,23 @@ class Half {
     return complete!
   }
 
-  /** What is under way keeps the process alive, or not. */
+  /** Whether the call under way keeps the process alive. */
   setRef(isRef: boolean): void {
     this.#isRef = isRef
     this.#keepAlive()
   }
 
   #keepAlive(): void {
-    const holds = this.#isRef && this.isUnderWay
-    if (holds === this.#holds) return
-    this.#holds = holds
-    dispatcher().hold(holds ? 1 : -1)
+    const keepsAlive = this.#isRef && this.isUnderWay
+    if (keepsAlive === this.#keepsAlive) return
+    this.#keepsAlive = keepsAlive
+    dispatcher().keepAlive(keepsAlive ? 1 : -1)
   }
 }
 
 /**
- * A socket of GCD's. A call that has its result at once gives it back; otherwise `complete` has it, and only then may
- * another follow in that direction.
+ * A socket on GCD. A call returns its result if it has one at once. Otherwise `complete` takes it, and only then may another
+ * call follow in that direction.
  */
 export class DispatchSocket implements Source {
   readonly id: number
@@ -61,7 +61,7 @@ export class DispatchSocket implements Source {
   readonly #native: Native = dispatcher().native
   #closed: (() => void) | undefined = undefined
 
-  /** @param id of the addon's */
+  /** @param id the socket's number in the addon */
   constructor(id: number) {
     this.id = id
     dispatcher().add(this)
@@ -74,7 +74,7 @@ export class DispatchSocket implements Source {
     return new DispatchSocket(id)
   }
 
-  /** Until there is something to read. */
+  /** Waits until there is something to read. */
   wait(rank: Rank, complete: Complete): void {
     this.#beginRead(this.#native.wait(this.id, rank), rank, complete)
   }
@@ -84,7 +84,7 @@ export class DispatchSocket implements Source {
     this.#beginRead(this.#native.receive(this.id, rank, memory, how), rank, complete, memory)
   }
 
-  /** One datagram. @see recvmsg(2) */
+  /** Receives one datagram. @see recvmsg(2) */
   receiveFrom(rank: Rank, memory: Uint8Array, complete: Complete): void {
     this.#beginRead(this.#native.receiveFrom(this.id, rank, memory), rank, complete, memory)
   }
@@ -96,14 +96,14 @@ export class DispatchSocket implements Source {
     return begun
   }
 
-  /** @returns as `send` does. @see sendmsg(2) */
+  /** @returns as `send`. @see sendmsg(2) */
   sendTo(rank: Rank, bytes: Uint8Array, to: InternetAddress, complete: Complete): Begun {
     const begun = this.#native.sendTo(this.id, rank, bytes, to.family, to.address, to.port)
     this.write.begin(begun, rank, complete, bytes)
     return begun
   }
 
-  /** @returns as `send` does. @see connect(2) */
+  /** @returns as `send`. @see connect(2) */
   connect(rank: Rank, to: SocketAddress, complete: Complete): Begun {
     const begun = this.#native.connect(this.id, rank, to.family, ...addressAndPort(to))
     this.write.begin(begun, rank, complete)
@@ -126,7 +126,7 @@ export class DispatchSocket implements Source {
     return this.read.rank
   }
 
-  /** Returns whether nothing follows any more. If not, the result is on its way, or nothing was under way. */
+  /** Returns whether it was cancelled. If not, the result follows, or nothing was under way. */
   cancelRead(): boolean {
     const isCancelled = this.#cancel(this.read, readDirection)
     if (isCancelled) dispatcher().readEnded(this)
@@ -137,7 +137,7 @@ export class DispatchSocket implements Source {
     return this.#cancel(this.write, writeDirection)
   }
 
-  /** Of what is under way. */
+  /** Changes the rank of the call under way. */
   setReadRank(rank: Rank): void {
     if (!this.read.isUnderWay || this.read.rank === rank) return
     dispatcher().readEnded(this)
@@ -146,7 +146,6 @@ export class DispatchSocket implements Source {
     this.#native.setRank(this.id, readDirection, rank)
   }
 
-  /** The same. */
   setWriteRank(rank: Rank): void {
     if (!this.write.isUnderWay || this.write.rank === rank) return
     this.write.rank = rank
@@ -179,7 +178,7 @@ export class DispatchSocket implements Source {
     return this.#native.name(this.id, isPeer)
   }
 
-  /** Of the datagram that was received last. */
+  /** The sender of the last datagram. */
   sender(): InternetAddress {
     return this.#native.sender(this.id) as InternetAddress
   }
@@ -189,21 +188,21 @@ export class DispatchSocket implements Source {
     return this.#native.setsockopt(this.id, option[name], Number(value))
   }
 
-  /** Nothing is under way any more. @see close(2) */
+  /** To be called when nothing is under way. @see close(2) */
   close(): Promise<void> {
-    dispatcher().hold(1)
+    dispatcher().keepAlive(1)
     this.#native.close(this.id)
     return new Promise(resolve => (this.#closed = resolve))
   }
 
-  /** @internal the dispatcher's */
+  /** @internal called by the dispatcher */
   complete(direction: number, result: number): void {
     if (direction === readDirection) {
       dispatcher().readEnded(this)
       this.read.end()(result)
     } else if (direction === writeDirection) this.write.end()(result)
     else {
-      dispatcher().hold(-1)
+      dispatcher().keepAlive(-1)
       this.#closed!()
     }
   }

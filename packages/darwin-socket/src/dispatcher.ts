@@ -9,31 +9,31 @@ import { closedDirection, loadNative, type Native } from './native.ts'
 
 export const EAGAIN = -constants.errno.EAGAIN
 
-/** So many results are taken at once. */
+/** How many results are taken at once. */
 const mostTaken = 256
-/** So many reads are tried at most before what is less urgent is settled. */
+/** How many urgent reads are tried before what is less urgent settles. */
 const mostHurried = 32
 
-/** A socket, as the dispatcher sees it. */
+/** A socket, for the dispatcher. */
 export interface Source {
   readonly id: number
-  /** Of its read that is under way. */
+  /** The rank of the read under way. */
   readonly readRank: Rank
   complete(direction: number, result: number): void
-  /** Tries the read at once: it completes with the next that are taken, if it can. */
+  /** Tries the read at once. If it succeeds, the next `take` returns its result. */
   hurry(): void
 }
 
-/** Has something to send at the end of the tick. */
+/** Something that sends at the end of the tick. */
 export interface Sender {
   readonly sendRank: Rank
   send(): void
 }
 
 /**
- * What this thread has of Grand Central Dispatch, for its sockets:
+ * What this thread's sockets have under way with Grand Central Dispatch:
  *
- *     read() ─► a source of its socket ─► recv, on a thread of GCD's ─► uv_async ─► complete() ─► settled, most urgent first
+ *     read() ─► a source of its socket ─► recv, on a GCD thread ─► uv_async ─► complete() ─► settled, most urgent first
  *
  * @see dispatch(3)
  */
@@ -41,14 +41,14 @@ class Dispatcher {
   readonly native: Native
   readonly #sockets: (Source | undefined)[] = []
   readonly #taken = new Int32Array(2 * mostTaken)
-  #holds = 0
+  #keptAliveBy = 0
   #isBatch = false
-  /** Those that got their outcome in this batch. */
+  /** What has its outcome in this batch. */
   readonly #batch = new Batch<Waiting<never>>()
-  /** Of the least urgent of them; −1: there is none. */
+  /** The rank of the least urgent one in the batch; −1: it is empty. */
   #leastRank = -1
   readonly #senders = new Set<Sender>()
-  /** Those with a read under way, by its rank. */
+  /** Sockets with a read under way, by its rank. */
   readonly #reading = [0, 1, 2, 3].map(() => new Set<Source>())
 
   constructor(native: Native) {
@@ -61,14 +61,14 @@ class Dispatcher {
     this.#sockets[socket.id] = socket
   }
 
-  /** One more, or one less, that keeps the process alive. */
-  hold(change: 1 | -1): void {
-    this.#holds += change
-    if (this.#holds === 1 && change === 1) this.native.ref()
-    else if (this.#holds === 0) this.native.unref()
+  /** Counts what keeps the process alive: one more, or one less. */
+  keepAlive(change: 1 | -1): void {
+    this.#keptAliveBy += change
+    if (this.#keptAliveBy === 1 && change === 1) this.native.ref()
+    else if (this.#keptAliveBy === 0) this.native.unref()
   }
 
-  /** @internal a socket's: its read is under way */
+  /** @internal called by a socket: its read is under way */
   readBegun(socket: Source): void {
     this.#reading[socket.readRank]!.add(socket)
   }
@@ -78,18 +78,18 @@ class Dispatcher {
     this.#reading[socket.readRank]!.delete(socket)
   }
 
-  /** To send at the end of this tick: what one turn writes goes together, and what is urgent before the rest. */
+  /** Sends at the end of this tick: the writes of one turn together, and most urgent first. */
   sendSoon(sender: Sender): void {
     this.#senders.add(sender)
     if (this.#senders.size === 1) process.nextTick(this.#flush)
   }
 
-  /** Returns false if it does not wait for the end of the tick. */
+  /** Returns false if the sender does not wait for the end of the tick. */
   cancelSend(sender: Sender): boolean {
     return this.#senders.delete(sender)
   }
 
-  /** It has its outcome: it is delivered with its batch, the most urgent first. */
+  /** The call has its outcome: it is delivered with its batch, most urgent first. */
   handOver(one: Waiting<never>): void {
     if (this.#isBatch) {
       this.#batch.add(one)
@@ -127,7 +127,7 @@ class Dispatcher {
     } while (count === mostTaken)
   }
 
-  /** Threads do not complete in the order of urgency. What is urgent and has come meanwhile is to be in this batch too. */
+  /** Tries more urgent reads, so that they are in this batch too: threads do not complete in the order of urgency. */
   #hurry(): void {
     let left = mostHurried
     for (let rank = 0; rank < this.#leastRank; rank++) {
@@ -149,7 +149,7 @@ class Dispatcher {
     try {
       socket.complete(direction, result)
     } catch (error) {
-      reportUncaught(error) // an asker's own code: it must not cost the others their completion
+      reportUncaught(error) // an asker's own code has thrown: the others still get their completions
     }
   }
 
@@ -163,7 +163,7 @@ class Dispatcher {
 let threadDispatcher: Dispatcher | undefined
 
 /**
- * What this thread has of GCD, set up at the first call.
+ * The dispatcher of this thread, set up at the first call.
  * @throws Error ERR_KIRUNA_UNAVAILABLE with the reason: not macOS, no addon. The next call tries again
  */
 export function dispatcher(): Dispatcher {

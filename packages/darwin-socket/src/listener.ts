@@ -8,11 +8,11 @@ import { DispatchConnection } from './connection.ts'
 import { DispatchSocket } from './dispatch-socket.ts'
 import { dispatcher } from './dispatcher.ts'
 
-/** Accepts in the handler of a source, some at a time. @see accept(2) */
+/** Accepts in the handler of a source, several at a time. @see accept(2) */
 class DispatchListener extends Listener {
   readonly #socket: DispatchSocket
 
-  /** @param socket listens, this listener's own from now on */
+  /** @param socket listening; this listener owns it from now on */
   constructor(socket: DispatchSocket, checked: CheckedListen) {
     super(socket.name(false)!, checked)
     this.#socket = socket

@@ -3,19 +3,20 @@ import type { SocketAddress } from '@kiruna/net-socket/address'
 import type { Rank } from '@kiruna/priority'
 import { loadAddon } from '@kiruna/priority/addon'
 
-/** As dispatch.h has it. */
+// The same as in dispatch.h.
 export const readDirection = 0
 export const writeDirection = 1
 export const closedDirection = 2
 
-/** Where a call is made first: on this thread, on a queue, or in the handler of a source that has waited for it. */
+/** A call is made first on this thread, */
 export const here = 0
-/** There nothing waits: −EAGAIN is a result. */
+/** on a queue, where it does not wait (−EAGAIN is a result), */
 export const onQueue = 1
+/** or in the handler of a source that has waited until it is ready. */
 export const afterWaiting = 2
 export type How = 0 | 1 | 2
 
-/** As the table in sockets.cc has them. */
+/** The same as in the table in sockets.cc. */
 export const option = {
   noDelay: 0,
   keepAlive: 1,
@@ -34,7 +35,7 @@ export const option = {
 
 type Family = SocketAddress['family']
 
-/** What a call returns at once: a result, or a negative errno. undefined: its completion follows. */
+/** What a call returns: a result, or a negative errno; undefined: its completion follows. */
 export type Begun = number | undefined
 
 /** What dispatch.cc exports. A socket is a number; one call at a time in each of its directions. */
@@ -43,7 +44,7 @@ export interface Native {
   setup(onReady: () => void, isMainThread: boolean): number
   ref(): void
   unref(): void
-  /** Fills it with key and result of what is done. @returns how many; the key is socket * 4 + direction */
+  /** Fills in the key and the result of each call that is done. @returns how many; a key is socket * 4 + direction */
   take(into: Int32Array): number
 
   /** @returns a socket, or a negative errno */
@@ -55,7 +56,7 @@ export interface Native {
   listen(socket: number, backlog: number): number
   shutdown(socket: number): number
   name(socket: number, ofPeer: boolean): SocketAddress | undefined
-  /** Of the datagram that was received last. */
+  /** The sender of the last datagram. */
   sender(socket: number): SocketAddress | undefined
   setsockopt(socket: number, option: number, value: number): number
   changeMembership(socket: number, isJoining: boolean, family: Family, group: string, at: string): number
@@ -67,12 +68,12 @@ export interface Native {
   send(socket: number, rank: Rank, buffers: Uint8Array[], how: How): Begun
   sendTo(socket: number, rank: Rank, bytes: Uint8Array, family: Family, address: string, port: number): Begun
   connect(socket: number, rank: Rank, family: Family, address: string, port: number): Begun
-  /** @returns how many */
+  /** Completes with the number of new sockets, which `accepted` returns. */
   accept(socket: number, rank: Rank): Begun
   accepted(socket: number): number[]
-  /** @returns whether it has: if not, the completion is on its way */
+  /** @returns whether it was cancelled; if not, the completion follows */
   cancel(socket: number, direction: number): boolean
-  /** Tries a read that is under way, on this thread. */
+  /** Tries the read under way on this thread. */
   hurry(socket: number): void
   setRank(socket: number, direction: number, rank: Rank): void
 }

@@ -11,30 +11,30 @@ import { DispatchSocket } from './dispatch-socket.ts'
 import { dispatcher } from './dispatcher.ts'
 
 const { errno } = constants
-/** It passes. macOS says so where the interface's queue is full, and its sources do not wait for that. */
+/** macOS says this when the interface's queue is full. It passes, but a dispatch source does not wait for it. */
 const exhausted = new Set([-errno.ENOMEM, -errno.ENOBUFS])
 const pauseMs = 1
 const ECANCELED = -errno.ECANCELED
 
-/** macOS does not have them for the IPv4 of a socket of both families. */
+/** macOS cannot set these for the IPv4 side of a socket of both families. */
 const ipv4Options = new Set<UdpOption>(['ttl', 'multicastTtl', 'multicastLoopback'])
 
 /**
  * A UDP socket on dispatch sources. A receive waits with memory for the longest datagram:
  *
  *     startReceive ─► source ─► recvmsg ─► received
- *     transmit ─► sendmsg ─► sendCompleted             from a source where the socket's buffer is full
+ *     transmit ─► sendmsg ─► sendCompleted             from a source if the socket's buffer is full
  *
  * @see recvmsg(2), sendmsg(2)
  */
 class DispatchUdpSocket extends UdpSocket {
   readonly #socket: DispatchSocket
   #memory: Memory | undefined = undefined
-  /** The first of them is under way, or waits until the kernel has memory again. */
+  /** The first one is under way, or waits until the kernel has memory again. */
   readonly #sends: Send[] = []
   #sendPause: NodeJS.Timeout | undefined = undefined
 
-  /** @param socket bound, its own from now on */
+  /** @param socket bound; owned from now on */
   constructor(socket: DispatchSocket, isDual: boolean, caller: Asker) {
     super(socket.name(false) as InternetAddress, isDual, caller)
     this.#socket = socket
@@ -57,7 +57,7 @@ class DispatchUdpSocket extends UdpSocket {
     this.received(datagramFrom(address, port, claim(memory, result)))
   }
 
-  /** What a receive takes that is too late to be cancelled is for the next one. */
+  /** If it is too late to cancel, the datagram is for the next reader. */
   protected cancelReceive(): void {
     if (!this.#socket.cancelRead()) return
     giveBack(this.#memory!)
@@ -87,7 +87,7 @@ class DispatchUdpSocket extends UdpSocket {
     if (this.#isDone(result)) this.#sendFirst()
   }
 
-  /** Returns false if it is to be tried again later. */
+  /** Returns false if the send is tried again later. */
   #isDone(result: number): boolean {
     if (exhausted.has(result)) {
       this.#sendPause = setTimeout(this.#sendFirst, pauseMs)
@@ -101,7 +101,7 @@ class DispatchUdpSocket extends UdpSocket {
     const index = this.#sends.indexOf(send)
     if (index === -1) return
     if (index === 0) {
-      if (this.#sendPause === undefined && !this.#socket.cancelWrite()) return // it has gone
+      if (this.#sendPause === undefined && !this.#socket.cancelWrite()) return // it has been sent
       clearTimeout(this.#sendPause)
     }
     this.#sends.splice(index, 1)

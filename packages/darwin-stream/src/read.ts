@@ -10,36 +10,36 @@ import { systemError } from '@kiruna/priority/error'
 
 const [firstRetryMs, longestRetryMs] = [1, 50]
 
-/** What the reads of one stream know of it. */
+/** What the reads of one stream share. */
 interface ReadState {
   readonly source: StreamSource
-  /** Somebody may have to come first: a FIFO's writer, who is at a keyboard, at the other end. */
+  /** A read may have to wait for a peer: a FIFO's writer, a user at a terminal, a socket's other end. */
   readonly mayWait: boolean
   /**
-   * A FIFO that was opened without waiting, and nobody has written yet: macOS says of it that it is at its end. It is
-   * looked at again; a writer who comes and goes meanwhile, and writes nothing, is not seen.
+   * A FIFO that was opened without waiting, and that nobody has written to yet: macOS reports end of file. It is read again
+   * later; a writer who comes and goes meanwhile without writing is not noticed.
    */
   lacksWriter: boolean
 }
 
 export function stateOf(source: StreamSource): ReadState {
   const { fd, path, stats } = source
-  // No kind of file at all: what has no name, such as Linux's eventfd.
+  // A mode without any file type: an fd without a name, such as Linux's eventfd.
   const mayWait = stats.isFIFO() || stats.isSocket() || (stats.mode & constants.S_IFMT) === 0 || isatty(fd)
   return { source, mayWait, lacksWriter: stats.isFIFO() && path !== undefined }
 }
 
 /**
- * One read of a stream. What is on a disk goes through the lane:
+ * One read of a stream. A file's goes through the lane:
  *
  *     lane ─► channel
  *
- * What may have to wait does not, and waits in a dispatch source, so that a cancelled wait has taken nothing, and the
- * flags of a borrowed fd are GCD's only while there is something to read:
+ * A read that may have to wait does not, and waits in a dispatch source: a cancelled wait has taken nothing, and GCD changes
+ * the flags of a borrowed fd only while there is something to read:
  *
  *     source, unless there is something already ─► channel, which is stopped with the first bytes
  *
- * What a read takes that is cancelled too late is given back, to the next reader.
+ * If a read is cancelled too late, the bytes that it took are given back, for the next reader.
  */
 export class StreamRead extends DispatchOperation<Buffer> implements InTurn {
   protected readonly ownsBuffer = true
@@ -47,9 +47,9 @@ export class StreamRead extends DispatchOperation<Buffer> implements InTurn {
   readonly #source: StreamSource
   readonly #askedBytes: number
   #isWaiting = false
-  /** What was waited with is read from, whatever becomes of the fd that was borrowed. */
+  /** The fd of the wait, which is read from even if the borrowed fd is closed meanwhile. */
   #duplicate = -1
-  /** When it began to read what was there. */
+  /** When the read of what is there began. */
   #begunMs = 0
   #memory: Buffer | undefined = undefined
   #retryMs = firstRetryMs
@@ -90,7 +90,7 @@ export class StreamRead extends DispatchOperation<Buffer> implements InTurn {
     return this.gcd.native.isReadable(this.#source.fd)
   }
 
-  /** Its bytes have come: they are being read, or are about to be. */
+  /** Whether its bytes are there: they are being read, or are about to be. */
   get hasBytes(): boolean {
     if (this.#state.lacksWriter) return false
     return this.#isWaiting ? this.#isReadable : performance.now() - this.#begunMs < longestHoldMs
@@ -101,7 +101,7 @@ export class StreamRead extends DispatchOperation<Buffer> implements InTurn {
     else super.handOver()
   }
 
-  /** Its bytes are delivered. */
+  /** Delivers its bytes. */
   release(): void {
     super.handOver()
   }
@@ -197,12 +197,12 @@ export class StreamRead extends DispatchOperation<Buffer> implements InTurn {
   }
 }
 
-/** A read whose bytes somebody was quicker to take is waited for no longer than this. */
+/** The longest wait for a more urgent read: another reader may have taken its bytes. */
 const longestHoldMs = 100
 
 /**
- * Of what arrives together, the most urgent is delivered first, though each read has threads of its own: one that has its
- * bytes is held while there are bytes for a more urgent one.
+ * Delivers the most urgent first of what arrives together, though each read is on another thread: a read that has its bytes
+ * is held while there are bytes for a more urgent one.
  *
  *     background     wait ─► read ─► held ··················► delivered
  *     realtime              wait ─────────► read ─► delivered ─┘
@@ -216,7 +216,7 @@ class Arrivals {
     this.#awaited.add(read)
   }
 
-  /** It has its bytes: they are delivered now, or soon. */
+  /** The read has its bytes: they are delivered now, or soon. */
   arrived(read: StreamRead): void {
     this.#awaited.delete(read)
     if (this.#isMostUrgent(read)) read.release()
@@ -227,7 +227,7 @@ class Arrivals {
     this.#releaseHeld(false)
   }
 
-  /** It ends without. */
+  /** The read ends without bytes. */
   left(read: StreamRead): void {
     this.#awaited.delete(read)
     this.#releaseHeld(false)

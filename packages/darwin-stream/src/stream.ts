@@ -15,7 +15,7 @@ import { StreamRead, stateOf } from './read.ts'
 
 export type { PathLike, Writer }
 
-/** Reads what comes in order; each `next` makes one read. @see dispatch_source_create(3), dispatch_io_read(3) */
+/** Reads in order; each `next` makes one read. @see dispatch_source_create(3), dispatch_io_read(3) */
 export function read(
   source: PathLike | number,
   caller: Caller,
@@ -96,7 +96,6 @@ function open(path: string | Buffer, flags: number, asker: Asker): Promise<{ fd:
   )
 }
 
-/** Where a stream writes. */
 interface Sink {
   readonly fd: number
   /** undefined: the fd is borrowed. */
@@ -105,13 +104,13 @@ interface Sink {
 }
 
 /**
- * GCD does not learn of everything that ends a wait for room: swift-corelibs-libdispatch not that a pipe's last reader has
- * gone. So a write that waits is begun again after so long.
+ * A write that waits is begun again after this. GCD does not notice everything that ends a wait for room:
+ * swift-corelibs-libdispatch does not notice that a pipe's last reader has left.
  */
 const beginAgainMs = 250
 
 /**
- * Writes all of the bytes to a stream, a piece at a time. What is on a disk goes through the lane; what may have to wait
+ * Writes all of the bytes to a stream, a piece at a time. A file's write goes through the lane; one that may have to wait
  * does not, and waits in its channel until there is room.
  */
 class StreamWrite extends DispatchOperation<void> {

@@ -3,31 +3,31 @@ import { checkInteger } from '@kiruna/priority/arguments'
 import { outOfRange } from '@kiruna/priority/error'
 
 export interface ChunksOptions {
-  /** Where to begin; 0. */
+  /** Where to begin; 0 by default. */
   offsetBytes?: number
-  /** How much; to the end of the mapping. */
+  /** How much; by default to the end of the mapping. */
   lengthBytes?: number
-  /** The length of a chunk; 256 KiB. Only the last may be shorter. */
+  /** The length of a chunk; 256 KiB by default. Only the last may be shorter. */
   chunkBytes?: number
-  /** Each chunk begins with so many bytes of the one before, for what may lie across the border; 0. */
+  /** How many bytes of the chunk before each chunk begins with, to find what lies across the border; 0 by default. */
   overlapBytes?: number
 }
 
 export interface Chunk {
   /** Where in the mapping `bytes` begins. */
   offsetBytes: number
-  /** A view; where the runtime allows none, a copy. */
+  /** A view; a copy if the runtime allows no views. */
   bytes: Uint8Array
 }
 
-/** What is prefaulted at once, or a chunk if that is longer: with less, the two threads wake each other more often. */
+/** Prefaulted at once, or a chunk if that is longer: with less, the two threads would wake each other more often. */
 const stepBytes = 1024 * 1024
-/** How many steps are on their way while the chunks of one are worked on. */
+/** How many steps are prefaulted ahead while the chunks of one are worked on. */
 const stepsAhead = 2
 
 /**
- * The chunks are cut from views, the first of this length, each twice as long as the one before, up to the maximum: V8
- * counts a view's window as memory of its own, and collects the whole heap with each 64 MiB of new windows.
+ * The chunks are cut from views: the first is this long, and each is twice as long as the one before, up to the maximum.
+ * V8 counts a view's window as memory of its own, and collects the whole heap with each 64 MiB of new windows.
  */
 const firstViewBytes = 32 * 1024 * 1024
 const maxViewBytes = 512 * 1024 * 1024
@@ -89,7 +89,7 @@ async function* inOrder(
         while (askedEnd < end && steps.length <= stepsAhead) {
           const bytes = Math.min(maxStepBytes, end - askedEnd)
           const done = mapping.prefault(askedEnd, bytes, caller)
-          done.catch(ignored) // it is awaited in its turn, or nobody wants it any more
+          done.catch(ignored) // it is awaited later, or not at all
           steps.push({ end: (askedEnd += bytes), done })
         }
         const step = steps.shift()!
@@ -98,7 +98,7 @@ async function* inOrder(
       }
       if (isCopying) yield { offsetBytes: at, bytes: await mapping.read(at, lengthBytes, caller) }
       else {
-        // Its length is 0 once the mapping has been resized or closed.
+        // The view's length is 0 if the mapping has been resized or closed.
         if (at + lengthBytes > viewOffset + view.byteLength) {
           view = mapping.view(at, Math.min(end - at, Math.max(viewBytes, lengthBytes)))
           viewOffset = at
@@ -106,7 +106,7 @@ async function* inOrder(
         }
         yield { offsetBytes: at, bytes: view.subarray(at - viewOffset, at - viewOffset + lengthBytes) }
       }
-      if (mapping.torn) throw tornError() // what has just been worked on may have been zeros by then
+      if (mapping.torn) throw tornError() // the chunk that was just worked on may have been zeros
       at = at + lengthBytes === end ? end : at + lengthBytes - overlapBytes
     }
   } finally {

@@ -4,23 +4,23 @@ import { InUse } from '@kiruna/priority/operation'
 import type { Handle } from './native.ts'
 import { kind, native, outcome, request } from './thread.ts'
 
-/** An ArrayBuffer of a gigabyte would cost a collection of the whole heap: V8 counts it as a gigabyte of its own. */
+/** Not a gigabyte: V8 counts an ArrayBuffer as memory of its own, and would collect the whole heap. */
 const windowBytes = 32 * 1024 * 1024
-/** Windows overlap by half: a view that is no longer than this always lies in one. */
+/** Windows overlap by half, so a view up to this length always lies in one window. */
 const strideBytes = windowBytes / 2
-/** A window of a longer view begins at a multiple of this: what is in it is aligned as in the file. */
+/** A longer view's window begins at a multiple of this: its bytes are aligned as in the file. */
 const alignmentBytes = 4096
-/** Unmapping is short, and nobody waits for it more than for anything else. */
+/** Unmapping is quick, so it is made at user-blocking. */
 export const unmapRank = 1
 
-/** An operation that `close` need not wait for. */
+/** An operation that `close` ends instead of waiting for it. */
 export interface Stoppable {
   stopFor(error: Error): void
 }
 
 /**
- * Pages of a file in memory, from map or resize until they are unmapped. Views are cut from windows, which are made
- * when they are first needed and go when nobody has a view of them:
+ * Pages of a file in memory, from map or resize until they are unmapped. Views are cut from windows. A window is made when
+ * it is first needed, and is collected when no view of it is left:
  *
  *     pages     ├────────────────────────────────────────────────────┤
  *     windows   ├──── 32 MiB ────┤       ├──── 32 MiB ────┤
@@ -45,31 +45,31 @@ export class Mapped {
     this.#leadBytes = native().leadBytes(handle)
   }
 
-  /** Before an operation; `inUse.leave` follows it. @throws EBADF: closed; EBUSY: retired */
+  /** Begins an operation, which `inUse.leave` ends. @throws EBADF: closed; EBUSY: retired */
   enter(syscall: string): void {
     if (this.#isRetired) throw systemError(errnoOf('EBUSY'), syscall, this.path)
     this.inUse.enter(syscall)
   }
 
-  /** Before what is done at once. @throws EBADF: closed; EBUSY: retired */
+  /** Checks before a synchronous operation. @throws EBADF: closed; EBUSY: retired */
   checkOpen(syscall: string): void {
     this.enter(syscall)
     this.inUse.leave()
   }
 
-  /** The error of a native call's result. */
+  /** The error for a native call's result. */
   error(result: number, syscall: string): Error {
     return result === outcome.torn ? this.tornError() : systemError(result, syscall, this.path)
   }
 
-  /** The file has become shorter than its mapping: what is not there reads as zeros. */
+  /** The file has become shorter than its mapping: the missing part reads as zeros. */
   tornError(): Error {
     const message = `'${this.path}' has become shorter than its mapping, or could not be read: parts of it are zeros`
     return Object.assign(coded(Error, 'ERR_KIRUNA_TORN', message), { path: String(this.path) })
   }
 
   /**
-   * Takes the views away and lets nothing new begin: the pages are about to be unmapped.
+   * Detaches the views and refuses new operations: the pages are about to be unmapped.
    * @throws EBUSY: more than one operation is under way, or a view is pinned
    */
   retire(syscall: string): void {
@@ -92,7 +92,7 @@ export class Mapped {
     if (lengthBytes === 0) return new Uint8Array(0)
     const from = this.#leadBytes + offsetBytes
     const index = Math.floor(from / strideBytes)
-    const previous = bufferOf(this.#windows[index - 1]) // a scan should not need twice as many
+    const previous = bufferOf(this.#windows[index - 1]) // used first, so that a scan does not make twice as many windows
     if (previous !== undefined) {
       const at = from - (index - 1) * strideBytes
       if (at + lengthBytes <= previous.byteLength) return new Uint8Array(previous, at, lengthBytes)
@@ -106,7 +106,7 @@ export class Mapped {
     return new Uint8Array(window, leadBytes, lengthBytes)
   }
 
-  /** Waits for what is under way, then takes the views away and unmaps. Idempotent. */
+  /** Waits for operations under way, then detaches the views and unmaps. Idempotent. */
   close(): Promise<void> {
     return this.inUse.close(() => {
       this.#detach()
@@ -120,7 +120,7 @@ export class Mapped {
     })
   }
 
-  /** Ends what `close` need not wait for. */
+  /** Ends the operations that `close` does not wait for. */
   stop(): void {
     for (const operation of this.stoppable) operation.stopFor(fileClosed('mmap'))
   }
@@ -151,7 +151,7 @@ export class Mapped {
   }
 }
 
-/** Unless it has been collected, or transferred: a byte stream does that with what it is given. */
+/** undefined if the window has been collected, or transferred: a byte stream transfers the buffers that it is given. */
 function bufferOf(window: WeakRef<ArrayBuffer> | undefined): ArrayBuffer | undefined {
   const buffer = window?.deref()
   return buffer?.byteLength === 0 ? undefined : buffer

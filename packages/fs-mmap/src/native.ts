@@ -3,10 +3,10 @@ import { isMainThread } from 'node:worker_threads'
 import { loadAddon, unavailable } from '@kiruna/priority/addon'
 import { systemError } from '@kiruna/priority/error'
 
-/** A mapping, held as long as this is. */
+/** A mapping in the addon, which stays as long as this is referenced. */
 export type Handle = object & { readonly __handle: unique symbol }
 
-/** What addon.cc exports. Requests are told apart by number; their results come with `take`. */
+/** What addon.cc exports. Requests have numbers; `take` returns their results. */
 export interface Native {
   setup(onReady: () => void, isMainThread: boolean): number
   ref(): void
@@ -35,7 +35,7 @@ export interface Native {
 }
 
 /**
- * The addon, with its threads set up for this thread of JavaScript's.
+ * Loads the addon, and sets up its threads for this JavaScript thread.
  * @throws Error ERR_KIRUNA_UNAVAILABLE with the reason
  */
 export function loadNative(onReady: () => void): Native {

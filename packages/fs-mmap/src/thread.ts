@@ -4,15 +4,15 @@ import { reportUncaught, systemError } from '@kiruna/priority/error'
 import { Operation } from '@kiruna/priority/operation'
 import { loadNative, type Native } from './native.ts'
 
-/** What a thread is asked for. As in thread.h, where `map` is 0 and has a function of its own. */
+/** The kinds of requests to a thread, as in thread.h: `map` is 0 there and has its own function here. */
 export const kind = { prefault: 1, read: 2, unmap: 3, sync: 4, resize: 5 } as const
 
-/** Results beside 0 and negative errnos. As in thread.h. */
+/** Results other than 0 and negative errnos, as in thread.h. */
 export const outcome = { torn: 1, beyondEnd: 2, notAtEnd: 3 } as const
 
 /** Waits for the result of a request to a native thread. */
 interface Completion {
-  /** @param result 0, a negative errno, or an `outcome`; `value` as the request has one */
+  /** @param result 0, a negative errno, or an `outcome` @param value if this kind of request has one */
   done(result: number, value: unknown): void
 }
 
@@ -35,9 +35,10 @@ export function native(): Native {
 }
 
 /**
- * Gives a request to its thread: `give` makes the native call with the number that it is given.
- * @returns that number
- * @throws EAGAIN: no thread can be had
+ * Gives a request to its thread.
+ * @param give makes the native call with the request's number
+ * @returns the number
+ * @throws EAGAIN: no thread could be started
  */
 export function request(completion: Completion, give: (native: Native, id: number) => number): number {
   const id = (lastId = lastId === 0xffff_ffff ? 1 : lastId + 1)
@@ -51,7 +52,7 @@ export function request(completion: Completion, give: (native: Native, id: numbe
 const batch = new Batch()
 let isTaking = false
 
-/** Called when threads have results: all of them are taken before the first promise is settled. */
+/** Called when threads have results. All of them are taken before the first promise settles. */
 function takeResults(): void {
   const results = native().take()
   isTaking = true
@@ -62,7 +63,7 @@ function takeResults(): void {
     try {
       completion.done(results[i + 1] as number, results[i + 2])
     } catch (error) {
-      reportUncaught(error) // an asker's own code: it must not cost the others their completion
+      reportUncaught(error) // an asker's own code has thrown: the others still get their completions
     }
   }
   isTaking = false
@@ -70,13 +71,13 @@ function takeResults(): void {
   batch.deliver()
 }
 
-/** An operation that a native thread makes for its caller, at its priority: through the lane, and settled in a batch. */
+/** An operation on a native thread, at its caller's priority: it goes through the lane, and settles with its batch. */
 export abstract class ThreadOperation<T> extends Operation<T> implements Completion {
   protected readonly native = native()
   #id = 0
   #unsubscribe: (() => void) | undefined = undefined
 
-  /** Called when the thread is done with what `give` gave it. The lane has been left. */
+  /** Called when the thread is done with the request, after the lane has been left. */
   protected abstract complete(result: number, value: unknown): void
 
   protected give(give: (native: Native, id: number, rank: number) => number): void {

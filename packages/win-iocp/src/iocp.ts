@@ -2,9 +2,9 @@ import { Batch, type Deliverable } from '@kiruna/priority/batch'
 import { reportUncaught } from '@kiruna/priority/error'
 import { loadNative, type Native } from './native.ts'
 
-/** What is told the result of a call. */
+/** Takes the result of a call. The port holds it until then. */
 export interface Completion {
-  /** Set by the port: which of its slots the call in flight has, −1 while there is none. */
+  /** Set by the port: the slot of the call in flight, −1 while there is none. */
   slot: number
   /** The call does not keep the process alive. */
   isUnref?: boolean
@@ -13,7 +13,7 @@ export interface Completion {
 
 /** How many results are taken from the addon at once. */
 const batchLength = 64
-/** A cancel that found nothing is tried again after this: the call was passing from one thread to another. */
+/** A cancel that found nothing is tried again after this: the call may be passing from one thread to another. */
 const cancelAgainMs = 10
 
 /**
@@ -24,14 +24,14 @@ const cancelAgainMs = 10
  * @see https://learn.microsoft.com/windows/win32/fileio/i-o-completion-ports
  */
 export class Port {
-  /** Its calls take the slot that `begin` returns. */
+  /** Its calls take a slot from `begin`. */
   readonly native: Native
   readonly #pairs = new Float64Array(batchLength * 2)
   readonly #completions: (Completion | undefined)[] = []
   readonly #freeSlots: number[] = []
   #inFlight = 0
   #isTaking = false
-  /** What has its outcome from the results that are being taken. */
+  /** What has its outcome while results are being taken. */
   readonly #batch = new Batch()
 
   constructor() {
@@ -47,7 +47,7 @@ export class Port {
     return slot
   }
 
-  /** Whether its call keeps the process alive, as it does at first. */
+  /** Whether the completion's call keeps the process alive. At first it does. */
   setRef(completion: Completion, isRef: boolean): void {
     if (isRef === (completion.isUnref !== true)) return
     completion.isUnref = !isRef
@@ -56,7 +56,7 @@ export class Port {
     else if (!isRef && --this.#inFlight === 0) this.native.unref()
   }
 
-  /** Asks the system to end its call. The completion comes in any case, perhaps with success. */
+  /** Asks the system to cancel its call. The completion comes in any case, perhaps with success. */
   cancel(completion: Completion): void {
     const { slot } = completion
     if (slot === -1 || this.native.cancel(slot)) return
@@ -65,7 +65,7 @@ export class Port {
     }, cancelAgainMs)
   }
 
-  /** An operation has its outcome: it is delivered with its batch, the most urgent first. */
+  /** The operation has its outcome: it is delivered with its batch, most urgent first. */
   handOver(operation: Deliverable): void {
     if (this.#isTaking) this.#batch.add(operation)
     else operation.deliver()
@@ -92,7 +92,7 @@ export class Port {
     try {
       completion.complete(result)
     } catch (error) {
-      reportUncaught(error) // an asker's own code: it must not cost the others their completion
+      reportUncaught(error) // an asker's own code has thrown: the others still get their completions
     }
   }
 }

@@ -7,11 +7,11 @@ import { type Completion, port } from './iocp.ts'
 import type { Native } from './native.ts'
 
 const { O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC, O_APPEND } = constants
-/** libuv's own, which node:fs takes as numbers. @see https://docs.libuv.org/en/v1.x/fs.html#file-open-constants */
+/** libuv's flags, which node:fs takes as numbers. @see https://docs.libuv.org/en/v1.x/fs.html#file-open-constants */
 const [O_RANDOM, O_SEQUENTIAL, O_TEMPORARY, O_SHORT_LIVED] = [0x10, 0x20, 0x40, 0x1000]
 const [O_DIRECT, O_DSYNC, O_SYNC] = [0x0200_0000, 0x0400_0000, 0x0800_0000]
 
-// CreateFileW's, fileapi.h and winnt.h
+// For CreateFileW: fileapi.h, winnt.h
 const [FILE_GENERIC_READ, FILE_GENERIC_WRITE] = [0x0012_0089, 0x0012_0116]
 const [FILE_WRITE_DATA, FILE_APPEND_DATA, DELETE] = [0x2, 0x4, 0x0001_0000]
 const [CREATE_NEW, CREATE_ALWAYS, OPEN_EXISTING, OPEN_ALWAYS, TRUNCATE_EXISTING] = [1, 2, 3, 4, 5]
@@ -22,14 +22,14 @@ const FILE_FLAG_NO_BUFFERING = 0x2000_0000
 const FILE_FLAG_RANDOM_ACCESS = 0x1000_0000
 const FILE_FLAG_SEQUENTIAL_SCAN = 0x0800_0000
 const FILE_FLAG_DELETE_ON_CLOSE = 0x0400_0000
-/** Without it a folder could not be opened. */
+/** Without this a folder cannot be opened. */
 const FILE_FLAG_BACKUP_SEMANTICS = 0x0200_0000
 /** The program at a pipe's other end may ask who we are, but not act in our name. */
 const SECURITY_SQOS_PRESENT_IDENTIFICATION = 0x0011_0000
 
 const S_IWUSR = 0o200
 
-/** What an open file is to the operations on it: it closes when they have left it. */
+/** What the operations on one open file share. It closes when none is under way. */
 export class OpenFile {
   /** Its number in the addon. */
   readonly handle: number
@@ -48,8 +48,8 @@ export class OpenFile {
   }
 
   /**
-   * A descriptor of the same file for node:fs, which could not read what is on a completion port: it is opened once more
-   * when it is first asked for.
+   * A descriptor of the same file for node:fs, which cannot read a handle that is on a completion port. The file is opened
+   * once more at the first call.
    * @throws EMFILE … (`err.code`)
    * @see https://learn.microsoft.com/windows/win32/api/winbase/nf-winbase-reopenfile
    */
@@ -82,7 +82,7 @@ export class Close implements Completion {
   readonly #resolve: () => void
   readonly #reject: (reason: unknown) => void
 
-  /** @param handle from here on the number may be another file's */
+  /** @param handle from now on the number may be another file's */
   constructor(
     handle: number,
     path: string | Buffer = '',
@@ -102,7 +102,7 @@ export class Close implements Completion {
 }
 
 /**
- * Opens a file: open(2)'s flags as CreateFileW has them. Its result is the file's number in the addon.
+ * Opens a file, with open(2)'s flags translated for CreateFileW. The result is the file's number in the addon.
  * @see https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-createfilew
  */
 export function createFile(
@@ -117,7 +117,7 @@ export function createFile(
   native.createFile(slot, rank, name, accessOf(flags), dispositionOf(flags), attributesOf(name, flags, mode))
 }
 
-/** With the prefix that allows more than 260 characters, and takes NUL and CON for names of files. */
+/** Adds the prefix that allows more than 260 characters, and with which NUL and CON are names of files. */
 export function widePath(path: string | Buffer): string {
   return toNamespacedPath(String(path))
 }
@@ -126,7 +126,7 @@ export function isPipePath(path: string): boolean {
   return /^\\\\[.?]\\pipe\\/i.test(path)
 }
 
-/** A console takes no FILE_FLAG_OVERLAPPED, and tells what it is only through a handle that may read and write. */
+/** A console takes no FILE_FLAG_OVERLAPPED, and is recognized only through a handle that may read and write. */
 export function isConsolePath(path: string): boolean {
   return /^\\\\[.?]\\con(in\$|out\$)?$/i.test(path)
 }
@@ -159,7 +159,7 @@ function dispositionOf(flags: number): number {
 
 function attributesOf(path: string, flags: number, mode: number): number {
   let attributes = FILE_ATTRIBUTE_NORMAL | FILE_FLAG_BACKUP_SEMANTICS
-  // The only one of a mode's bits that Windows knows.
+  // The only bit of a mode that Windows has.
   if ((flags & O_CREAT) !== 0 && (mode & ~process.umask() & S_IWUSR) === 0)
     attributes |= FILE_ATTRIBUTE_READONLY
   if ((flags & O_SHORT_LIVED) !== 0) attributes |= FILE_ATTRIBUTE_TEMPORARY

@@ -5,19 +5,19 @@ import { type Completion, port } from './iocp.ts'
 import type { Native } from './native.ts'
 import { Close, type OpenFile } from './open-file.ts'
 
-/** A disk operation on the port: it goes through the lane, and is settled with its batch. */
+/** A disk operation on the port: it goes through the lane, and settles with its batch. */
 export abstract class PortOperation<T> extends Operation<T> implements Completion {
   slot = -1
   protected readonly port = port()
 
   abstract complete(result: number): void
 
-  /** The caller's, now: the disk's driver is told with each piece. */
+  /** The caller's rank, now: each piece carries it to the disk's driver. */
   protected get rank(): Rank {
     return rankOf(this.asker.priority)
   }
 
-  /** Starts without the lane: what may have to wait for somebody must not hold a place in it. */
+  /** Starts without the lane: an operation that may wait for a peer must not hold a place in it. */
   protected bypassLane(): void {
     try {
       this.start()
@@ -35,23 +35,21 @@ export abstract class PortOperation<T> extends Operation<T> implements Completio
   }
 }
 
-/** What a call is about. */
+/** What a call is made on, and what its errors say. */
 interface About {
-  /** Its name as node:fs has it. */
+  /** node:fs's name for it. */
   syscall: string
   /** For errors. */
   path?: string | Buffer | undefined
-  /** An open file: it does not close meanwhile. */
+  /** The open file: it does not close before the call is done. */
   file?: OpenFile
-  /** It does something to a file: once begun, it has the outcome that the OS gives it. */
+  /** The call changes a file: once begun, it has the outcome that the OS gives it. */
   changes?: boolean
-  /** Its result is a new file, to be closed if nobody is left to take it. */
+  /** The result is a new file, which is closed after an abort. */
   resultIsFile?: boolean
 }
 
-/**
- * An operation that is one call on the port. It costs two closures: what is hot, read and write, has a class of its own.
- */
+/** An operation that is one call on the port. It takes two closures, so the hot calls, read and write, have own classes. */
 export class PortCall<T> extends PortOperation<T> {
   protected readonly ownsBuffer: boolean
   readonly #about: About
@@ -100,7 +98,7 @@ export class PortCall<T> extends PortOperation<T> {
   }
 }
 
-/** `lengthBytes` of a buffer, from `offsetBytes` on. */
+/** A view of `lengthBytes` of a buffer, from `offsetBytes` on. */
 export function bytesAt(
   { buffer, byteOffset }: NodeJS.ArrayBufferView,
   offsetBytes: number,

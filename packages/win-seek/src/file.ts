@@ -28,7 +28,7 @@ export class File implements SeekFile {
   }
 
   /**
-   * A descriptor of the same file, opened once more when it is first asked for: node:fs could not read what is on a
+   * A descriptor of the same file, which is opened once more at the first call: node:fs cannot read a handle that is on a
    * completion port. Close the file, not the descriptor.
    * @throws EMFILE … (`err.code`); EBADF: closed
    * @see https://learn.microsoft.com/windows/win32/api/winbase/nf-winbase-reopenfile
@@ -51,7 +51,7 @@ export class File implements SeekFile {
   }
 
   /**
-   * Writes all of `buffer`, from `position` on; a file opened to append (`'a'`) has it at its end.
+   * Writes all of `buffer` at `position`; to a file opened to append (`'a'`), at its end.
    * @see https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-writefile
    */
   write(buffer: NodeJS.ArrayBufferView, position: number, caller: Caller): Promise<void> {
@@ -67,7 +67,7 @@ export class File implements SeekFile {
     return chunks((buffer, position, asker) => this.read(buffer, position, asker), caller, options)
   }
 
-  /** By node:fs, on a thread of libuv's pool, of `fd`. @see fstat(2) */
+  /** node:fs's fstat of `fd`, on a thread of libuv's pool. @see fstat(2) */
   stat(caller: Caller): Promise<Stats> {
     return new Promise((resolve, reject) => {
       const file = this.#file
@@ -80,7 +80,7 @@ export class File implements SeekFile {
   }
 
   /**
-   * What has been written is on the disk. EPERM where the file is not open for writing.
+   * Brings what has been written to the disk. EPERM if the file is not open for writing.
    * @see https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-flushfilebuffers
    */
   sync(caller: Caller): Promise<void> {
@@ -116,7 +116,7 @@ export class File implements SeekFile {
     })
   }
 
-  /** ENOTSUP: FileAllocationInfo does not make a file longer, and what does could shorten it. */
+  /** ENOTSUP: FileAllocationInfo does not make a file longer, and the call that does could shorten it. */
   allocate(offsetBytes: number, lengthBytes: number, caller: Caller): Promise<void> {
     return notAllocated(this.#file.path, offsetBytes, lengthBytes, caller)
   }
@@ -134,7 +134,7 @@ export class File implements SeekFile {
   }
 }
 
-/** A buffer on its way from a file or to it, piece by piece. */
+/** A buffer's transfer from a file or to it, piece by piece. */
 abstract class Transfer<T> extends PortOperation<T> {
   protected readonly ownsBuffer = false
   protected readonly file: OpenFile
@@ -143,7 +143,7 @@ abstract class Transfer<T> extends PortOperation<T> {
   protected readonly lengthBytes: number
   protected doneBytes = 0
 
-  /** @param position −1: in order, where there are no positions */
+  /** @param position −1: in order, for what has no positions */
   constructor(
     file: OpenFile,
     buffer: NodeJS.ArrayBufferView,
@@ -169,10 +169,10 @@ abstract class Transfer<T> extends PortOperation<T> {
     }
   }
 
-  /** All that there is has been transferred. */
+  /** Nothing is left to transfer. */
   protected abstract finish(): void
 
-  /** What the lane counts the next piece as. */
+  /** The bytes that the lane counts for the next piece. */
   protected get nextBytes(): number {
     return Math.min(this.lengthBytes - this.doneBytes, maxPieceBytes)
   }
@@ -186,7 +186,7 @@ abstract class Transfer<T> extends PortOperation<T> {
 class Read extends Transfer<number> {
   #askedBytes = 0
 
-  /** Gives the next piece to the system: the lane has let it in. */
+  /** Gives the next piece to the system: the lane has admitted it. */
   start(): void {
     // The buffer was checked at the call, but may have been transferred while this waited.
     if (this.buffer.byteLength !== this.lengthBytes) throw detached()
@@ -222,7 +222,7 @@ class Read extends Transfer<number> {
 
 /** @see https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-writefile */
 export class Write extends Transfer<void> {
-  /** Gives the next piece to the system: the lane has let it in. */
+  /** Gives the next piece to the system: the lane has admitted it. */
   start(): void {
     // The buffer was checked at the call, but may have been transferred while this waited.
     if (this.buffer.byteLength !== this.lengthBytes) throw detached()

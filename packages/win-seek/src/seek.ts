@@ -27,8 +27,8 @@ type Resolve<T> = (value: T) => void
 type Reject = (reason: unknown) => void
 
 /**
- * Opens a file. Others may read, write, rename and delete it meanwhile; no child process inherits it.
- * @param options of a `mode` only the owner's right to write counts
+ * Opens a file. Others may read, write, rename and delete it meanwhile; child processes do not inherit it.
+ * @param options only the owner's right to write counts in a `mode`
  * @see https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-createfilew
  */
 export function open(path: PathLike, caller: Caller, options: OpenOptions = {}): Promise<File> {
@@ -41,14 +41,14 @@ export function open(path: PathLike, caller: Caller, options: OpenOptions = {}):
 }
 
 /**
- * A whole file.
+ * Reads a whole file.
  * @see https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-readfile
  */
 export function readAll(path: PathLike, caller: Caller): Promise<Buffer> {
   return new Promise((resolve, reject) => readUpTo(largestFileBytes, path, caller, resolve, reject))
 }
 
-/** Many files, in the order in which they complete. */
+/** Reads many files, in the order in which they complete. */
 export function readMany(
   paths: Iterable<PathLike> | AsyncIterable<PathLike>,
   caller: Caller,
@@ -57,14 +57,14 @@ export function readMany(
   return readManyWith(readUpTo, paths, caller, options)
 }
 
-/** The status of a file, by node:fs, on a thread of libuv's pool. @see stat(2) */
+/** The status of a file: node:fs's stat, on a thread of libuv's pool. @see stat(2) */
 export async function stat(path: PathLike, caller: Caller): Promise<fs.Stats> {
   const name = checkPath(path)
   check()
   return pooled(done => fs.stat(name, done), { path: name }, caller)
 }
 
-/** The entries of a folder, by node:fs, on a thread of libuv's pool. @see readdir(3) */
+/** The entries of a folder: node:fs's readdir, on a thread of libuv's pool. @see readdir(3) */
 export async function readdir(path: PathLike, caller: Caller): Promise<fs.Dirent[]> {
   const name = checkPath(path)
   check()
@@ -72,7 +72,7 @@ export async function readdir(path: PathLike, caller: Caller): Promise<fs.Dirent
 }
 
 /**
- * Makes `data` a file's whole content: the file holds the old content or the new, whole.
+ * Replaces a file's whole content with `data`: the file holds all of the old content or all of the new.
  * @see https://learn.microsoft.com/windows/win32/api/winbase/nf-winbase-movefileexw
  */
 export function writeAll(
@@ -89,7 +89,7 @@ export function check(): void {
   port()
 }
 
-/** @param changes an abort that comes too late does not hide the file: it has been made, or emptied */
+/** @param changes an abort that comes too late still resolves with the file: it has been made, or emptied */
 function opening(
   path: string | Buffer,
   flags: number,
@@ -114,8 +114,8 @@ const readUpTo: ReadUpTo = (maxBytes, path, caller, resolve, reject) => {
 }
 
 /**
- * open, read until 0, close. The lane admits the open with the first piece and, where that was short, with the read
- * that finds the end: most files are done then. One that fills the landing and a guess beyond it is asked for its size.
+ * open, read until 0, close. One admission by the lane covers the open, the first piece and, if that was short, the read
+ * that finds the end: most files need no more. The size is asked for only if a file fills its first two buffers.
  */
 class ReadAll extends PortOperation<Buffer> {
   protected readonly ownsBuffer = true
@@ -125,8 +125,8 @@ class ReadAll extends PortOperation<Buffer> {
   #handle = -1
   #content: GrowingBuffer | undefined = undefined
   #askedBytes = 0
-  /** What the lane has admitted includes a short read already: another is no more than the one that finds the end. */
-  #hasReadShort = false
+  /** One admission covers one read after a short one, the one that finds the end: it has been made. */
+  #endReadMade = false
 
   constructor(
     path: string | Buffer,
@@ -163,15 +163,14 @@ class ReadAll extends PortOperation<Buffer> {
       else if (result < 0) throw systemError(result, this.#step, this.#path)
       else this.#next(result)
     } catch (error) {
-      this.fail(error) // the system's, or too large, or no memory
+      this.fail(error) // the system's, or the file is too large, or there is no memory
       this.#finish()
     }
   }
 
   #next(result: number): void {
     const content = this.#content
-    if (content === undefined)
-      this.#readMore() // it has been opened
+    if (content === undefined) this.#readWithinAdmission()
     else if (this.#step === 'fstat') {
       content.expect(result)
       this.#enterAgain('read', maxPieceBytes)
@@ -181,22 +180,21 @@ class ReadAll extends PortOperation<Buffer> {
     } else {
       content.add(result)
       if (content.outgrown) this.#enterAgain('fstat', 0)
-      else if (result < this.#askedBytes && !this.#hasReadShort) this.#readMore()
+      else if (result < this.#askedBytes && !this.#endReadMade) this.#readWithinAdmission()
       else this.#enterAgain('read', maxPieceBytes)
     }
   }
 
-  /** Reads as what the lane has admitted already. */
-  #readMore(): void {
-    this.#hasReadShort = this.#step === 'read'
+  #readWithinAdmission(): void {
+    this.#endReadMade = this.#step === 'read'
     this.#step = 'read'
     this.start()
   }
 
-  /** Through the lane again, before what has not begun. */
+  /** Enters the lane again, before what has not begun. */
   #enterAgain(step: 'read' | 'fstat', bytes: number): void {
     this.#step = step
-    this.#hasReadShort = false
+    this.#endReadMade = false
     this.isContinuation = true
     this.leave()
     this.enter(bytes)
@@ -214,12 +212,12 @@ class ReadAll extends PortOperation<Buffer> {
   }
 }
 
-/** Not cancelled halfway: the new name may be there when the system says that it was cancelled. */
+/** A rename is not cancelled: it may have happened even if the system says that it was cancelled. */
 class Rename extends PortCall<void> {
   protected override stop(): void {}
 }
 
-// Errors are given their path by writeAll.
+// writeAll puts its own path into their errors.
 const reading = { path: '' }
 
 const calls: WriteCalls<File> = {
@@ -236,7 +234,7 @@ const calls: WriteCalls<File> = {
       new Write(File.openFileOf(file), bytes, position, asker, resolve, reject).run('write'),
     ),
   fsync: (file, asker) => file.sync(asker),
-  // Windows has no call for a part of a file.
+  // Windows cannot flush a part of a file.
   writeBack: (file, _position, _lengthBytes, asker) => file.sync(asker),
   // Windows has neither owners nor modes of this kind.
   fchown: async () => {},

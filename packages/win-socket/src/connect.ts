@@ -27,7 +27,7 @@ export class IocpConnecting extends Connecting {
     }
   }
 
-  /** Its result comes in any case. */
+  /** The call's result comes in any case. */
   protected endAttempt(): void {
     if (this.#call !== undefined) port().cancel(this.#call)
   }
@@ -37,7 +37,7 @@ export class IocpConnecting extends Connecting {
   }
 }
 
-/** IPv4's address that means every one of this machine, or IPv6's, is nowhere to connect to: its loopback is meant. */
+/** Windows cannot connect to 0.0.0.0 or ::, which mean the loopback address elsewhere. */
 function reachable(at: SocketAddress): SocketAddress {
   if (at.family === 'IPv4' && at.address === '0.0.0.0') return { ...at, address: '127.0.0.1' }
   if (at.family === 'IPv6' && /^[0:]+$/.test(at.address)) return { ...at, address: '::1' }

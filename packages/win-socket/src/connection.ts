@@ -20,12 +20,12 @@ const ECONNABORTED = errnoOf('ECONNABORTED')
 const ECONNRESET = errnoOf('ECONNRESET')
 const ENOTCONN = errnoOf('ENOTCONN')
 
-/** The most that one send takes: as with receives, others have their turn in between. */
+/** The most that one send takes, as for receives, so that others get their turn. */
 const sendBytes = 64 * 1024
 
 /**
- * A connection on the completion port. What waits for its peer is an overlapped call without memory; what is ready goes
- * through the lane, and is done there and then:
+ * A connection on the completion port. A read waits for the peer in an overlapped call without memory. Ready transfers go
+ * through the lane, and are calls that complete at once:
  *
  *     startReceive ─► WSARecv of no bytes ─► lane ─► recv ─► received   while there is more, straight to the lane
  *     sendSoon ─► lane ─► WSASend ─► sent                               once that took less than it was given:
@@ -40,11 +40,11 @@ export class IocpConnection extends Connection {
   readonly #isTcp: boolean
   readonly #receiving = new Receiving(this)
   readonly #sending = new Sending(this)
-  /** There was more than the last receive took, or what has come was left to the next reader. */
+  /** There was more than the last receive took, or there was something and no reader. */
   #hasMore = false
-  /** The system's buffer was full, and nothing has said that it is not. */
+  /** The system's buffer was full, and no completion has said otherwise. */
   #isFull = false
-  /** The byte that waits to be sent has been counted as sent. */
+  /** The byte of the overlapped send has been counted as sent. */
   #isCounted = false
   #local: SocketAddress | undefined = undefined
   #remote: SocketAddress | undefined = undefined
@@ -53,7 +53,7 @@ export class IocpConnection extends Connection {
   #isRef = true
   #onQuiet: (() => void) | undefined = undefined
 
-  /** @param socket connected, this connection's own from now on */
+  /** @param socket connected; this connection owns it from now on */
   constructor(socket: number, isTcp: boolean, caller: Asker) {
     super(caller)
     this.#socket = socket
@@ -164,7 +164,7 @@ export class IocpConnection extends Connection {
     return sentBytes
   }
 
-  /** A byte that waits to be sent cannot be taken back: it counts as sent. */
+  /** The byte of the overlapped send is not cancelled: it counts as sent. */
   protected cancelSend(): void {
     if (this.#lane.leave(this.#sending)) this.sendCancelled()
     else if (this.#isClosing) this.#port.cancel(this.#sending)
@@ -211,7 +211,7 @@ export class IocpConnection extends Connection {
     if (on && seconds > 0) this.#setOption(IPPROTO_TCP, TCP_KEEPIDLE, seconds)
   }
 
-  /** Nobody is told if it fails, as in node:net. */
+  /** A failure is ignored, as in node:net. */
   #setOption(level: number, name: number, value: number): void {
     if (!this.#isClosed) this.#port.native.setOption(this.#socket, level, name, value)
   }
@@ -237,12 +237,12 @@ export class IocpConnection extends Connection {
   }
 }
 
-/** What ends a connection from the other side is ECONNRESET, as in libuv. */
+/** A connection that was aborted is ECONNRESET, as in libuv. */
 function errorOf(result: number, syscall: string): Error {
   return socketError(result === ECONNABORTED ? ECONNRESET : result, syscall)
 }
 
-/** The reading half, as the port and the lane see it. */
+/** The receive of a connection, for the port and the lane. */
 class Receiving implements Completion, Transfer {
   slot = -1
   isUnref = false
@@ -266,7 +266,7 @@ class Receiving implements Completion, Transfer {
   }
 }
 
-/** The writing half. */
+/** The send of a connection, for the port and the lane. */
 class Sending implements Completion, Transfer {
   slot = -1
   isUnref = false

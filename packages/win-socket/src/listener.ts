@@ -19,21 +19,21 @@ import {
 } from './address.ts'
 import { IocpConnection } from './connection.ts'
 
-/** So many accepts wait at the system: a connection finds one when it comes. */
+/** How many accepts wait at the system, so that a new connection finds one. */
 const mostPosted = 8
 
-/** A peer that is gone before it was accepted costs nobody anything. */
+/** Errors of a peer that has left before it was accepted: no error of the listener. */
 const gone = new Set(['ECONNRESET', 'ECONNABORTED', 'ECANCELED'].map(errnoOf))
 
 /**
- * Accepts with sockets that are made before there is somebody.
+ * Accepts with sockets that are made in advance.
  * @see https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex
  */
 class IocpListener extends Listener {
   readonly #socket: number
   readonly #posted = new Set<Accept>()
 
-  /** @param socket listens, this listener's own from now on */
+  /** @param socket listening; this listener owns it from now on */
   constructor(socket: number, checked: CheckedListen) {
     super(nameOf(socket, false)!, checked)
     this.#socket = socket
@@ -82,7 +82,7 @@ class IocpListener extends Listener {
   }
 }
 
-/** A socket that waits for somebody to connect. */
+/** A socket that waits for a connection. */
 class Accept implements Completion {
   slot = -1
   readonly socket: number
@@ -102,7 +102,7 @@ export function listenAt(at: SocketAddress, checked: CheckedListen): IocpListene
   const { native } = port()
   const socket = openSocket(at, SOCK_STREAM, 'listen')
   try {
-    // Nobody else may have the port as long as this one does: Windows would let them.
+    // Without this, Windows would let others bind the same port.
     if (at.family !== 'Unix') native.setOption(socket, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, 1)
     if (at.family === 'IPv6') native.setOption(socket, IPPROTO_IPV6, IPV6_V6ONLY, 0) // IPv4 too
     check(native.bindSocket(socket, ...addressFor(at)), 'listen', at)

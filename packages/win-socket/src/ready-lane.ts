@@ -1,20 +1,20 @@
 import { ReadyLane } from '@kiruna/net-socket/ready-lane'
 
 /**
- * The most that what is not realtime moves within one turn of the event loop. It is copied on this thread, and what is
- * urgent and arrives meanwhile is looked at after it.
+ * The most that transfers below realtime move within one turn of the event loop. They are copied on this thread, and an
+ * urgent completion that arrives meanwhile waits for it.
  */
 const mostBytes = 256 * 1024
-/** A realtime task that does nothing but write must leave a turn to the timers, too. */
+/** The same for realtime: a task that does nothing but write must leave a turn to the timers. */
 const mostRealtimeBytes = 1024 * 1024
-/** What a call costs counts as so many bytes. */
+/** Counted for each call beside its bytes. */
 const callBytes = 2 * 1024
 
 const resolved = Promise.resolve()
 
 /**
- * What is ready waits here until the end of this tick, and has its turn most urgent first. What follows on one priority
- * runs before the next has its turn:
+ * Ready transfers wait here until the end of this tick, and have their turns most urgent first. The continuations of one
+ * priority run before the next priority has its turn:
  *
  *     ready ─► lane, by rank ─► (end of the tick) ─► recv, WSASend: they do not wait ─► settled ─► (microtasks) ─► the next
  */
@@ -33,14 +33,14 @@ class SocketLane extends ReadyLane {
     this.#isDue = false
     const rank = this.queues.findIndex(queue => queue.first !== undefined)
     if (rank === -1) return
-    // What enters meanwhile is for the next run: this one has an end.
+    // What enters meanwhile is for the next run, so that this one ends.
     const limitBytes = rank === 0 ? mostRealtimeBytes : mostBytes
     const present = [...this.queues[rank]!]
     for (const transfer of present) {
       if (this.#movedBytes >= limitBytes) break
       if (this.leave(transfer)) this.#movedBytes += transfer.transfer() + callBytes
     }
-    // It runs after the next poll, and where nothing waits for it does not cut it short.
+    // It runs after the next poll; unreferenced, it does not cut the poll short.
     this.#turn ??= setImmediate(this.#turnEnds).unref()
     if (this.queues.every(queue => queue.first === undefined)) return
     if (this.#movedBytes >= limitBytes) this.#turn.ref()

@@ -46,11 +46,11 @@ const udpOptions: Record<UdpOption, [level: number, name: number]> = {
 const ECANCELED = errnoOf('ECANCELED')
 
 /**
- * A UDP socket on the completion port. A receive waits with memory for the largest datagram: without, it could
- * only look, and would be told of a datagram by an error.
+ * A UDP socket on the completion port. A receive waits with memory for the largest datagram: without memory it could only
+ * peek, and a datagram would complete it with an error.
  *
  *     startReceive ─► WSARecvFrom ─► received
- *     transmit ─► WSASendTo ─► sendCompleted         where the socket's buffer is full it waits in the system
+ *     transmit ─► WSASendTo ─► sendCompleted         if the socket's buffer is full, it waits in the system
  *
  * @see https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasendto
  */
@@ -63,7 +63,7 @@ class IocpUdpSocket extends UdpSocket implements Completion {
   #memory: Memory | undefined = undefined
   readonly #sender = Buffer.allocUnsafeSlow(senderBytes)
 
-  /** @param socket bound, this one's own from now on */
+  /** @param socket bound; owned from now on */
   constructor(socket: number, isDual: boolean, caller: Asker) {
     super(nameOf(socket, false) as InternetAddress, isDual, caller)
     this.#socket = socket
@@ -88,7 +88,7 @@ class IocpUdpSocket extends UdpSocket implements Completion {
     else this.receiveErred(result)
   }
 
-  /** What comes all the same is for the next receive. */
+  /** A datagram that is received all the same is for the next reader. */
   protected cancelReceive(): void {
     this.#port.cancel(this)
   }
@@ -152,7 +152,7 @@ export function bindAt(at: InternetAddress, options: CheckedBind): IocpUdpSocket
     },
   }
   try {
-    // Without the one, Windows would let others have the port with the other.
+    // Without SO_EXCLUSIVEADDRUSE, Windows would let others bind the port with SO_REUSEADDR.
     setOption(socket, SOL_SOCKET, options.reuseAddress ? SO_REUSEADDR : SO_EXCLUSIVEADDRUSE, 1, 'bind')
     setBindOptions(calls, at.family, isDual, options)
     check(native.bindSocket(socket, ...addressFor(at)), 'bind', at)
@@ -182,7 +182,7 @@ function in6Addr(address: string): Buffer {
   return port().native.addressBytes(AF_INET6, address).subarray(0, 16)
 }
 
-/** The number of the interface behind the '%'; 0: the system chooses. */
+/** The number of the interface after the '%'; 0: the system chooses. */
 function scopeOf(address: string): Buffer {
   return port().native.addressBytes(AF_INET6, address).subarray(16)
 }

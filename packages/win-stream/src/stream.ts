@@ -18,7 +18,7 @@ const EBUSY = errnoOf('EBUSY')
 const [firstRetryMs, longestRetryMs] = [1, 50]
 
 /**
- * Reads named pipes, consoles, devices, and files in order. A borrowed fd is read where it stands.
+ * Reads named pipes, consoles, devices, and files in order. A borrowed fd is read at its current offset.
  * @see https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-readfile
  */
 export function read(
@@ -104,8 +104,8 @@ function open(path: string | Buffer, flags: number, asker: Asker): Promise<numbe
 }
 
 /**
- * Opens a path as a stream. A named pipe whose instances are all taken says that it is busy, and is tried again: to wait
- * for it would hold a thread.
+ * Opens a path as a stream. If all instances of a named pipe are taken, the open says EBUSY and is tried again: waiting for
+ * the pipe would hold a thread.
  * @see https://learn.microsoft.com/windows/win32/ipc/named-pipe-client
  */
 class OpenStream extends PortOperation<number> {
@@ -126,7 +126,7 @@ class OpenStream extends PortOperation<number> {
     super(asker, resolve, reject)
     this.#path = path
     this.#widePath = widePath(path)
-    // What is no file is there already, and cannot be made or emptied.
+    // A console or a pipe exists already, and cannot be created or truncated.
     if (isConsolePath(this.#widePath)) this.#flags = constants.O_RDWR
     else if (isPipePath(this.#widePath)) this.#flags = flags & ~(constants.O_CREAT | constants.O_TRUNC)
     else this.#flags = flags

@@ -7,26 +7,26 @@ import { bytesAt, PortOperation } from '@kiruna/win-iocp/operation'
 
 const EIO = errnoOf('EIO')
 
-/** What the reads of one stream know of it. */
+/** What the reads of one stream share. */
 export interface ReadState {
   readonly source: StreamSource<StreamKind>
-  /** A file of our own; undefined: `source.fd` is borrowed, and read where it stands. */
+  /** A file that we have opened; undefined: `source.fd` is borrowed, and read at its current offset. */
   readonly handle: number | undefined
-  /** Where the next read of a file of our own begins. */
+  /** Where the next read of `handle` begins. */
   position: number
 }
 
 /**
- * One read of a stream. What is on a disk goes through the lane; what may have to wait does not. A named pipe of our own
- * waits at the port, and a cancelled wait has taken nothing:
+ * One read of a stream. A file's goes through the lane; one that may have to wait does not. A read of a named pipe that we
+ * have opened waits at the port, and if it is cancelled, it has taken nothing:
  *
  *     ReadFile, FILE_FLAG_OVERLAPPED ─► the port
  *
- * A borrowed descriptor cannot be put there. One of the system's threads looks at it until there is something:
+ * A borrowed descriptor cannot be put on the port. A thread of the system's pool polls it until there is something:
  *
  *     PeekNamedPipe, nothing ─► Sleep ─► PeekNamedPipe ─► ReadFile
  *
- * What a read takes that is cancelled too late is given back: to the file, or to the next reader of the pipe.
+ * If a read is cancelled too late, the bytes that it took are given back: to the file, or to the next reader of the pipe.
  */
 export class StreamRead extends PortOperation<Buffer> implements InTurn {
   protected readonly ownsBuffer = true
@@ -103,20 +103,21 @@ export class StreamRead extends PortOperation<Buffer> implements InTurn {
   }
 }
 
-/** What the writes of one stream know of it. */
+/** What the writes of one stream share. */
 export interface WriteState {
-  /** Borrowed, and written where it stands; undefined: `handle` is a file of our own. */
+  /** Borrowed, and written at its current offset; undefined: `handle` is a file that we have opened. */
   readonly fd: number | undefined
   readonly handle: number
   readonly path: string | Buffer | undefined
   readonly isOnDisk: boolean
-  /** Where the next write to a file of our own begins. */
+  /** Where the next write to `handle` begins. */
   position: number
 }
 
 /**
- * Writes all of the bytes to a stream. What is on a disk goes through the lane, a piece at a time; what may have to wait
- * does not: a named pipe of our own waits at the port, a borrowed descriptor in one of the system's threads.
+ * Writes all of the bytes to a stream. A file's write goes through the lane, a piece at a time; one that may have to wait
+ * does not. It waits at the port for a named pipe that we have opened, on a thread of the system's pool for a borrowed
+ * descriptor.
  */
 export class StreamWrite extends PortOperation<void> {
   protected readonly ownsBuffer = false
