@@ -3,9 +3,9 @@ import { type Clock, type ClockTimer, longestTimeoutMs } from './clock.ts'
 import type { DueHeap, Sleeper } from './due-heap.ts'
 import type { Ticker } from './ticker.ts'
 
-/** A timer has whole milliseconds and comes late by up to one: from here to the deadline an idle loop spins. */
+/** How long before a deadline an idle loop spins: a timer has whole milliseconds and is late by up to one. */
 const spinMs = 1.1
-/** How long it spins in each turn: many short turns make garbage, whose collection would come before the deadline. */
+/** How long it spins in each turn: many short turns make garbage, and the collector could run just before the deadline. */
 const spinTurnMs = 0.05
 
 /**

@@ -1,9 +1,9 @@
 /** Jobs from this length on are measured one by one; for shorter ones a look at the clock each would cost too much. */
 export const longMs = 0.02
-/** Enough for the names of a program; not for a program that gives each file's task a name of its own. */
+/** Enough for a program's names, but not if each file's task has its own name. */
 const maxNames = 1000
 
-/** How long the jobs of one name hold the thread, as far as it is known. */
+/** How long the jobs of one name hold the thread, as far as we know. */
 export class Cost {
   readonly name: string
   /** A job of this name has held the thread for too long: from now on its tasks note where they are spawned. */
@@ -15,7 +15,7 @@ export class Cost {
     this.name = name
   }
 
-  /** How long the next one will take; an estimate on the long side. */
+  /** How long the next job will take: an estimate on the long side. */
   get expectedMs(): number {
     return this.#expectedMs
   }
@@ -25,7 +25,7 @@ export class Cost {
     return !this.#known || this.#expectedMs > longMs
   }
 
-  /** A longer one counts for half, a shorter one for a tenth: rather too much is expected than too little. */
+  /** A longer job counts for half, a shorter one for a tenth, so that the estimate is rather too long than too short. */
   learn(ms: number): void {
     const weight = ms > this.#expectedMs ? 0.5 : 0.1
     this.#expectedMs = this.#known ? this.#expectedMs + (ms - this.#expectedMs) * weight : ms
@@ -52,7 +52,7 @@ export class Costs {
   }
 }
 
-/** A job's context that knows what the job costs; what is posted without one has its priority's cost. */
+/** A job's context that knows the job's cost; a job without one has the cost of its priority's posts. */
 export abstract class Costed {
   abstract readonly cost: Cost
 }

@@ -1,4 +1,4 @@
-/** Something that is due at a time. */
+/** An entry that is due at a time. */
 interface Due {
   /** On the loop's clock. */
   readonly dueMs: number
@@ -12,7 +12,7 @@ export interface Placed extends Due {
   place: number
 }
 
-/** Waits for a time: `wake` queues what follows. */
+/** Waits for a time, when `wake` queues its job. */
 export interface Sleeper extends Placed {
   wake(): void
 }

@@ -1,11 +1,11 @@
 /**
- * First in, first out. The first has a field of its own, because there is hardly ever a second:
+ * First in, first out. The first item has its own field, since there is hardly ever a second:
  *
  *     first ◄─ rest[from], rest[from + 1], …
  */
 export class Fifo<T> {
   #first: T | undefined = undefined
-  /** Those before #from are gone: an array's shift() would move all the others each time. */
+  /** Items before #from have been taken: an array's shift() would move all the others each time. */
   #rest: (T | undefined)[] | undefined = undefined
   #from = 0
   length = 0

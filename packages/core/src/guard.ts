@@ -14,8 +14,9 @@ const toleratedMs = 0.1
 export class Guard {
   /** It holds nothing for longer than this: then the tick is late. */
   readonly #maxWaitMs: number
-  /** Bit r: a job of rank r is held; it may pass. */
+  /** Bit r is set while a job of rank r is held. */
   #held = 0
+  /** Bit r is set when the next job of rank r may pass. */
   #passes = 0
 
   constructor(maxWaitMs: number) {
@@ -43,7 +44,7 @@ export class Guard {
     )
   }
 
-  /** What was held may pass: a tick has run, or there is none left to wait for. */
+  /** Held jobs may pass: a tick has run, or there is no ticker left to wait for. */
   release(): void {
     this.#passes |= this.#held
     this.#held = 0

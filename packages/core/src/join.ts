@@ -5,25 +5,24 @@ import { spawn } from './default-scheduler.ts'
 import type { Scope, SpawnOptions, Task } from './task.ts'
 import { isRaisable, TaskPromise } from './task-promise.ts'
 
-/** What a list of awaitables resolves with, place by place: as for Promise.all. */
+/** The results of a list of awaitables, as for Promise.all. */
 export type Results<T extends readonly unknown[]> = { -readonly [Place in keyof T]: Awaited<T[Place]> }
 
-/** The promise of several, which can raise those of them that are tasks. `scope.run` does. */
+/** A promise of several awaitables, which can raise those that are tasks. `scope.run` does so. */
 export interface Joined<T> extends Promise<T> {
-  /** Until disposed of, each of them that is a task is at least as urgent as `priority`. */
+  /** Until disposed of, each task among them is at least as urgent as `priority`. */
   boost(priority: Priority): Disposable
 }
 
 /**
- * Waits for all of them, tasks, promises and plain values, and resolves with their values in the order given. An
- * iterable alone is the list. It never cancels: if one fails, it waits for the others all the same, and then rejects.
+ * Waits for all of the tasks, promises and plain values, and resolves with their values in the order given. A single
+ * argument that is an iterable is the list. `join` never cancels: if one fails, it still waits for the others, then rejects.
  *
- * It rejects with the first error, in time, and with that error itself, as Promise.all does and as a task with several
- * failing children does: a `catch` that looks at `error.code` must not find something else on the day that a second one
- * fails too. Promise.allSettled gives all of them.
+ * It rejects with the error that came first, itself, like Promise.all and like a task with several failing children: a
+ * `catch` that looks at `error.code` finds the same if a second one fails too. Promise.allSettled gives all errors.
  *
- * What follows `await join(…)` runs right after the last of them, at that one's priority. `await scope.run(join(…))` goes
- * on at the scope's, and raises the tasks to it meanwhile.
+ * Code after `await join(…)` runs right after the last of them, at the priority of that one. `await scope.run(join(…))`
+ * continues at the scope's priority, and raises the tasks to it meanwhile.
  */
 export function join<T extends readonly unknown[] | []>(awaitables: T): Joined<Results<T>>
 export function join<T>(awaitables: Iterable<T | PromiseLike<T>>): Joined<Awaited<T>[]>
@@ -46,10 +45,9 @@ export function join(...given: unknown[]): Joined<unknown[]> {
 }
 
 /**
- * Waits for all of them, as `join` does, until one fails: then it cancels the others that are tasks, waits until these
- * have come to an end, and rejects with that first error: nothing of them runs on after it. A promise that is not a task
- * cannot be cancelled, and is not waited for. What those others reject with is dropped, and is not an
- * unhandled rejection.
+ * Waits for all of them, as `join` does, until one fails. Then it cancels the other tasks, waits until these have ended, and
+ * rejects with that first error: none of the tasks goes on after that. A promise that is not a task cannot be cancelled, and
+ * is not waited for. Later rejections are dropped, and are not unhandled rejections.
  *
  * A child that fails cancels its siblings and its parent by itself: spawn it with `contain` if you want to catch it here.
  */
@@ -68,9 +66,8 @@ export function tryJoin(...given: unknown[]): Joined<unknown[]> {
 }
 
 /**
- * Settles as the first of them does, once the others that are tasks, which it cancels, have come to an end. A promise
- * that is not a task cannot be cancelled, and is not waited for. What those others reject with is dropped, and is
- * not an unhandled rejection.
+ * Settles like the first of them, after it has cancelled the other tasks and these have ended. A promise that is not a task
+ * cannot be cancelled, and is not waited for. Later rejections are dropped, and are not unhandled rejections.
  * @throws TypeError ERR_INVALID_ARG_VALUE: none is given; Promise.race would never settle
  */
 export function race<T extends readonly unknown[] | []>(awaitables: T): Joined<Awaited<T[number]>>
@@ -87,7 +84,7 @@ export function race(...given: unknown[]): Joined<unknown> {
   })
 }
 
-/** A native promise with a method of its own: `await` takes it as it is, like a task. */
+/** A native promise with one more method: `await` takes it without another promise, as it does a task. */
 function raisable<T>(given: unknown[], wait: (all: unknown[]) => Promise<T>): Joined<T> {
   let all: unknown[] = []
   const waiting = (async () => wait((all = listOf(given))))()
@@ -102,14 +99,14 @@ function raisable<T>(given: unknown[], wait: (all: unknown[]) => Promise<T>): Jo
   return Object.assign(waiting, { boost })
 }
 
-/** A single iterable is the list; a string is not, nor is a promise that is iterable too. */
+/** A single iterable is the list; a string is not, and neither is a promise that is iterable. */
 function listOf(given: unknown[]): unknown[] {
   const only = given[0]
   if (given.length !== 1 || typeof only !== 'object' || only === null) return given
   return Symbol.iterator in only && !('then' in only) ? [...(only as Iterable<unknown>)] : given
 }
 
-/** Cancels those that are tasks and have not settled, and waits until they have. */
+/** Cancels the tasks, and waits until all have settled. */
 async function cancelTasks(all: unknown[]): Promise<void> {
   const tasks = all.filter(one => one instanceof TaskPromise)
   for (const task of tasks) task.cancel()
@@ -118,28 +115,28 @@ async function cancelTasks(all: unknown[]): Promise<void> {
 
 export interface EachOptions<T, R> extends SpawnOptions {
   /**
-   * How many items are worked on at once; 4: as many operations as the lane admits while something more urgent is about,
-   * and a bound for what the work holds in memory. For the network, more.
+   * How many items are worked on at once; 4 by default, as many operations as the lane admits beside urgent ones. It also
+   * bounds the memory that the work holds. Use more for the network.
    */
   concurrency?: number
   /**
-   * Called with each item's task when it is spawned, before it starts: boost the one that the user is looking at. One
-   * that you cancel does not fail the others: its place in the results is undefined. What this throws is a failure.
+   * Called with each item's task when it is spawned, before it starts, for example to boost the one that the user looks at.
+   * If you cancel it, the others do not fail: its result is undefined. An error thrown here is a failure of `each`.
    */
   onStart?: (item: T, task: Task<R>) => void
 }
 
 /**
- * Calls `work` for each item, for a few at once, and resolves with the results, in the order of the items. Each item has
- * a task of its own, a child of the one returned: boost, pause or cancel that one, and all of them follow. It follows the
- * caller's priority live, and is cancelled with it. The children carry the name of `work`.
+ * Calls `work` for each item, for a few at once, and resolves with the results, in the order of the items. Each item has its
+ * own task, a child of the returned one: if you boost, pause or cancel that, all of them follow. It follows the caller's
+ * priority, and is cancelled with the caller. The children have the name of `work`.
  *
- * The next item is taken only when there is room for it: an endless source will do, and a `work` that returns nothing
- * leaves nothing behind in memory.
+ * The next item is taken only when there is room for it: the source may be endless, and a `work` that returns nothing keeps
+ * no memory.
  *
- * The first failure, of a work, the source or `onStart`, cancels the rest; the task rejects with that error when all
- * have come to an end. Whoever leaves early, by a failure or by cancelling it, closes the source: its `return()` is
- * called once, as `for await` would, and waited for unless it is still looking for its next item.
+ * The first failure, of a work, the source or `onStart`, cancels the rest; the task rejects with that error when all have
+ * ended. After a failure or a cancellation the source is closed: its `return()` is called once, as by `for await`, and
+ * awaited, unless the source is still fetching its next item.
  * @throws TypeError ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE; RangeError ERR_OUT_OF_RANGE
  */
 export function each<T, R>(
@@ -166,7 +163,7 @@ export function each<T, R>(
     try {
       for (; ; index++) {
         while (running.size >= concurrency) await untilOneEnds()
-        // With a high concurrency this loop is long: it must not hold up what is more urgent either.
+        // With a high concurrency this loop is long, and must not hold up what is more urgent.
         if (scope.shouldYield()) await scope.yield()
         scope.signal.throwIfAborted() // by `onStart`
         const step = await (source.isAsync ? scope.run(source.next()) : source.next())
@@ -176,12 +173,12 @@ export function each<T, R>(
       }
       while (running.size > 0) await untilOneEnds()
     } catch (error) {
-      for (const child of running) child.cancel() // before the source is closed, which may take long
+      for (const child of running) child.cancel() // first, since closing the source may take long
       await source.close()
       throw error
     }
     results.length = index
-    return Array.from(results) // without holes: map and forEach pass over them
+    return Array.from(results) // without holes, which map and forEach skip
 
     function start(item: T, index: number): void {
       // Not contained: its failure stops this task and its siblings, and its own cancellation does not.
@@ -192,7 +189,7 @@ export function each<T, R>(
         oneHasEnded()
       }
       child.then(result => {
-        // An undefined result takes no place: an endless source must not fill the memory with nothing.
+        // An undefined result is not stored: an endless source must not fill the memory.
         if (result !== undefined) results[index] = result
         ended()
       }, ended)
@@ -218,7 +215,7 @@ export function each<T, R>(
   return task
 }
 
-/** The items, one after another. Its iterator is closed only if it has not ended by itself. */
+/** The source of the items. Its iterator is closed only if it has not ended by itself. */
 class Source<T> {
   readonly isAsync: boolean
   readonly #iterator: Iterator<T> | AsyncIterator<T>
@@ -244,12 +241,12 @@ class Source<T> {
     }
   }
 
-  /** Never fails: the reason for closing counts, as in `for await`. */
+  /** Never rejects: the error that led to closing counts, as in `for await`. */
   async close(): Promise<void> {
     if (this.#hasEnded) return
     try {
       const closed = Promise.resolve(this.#iterator.return?.())
-      // A generator closes only when it has its next item: that may be never.
+      // A generator closes only when it has its next item, perhaps never.
       if (this.#isPending) closed.catch(() => {})
       else await closed
     } catch {}
@@ -259,7 +256,7 @@ class Source<T> {
 /** @throws TypeError ERR_INVALID_ARG_TYPE */
 function checkIterable(items: unknown): void {
   const isObject = (typeof items === 'object' && items !== null) || typeof items === 'function'
-  // A string is iterable too, letter by letter: nobody wants that.
+  // A string is iterable too, letter by letter, but nobody means that.
   if (!isObject || !(Symbol.asyncIterator in items || Symbol.iterator in items))
     throw invalidType('items', 'an iterable or an async iterable', items)
 }

@@ -10,7 +10,7 @@ const bucketsPerDoubling = 4
 const firstBucketMs = 0.001
 const bucketCount = 128 // up to 50 days
 
-/** Counts how late something was, in 512 bytes whatever their number. */
+/** Counts how late something was, in 512 bytes for any number of counts. */
 export class Lateness {
   count = 0
   #maxMs = 0
@@ -23,7 +23,7 @@ export class Lateness {
     this.#counts[Math.min(bucket, bucketCount - 1)]!++
   }
 
-  /** All 0 where nothing has been counted. */
+  /** All 0 if nothing has been counted. */
   percentiles(): LatenessMs {
     return { p50: this.#percentile(0.5), p99: this.#percentile(0.99), max: this.#maxMs }
   }

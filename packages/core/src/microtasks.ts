@@ -2,10 +2,10 @@
 const batchLimit = 64
 
 /**
- * Runs every microtask and `process.nextTick` that is due, in the middle of a callback: without it the continuation of
- * one job's promise would wait for all the jobs after it. Only Node has this; its documentation calls it deprecated
- * (DEP0134), no Node warns of it unless asked to by `--pending-deprecation`, and nothing public does the same: a batch
- * of immediates comes nearest, at twice the cost of a job. Where it is missing, `undefined`: the batch is used.
+ * Runs every microtask and `process.nextTick` that is due, in the middle of a callback: otherwise the continuation of one
+ * job's promise would wait for all jobs behind it. Only Node has this. Its documentation calls it deprecated (DEP0134), but
+ * Node warns only with `--pending-deprecation`, and no public function does the same: a batch of immediates comes nearest,
+ * at twice the cost of a job. `undefined` where it is missing: then the batch is used.
  * @see https://nodejs.org/api/deprecations.html#DEP0134
  */
 export const drainMicrotasks: (() => void) | undefined = find()
@@ -18,8 +18,8 @@ function find(): (() => void) | undefined {
 }
 
 /**
- * Calls `step` until it returns false, in a batch of immediates: Node drains the microtasks after each. This is for
- * where `drainMicrotasks` is missing. `end` is called after the last one.
+ * Calls `step` until it returns false, in a batch of immediates: Node drains the microtasks after each. Used where
+ * `drainMicrotasks` is missing. `end` is called after the last one.
  * @param jobs how many are queued
  */
 export function runBatch(jobs: number, step: () => boolean, end: () => void): void {

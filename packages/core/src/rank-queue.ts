@@ -13,17 +13,17 @@ interface DueJob extends Placed {
 
 /**
  * The jobs of one priority: first in, first out, but jobs with a deadline come before the others, the earliest first.
- * Of the jobs without one only some are measured: the others wait as long.
+ * Of the jobs without a deadline only some are measured, since the others wait as long.
  */
 export class RankQueue {
-  /** The cost of what is posted. */
+  /** The cost of jobs that were posted. */
   readonly postCost: Cost
   readonly lateness = new Lateness()
   /** How many of its turns are stale: their task no longer takes them. */
   stale = 0
   /** How many stale turns have been taken. */
   staleTaken = 0
-  /** With aging: since when the first job has waited. */
+  /** When the first job began to wait, for aging. */
   waitsSinceMs = 0
   length = 0
   readonly #jobs = new JobQueue()

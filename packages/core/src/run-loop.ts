@@ -16,25 +16,25 @@ import type { Ticker } from './ticker.ts'
 const sameTurnMs = 0.1
 /** A slice ends after this many looks at the clock as well: a test's clock stands still. */
 const maxLooksPerSlice = 4096
-/** What the loop knows of a task. */
+/** A task, for the loop. */
 export interface Live {
   cancel(): void
   info(): TaskInfo
 }
 
 export interface RunLoopOptions {
-  /** Where the time comes from; Node's. */
+  /** Where the time comes from; Node's clock by default. */
   clock?: Clock
-  /** After this the event loop has a turn: I/O, timers and other people's callbacks wait no longer; 1. */
+  /** After this the event loop has a turn, for I/O, timers and other callbacks; 1 by default. */
   budgetMs?: number
   /**
    * A job that has waited this long runs although something more urgent is ready: one job of its priority, and the next
    * after as long again. Without it the less urgent may wait for ever.
    */
   agingMs?: number
-  /** A job that is expected to run beyond the next tick of `every` waits for that tick; true. */
+  /** A job that is expected to run beyond the next tick of `every` waits for that tick; true by default. */
   guard?: boolean
-  /** But no longer than this; 20. */
+  /** The longest such wait; 20 by default. */
   guardMaxWaitMs?: number
 }
 
@@ -57,7 +57,7 @@ export class RunLoop {
   readonly queues = priorities.map(priority => new RankQueue(priority))
   /** The earliest deadline first. */
   readonly tickers: Ticker[] = []
-  /** Rung from another thread. */
+  /** Other threads ring it. */
   readonly bell = new Bell()
   /** Tasks that have not ended. */
   readonly live = new LinkedList<Live>()
@@ -124,7 +124,7 @@ export class RunLoop {
     this.#wake()
   }
 
-  /** Queues what an I/O completion resumes: for the end of this tick, if it is urgent. */
+  /** Queues the continuation of an I/O completion: for the end of this tick, if it is urgent. */
   deliver(rank: Rank, job: Job, context: unknown, dueMs = Number.POSITIVE_INFINITY): void {
     this.#push(rank, job, context, dueMs)
     if (this.#running) return
@@ -197,7 +197,7 @@ export class RunLoop {
     if (!this.#running) this.#alarm.set(this.tickers, this.#sleepers, this.#guard?.isHolding === true)
   }
 
-  /** Sees to it that a slice follows. Returns false if one is under way or arranged already. */
+  /** Makes sure that a slice follows. Returns false if one is under way or arranged already. */
   #wake(): boolean {
     if (this.#immediate !== undefined || this.#running) return false
     this.#immediate = setImmediate(this.#slice)
@@ -334,7 +334,7 @@ export class RunLoop {
   }
 
   #fire(ticker: Ticker, nowMs: number): void {
-    // It is back in its place before its job runs: that may throw, and may stop the ticker.
+    // The ticker is queued again before its job runs, since the job may throw, or stop the ticker.
     this.tickers.shift()
     const { lateMs, missedTicks } = ticker.take(nowMs)
     this.addTicker(ticker)
@@ -353,7 +353,7 @@ export class RunLoop {
 
   #close(): void {
     if (this.#ranSinceClock > 0) this.#lookAtClock()
-    this.current = undefined // a task that has ended is not kept
+    this.current = undefined // do not keep a task that has ended
     this.#running = false
     this.#rearm()
   }

@@ -12,7 +12,7 @@ import { Work } from './work.ts'
 export interface SchedulerOptions extends RunLoopOptions {
   /** Called when a job has held the thread for `overrunMs`; in development, a process warning once for each name. */
   onOverrun?: (overrun: Overrun) => void
-  /** 50, as the web's long tasks. */
+  /** 50 by default, like the web's long tasks. */
   overrunMs?: number
   /** Called when a task has ended after its `deadlineMs`; in development, a process warning once for each name. */
   onMissedDeadline?: (missed: MissedDeadline) => void
@@ -22,14 +22,14 @@ export interface SchedulerOptions extends RunLoopOptions {
 export type Stats = Record<Priority, PriorityStats> & { every: EveryStats[]; missedDeadlines: number }
 
 export interface PriorityStats {
-  /** Waiting for their turn now. */
+  /** How many jobs wait for their turn now. */
   queued: number
   run: number
   /** How long jobs have waited for their turn, in milliseconds: one job in each turn of the event loop is measured. */
   latenessMs: LatenessMs
 }
 
-/** Of a ticker that has not been stopped. */
+/** A ticker that has not been stopped. */
 export interface EveryStats {
   name: string
   periodMs: number
@@ -39,16 +39,16 @@ export interface EveryStats {
 }
 
 export interface EveryOptions {
-  /** For diagnostics; the job's own name. */
+  /** For diagnostics; by default the job's own name. */
   name?: string
-  /** Stops it. */
+  /** Stops the ticker. */
   signal?: AbortSignal
 }
 
-/** An async job would be resumed out of the ticks' order: it is a type error. */
+/** Makes an async job a type error: it would go on outside of the ticks' order. */
 export type NotAsync<Result> = Result extends PromiseLike<unknown> ? never : unknown
 
-/** Queues and a clock of its own. Most programs need only the default one, whose functions `@kiruna/core` exports. */
+/** Its own queues and clock. Most programs need only the default scheduler, whose functions `@kiruna/core` exports. */
 export class Scheduler {
   /** @internal */
   readonly loop: RunLoop
@@ -63,7 +63,7 @@ export class Scheduler {
     const { onMissedDeadline = warnOfMissedDeadline } = options
     this.loop.onMissedDeadline = (name, rank, lateMs) => {
       this.#missedDeadlines++
-      tell(onMissedDeadline, { name, priority: priorities[rank]!, lateMs })
+      notify(onMissedDeadline, { name, priority: priorities[rank]!, lateMs })
     }
   }
 
@@ -87,8 +87,8 @@ export class Scheduler {
   }
 
   /**
-   * Queues one callback: the cheapest way in, 16 bytes. What it throws is an uncaught exception. It has no
-   * AsyncLocalStorage context of its own.
+   * Queues one callback: the cheapest way in, 16 bytes. An error that it throws is an uncaught exception. It has no
+   * AsyncLocalStorage context.
    * @throws TypeError ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE
    */
   post(priority: Priority, job: () => void): void {
@@ -99,8 +99,8 @@ export class Scheduler {
 
   /**
    * Calls `job` every `periodMs`, ahead of everything that is queued, on a grid that begins now: `lateMs` is how long
-   * after its grid point it starts. After a block it is called once, `missedTicks` says how many points went by, and the
-   * grid stays. What it throws is an uncaught exception, and the ticks go on.
+   * after its grid point it starts. If the thread was blocked, it is called once afterwards, `missedTicks` says how many
+   * points were skipped, and the grid stays. An error that it throws is an uncaught exception, and the ticks go on.
    * @throws TypeError ERR_INVALID_ARG_TYPE; RangeError ERR_OUT_OF_RANGE: `periodMs` not from 0.1 to 2^31 − 1
    */
   every<Result>(
@@ -117,8 +117,8 @@ export class Scheduler {
   }
 
   /**
-   * Another thread rings it with `ring` of `@kiruna/core/doorbell`: `shouldYield()` is then true until the event loop has
-   * had its turn.
+   * Other threads ring it with `ring` of `@kiruna/core/doorbell`: then `shouldYield()` is true until the event loop has had
+   * its turn.
    */
   get doorbell(): SharedArrayBuffer {
     return this.loop.bell.memory
@@ -171,7 +171,7 @@ export class Scheduler {
         if (task?.spawnedAt !== undefined) overrun.spawnedAt = task.spawnedAt.stack!
         this.loop.costs.of(name).hasOverrun = true
       }
-      tell(listener, overrun)
+      notify(listener, overrun)
     }
   }
 
@@ -191,13 +191,13 @@ export class Scheduler {
   }
 }
 
-/** A scheduler beside the default one: each has its own turns of the event loop, and knows nothing of the other. */
+/** Makes a scheduler beside the default one. Each has its own turns of the event loop, and does not know of the other. */
 export function createScheduler(options?: SchedulerOptions): Scheduler {
   return new Scheduler(options)
 }
 
-/** Not called inside the loop: what a listener throws is uncaught, and must not end a slice or leave a task open. */
-function tell<Report>(listener: (report: Report) => void, report: Report): void {
+/** Calls the listener outside of the loop: an error that it throws must not end a slice or leave a task open. */
+function notify<Report>(listener: (report: Report) => void, report: Report): void {
   process.nextTick(listener, report)
 }
 

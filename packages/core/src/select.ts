@@ -11,24 +11,24 @@ interface Personalities {
   socket: Net
 }
 
-/** Each is selected by itself: one may fall back where another does not. */
+/** Each personality is selected by itself: one may fall back while another does not. */
 export type Personality = keyof Personalities
 
-/** What does the I/O here, and why it is not the OS's own. */
+/** What does the I/O here, and why it is not the OS's own API. */
 export interface Implementation {
   name: 'io_uring' | 'dispatch' | 'iocp' | 'libuv'
   reason?: string
 }
 
 type Package = Personalities[Personality]
-/** A package for one OS. `check` throws ERR_KIRUNA_UNAVAILABLE, with the reason, where it does not work. */
+/** A package for one OS. `check` throws ERR_KIRUNA_UNAVAILABLE, with the reason, if it does not work here. */
 type OwnPackage = Package & { check(): void }
 
 const require = createRequire(import.meta.url)
 
 /**
- * Which package is for which system: no other file knows. Each is loaded when it is needed. Its name is written out, so
- * that bundlers see it.
+ * Which package is for which system: no other file knows. A package is loaded when it is needed. The names are literals, so
+ * that bundlers see them.
  */
 const ownPackages: {
   [System in NodeJS.Platform]?: Record<Personality, () => OwnPackage> & Pick<Implementation, 'name'>
@@ -74,7 +74,7 @@ if (forced && forced !== 'libuv') {
   })
 }
 
-/** The OS's own package for a personality, or Node's where that cannot be had. */
+/** The OS's own package for a personality, or Node's if that does not work here. */
 export function select<P extends Personality>(personality: P): Personalities[P] {
   return selectedFor(personality).io as Personalities[P]
 }

@@ -6,7 +6,7 @@ interface TaskWork extends Omit<Task, keyof Promise<unknown> | typeof Symbol.asy
   isOwnCancellation(error: unknown): boolean
 }
 
-/** What `scope.run` raises while it waits: a task, or a promise of several (join.ts). */
+/** A promise that `scope.run` raises while it waits: a task, or a promise of several (join.ts). */
 export interface Raisable extends Promise<unknown> {
   boost(priority: Priority): Disposable
 }
@@ -16,7 +16,7 @@ export function isRaisable(value: unknown): value is Raisable {
 }
 
 /**
- * A real promise. Its constructor reads as Promise: so `await` takes it as it is, in one tick, and `then` returns a
+ * A real promise. Its `constructor` property is Promise, so `await` takes it as it is, in one tick, and `then` returns a
  * plain promise.
  */
 export class TaskPromise<T> extends Promise<T> implements Task<T> {

@@ -1,11 +1,11 @@
 import type { Asker, Priority } from '@kiruna/priority'
 
 export interface SpawnOptions {
-  /** For errors and diagnostics; the work function's own name. */
+  /** For errors and diagnostics; by default the work function's own name. */
   name?: string
   /** Cancels the task. */
   signal?: AbortSignal
-  /** The task starts no earlier than this; 0. */
+  /** The task starts no earlier than this; 0 by default. */
   delayMs?: number
   /**
    * Counted from the spawn. Within its priority the task comes before those that have a later deadline or none; if it
@@ -37,11 +37,11 @@ export interface Task<T = unknown> extends Promise<T>, Asker, AsyncDisposable {
   priority: Priority
   readonly name: string
   readonly signal: AbortSignal
-  /** Ends it: it rejects with `reason` (an AbortError) once its work and its children have ended. Idempotent. */
+  /** Cancels the task: it rejects with `reason` (an AbortError) once its work and its children have ended. Idempotent. */
   cancel(reason?: unknown): void
-  /** Until disposed of, it is at least as urgent as `priority`. */
+  /** Until disposed of, the task is at least as urgent as `priority`. */
   boost(priority: Priority): Disposable
-  /** Until disposed of, nothing of it or of its children starts or goes on; `cancel` still wakes it. */
+  /** Until disposed of, nothing of the task or its children starts or goes on; `cancel` still wakes it. */
   pause(): Disposable
   deliver(job: () => void): void
   onPriorityChange(listener: () => void): () => void
@@ -52,13 +52,13 @@ export interface Scope extends Asker {
   priority: Priority
   readonly name: string
   readonly signal: AbortSignal
-  /** Gives way to what is as urgent or more so; goes on at its priority. @throws the reason when cancelled */
+  /** Gives way to what is at least as urgent, then goes on at its priority. @throws the reason when cancelled */
   yield(): Promise<void>
   /** Whether something waits that should run first. Cheap enough for every step of 20 µs. */
   shouldYield(): boolean
   /** @throws the reason when cancelled, at once */
   sleep(ms: number): Promise<void>
-  /** Goes on at this priority after somebody else's promise. A task is raised to this priority until it is settled. */
+  /** Waits for any promise, and goes on at this priority. A task is raised to this priority until it settles. */
   run<U>(foreign: PromiseLike<U>): Promise<U>
   /** A child: it follows this priority, is awaited and cancelled with its parent, and fails it. */
   spawn<U>(work: (scope: Scope) => U | PromiseLike<U>, options?: ChildOptions): Task<U>

@@ -8,8 +8,8 @@ import { VirtualClock } from './virtual-clock.ts'
 
 export interface InstallOptions extends Omit<SchedulerOptions, 'clock'> {
   /**
-   * Permutes what has no promised order: which comes first of what is due at the same time, and after how many jobs the
-   * event loop has its turn. The same seed gives the same order again. Without one it is the order of arrival.
+   * Permutes the order where none is promised: what is due at the same time, and after how many jobs the event loop has its
+   * turn. The same seed gives the same order again. Without one it is the order of arrival.
    */
   seed?: number
 }
@@ -22,14 +22,13 @@ export interface Installed extends Disposable {
   /** Milliseconds since the installation. */
   now(): number
   /**
-   * Lets `ms` pass, from one deadline to the next: at each, everything that is due runs, until nothing is left to do but
-   * to wait. With 0: what is ready now. Work takes no time. Time stands still while reads and other operations of
-   * Kiruna are under way; it does not wait for other people's I/O. A task that only yields, for ever, is left behind
-   * after 20,000 looks at the clock.
+   * Lets `ms` pass, from one deadline to the next: at each, everything that is due runs, until all of it waits. With 0: what
+   * is ready now. Work takes no time. Time stands still while reads and other operations of Kiruna are under way, but does
+   * not wait for other I/O. If a task yields for ever, time goes on after 20,000 looks at the clock.
    * @throws TypeError ERR_INVALID_ARG_TYPE; RangeError ERR_OUT_OF_RANGE; Error ERR_INVALID_STATE: it is under way already
    */
   advance(ms: number): Promise<void>
-  /** Makes the task or tick that calls it take `ms` longer: to see what that makes late. */
+  /** Makes the task or tick that calls it take `ms` longer, to see what is late then. */
   spend(ms: number): void
   /** Cancels what still runs, and puts back the default scheduler that was there before. Idempotent. */
   dispose(): void
@@ -38,9 +37,9 @@ export interface Installed extends Disposable {
 let installed: VirtualClock | undefined
 
 /**
- * From now on, and until disposed of, `spawn`, `post`, `every` and all else that works on the default scheduler is on a
- * virtual clock: sleeps and ticks come when `advance` gets there, and a test of an hour takes a millisecond. Tasks that
- * are alive already stay where they are.
+ * Until disposed of, `spawn`, `post`, `every` and everything else on the default scheduler runs on a virtual clock: sleeps
+ * and ticks end when `advance` gets there, and a test of an hour takes a millisecond. Tasks that are alive already stay on
+ * their scheduler.
  *
  *     using test = install()
  *     const saved = spawn('background', async scope => { await scope.sleep(60_000); save() })
@@ -80,10 +79,10 @@ export function install({ seed, ...options }: InstallOptions = {}): Installed {
   }
 }
 
-/** The state of a promise: as Promise.allSettled gives it, or pending. */
+/** The state of a promise, in Promise.allSettled's form, or pending. */
 export type Polled<T> = PromiseSettledResult<T> | { status: 'pending'; value?: undefined; reason?: undefined }
 
-/** Whether it has settled, and how, without waiting for it: only the microtasks that are due run first. */
+/** Whether a promise has settled, and how, without waiting for it: only the microtasks that are due run first. */
 export async function pollOnce<T>(promise: PromiseLike<T>): Promise<Polled<Awaited<T>>> {
   checkThenable(promise)
   let polled: Polled<Awaited<T>> = { status: 'pending' }
@@ -96,7 +95,8 @@ export async function pollOnce<T>(promise: PromiseLike<T>): Promise<Polled<Await
 }
 
 /**
- * Waits for it, for `ms` at most: of the virtual clock, which it advances, if one is installed; otherwise of the real one.
+ * Waits for a promise, for at most `ms`: of the virtual clock, which it advances, if one is installed, otherwise of the real
+ * one.
  * @throws what it rejects with; DOMException TimeoutError: it is still pending; TypeError ERR_INVALID_ARG_TYPE;
  * RangeError ERR_OUT_OF_RANGE
  */

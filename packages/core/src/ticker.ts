@@ -2,7 +2,7 @@ import type { Clock } from './clock.ts'
 import type { Cost, Costs } from './cost.ts'
 import { Lateness } from './lateness.ts'
 
-/** What a ticker knows of the run loop. */
+/** The run loop, for a ticker. */
 interface TickingLoop {
   readonly clock: Clock
   readonly costs: Costs
@@ -11,7 +11,7 @@ interface TickingLoop {
   setAlarm(): void
 }
 
-/** What `every` returns: the handle to stop it, or to let the process end although it ticks. */
+/** What `every` returns: a handle to stop the ticks, or to let the process end in spite of them. */
 export class Ticker implements Disposable {
   /** @internal the next point of its grid, on the loop's clock */
   dueMs: number
@@ -57,7 +57,7 @@ export class Ticker implements Disposable {
     loop.addTicker(this)
   }
 
-  /** @internal it ticks now: how late, how many were missed, and on to the next point of its grid */
+  /** @internal counts a tick, and goes on to the next point of the grid */
   take(nowMs: number): { lateMs: number; missedTicks: number } {
     const lateMs = nowMs - this.dueMs
     const missedTicks = Math.floor(lateMs / this.periodMs)
@@ -75,14 +75,14 @@ export class Ticker implements Disposable {
     this.#loop.removeTicker(this)
   }
 
-  /** It keeps the process alive, as it does from the start. */
+  /** The ticks keep the process alive. This is the default. */
   ref(): this {
     this.keepsAlive = true
     this.#loop.setAlarm()
     return this
   }
 
-  /** The process may end although it ticks. Its ticks may then be a millisecond or two late: nothing spins for them. */
+  /** The process may end in spite of the ticks, which may then be a millisecond or two late: nothing spins for them. */
   unref(): this {
     this.keepsAlive = false
     this.#loop.setAlarm()

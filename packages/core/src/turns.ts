@@ -9,16 +9,16 @@ const turnAt = ([0, 1, 2, 3] as const).map(rank => (turns: Turns) => turns.takeT
 /**
  * A task's place in the queues: its jobs run one after another, each in a turn of its own.
  *
- * They wait in a list of the task's own; the loop's queue has one turn for each. When the rank changes, the queued
- * turns go stale where they are, and as many are queued at the new rank. Stale turns are in front of all turns that are
- * queued there later, so counting them is enough to recognise them.
+ * The jobs wait in the task's own list, and the loop's queue has one turn for each. When the rank changes, the queued turns
+ * go stale where they are, and as many are queued at the new rank. Stale turns stand in front of all turns that are queued
+ * there later, so it is enough to count them.
  */
 export abstract class Turns extends Costed {
   readonly #loop: RunLoop
   readonly #dueMs: number
   #rank: Rank
   readonly #jobs = new Fifo<() => void>()
-  /** How many turns are queued at #rank, and how many stale ones at each. */
+  /** How many turns are queued at #rank, and how many stale ones at each rank. */
   #queued = 0
   #stale: number[] | undefined = undefined
 
@@ -50,7 +50,7 @@ export abstract class Turns extends Costed {
     return this.#jobs.length > 0
   }
 
-  /** Runs what an I/O completion resumes, in a turn of its own: soon, if it is urgent. */
+  /** Runs the continuation of an I/O completion in a turn of its own: soon, if it is urgent. */
   deliver(job: () => void): void {
     this.#jobs.push(job)
     if (this.isPaused()) return

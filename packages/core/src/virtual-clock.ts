@@ -9,7 +9,7 @@ const quietTurns = 2
 /** After this many looks at one instant, of four jobs each at most, time goes on: some task only yields. */
 const maxLooksPerInstant = 20_000
 
-/** Goes from one instant to the next, and gives its schedulers all the turns that they need at each. */
+/** Goes from one instant to the next, and at each gives its schedulers all the turns that they need. */
 export class VirtualClock implements Clock {
   readonly simulation: Simulation
   readonly #timers: DueHeap<VirtualTimer>
@@ -17,7 +17,7 @@ export class VirtualClock implements Clock {
   #looks = 0
   #advancing = false
 
-  /** @param seed permutes what has no promised order; without one it is the order of arrival */
+  /** @param seed permutes the order where none is promised; without one it is the order of arrival */
   constructor(seed?: number) {
     this.simulation = seed === undefined ? inArrivalOrder() : seeded(seed)
     this.#timers = new DueHeap(this.simulation.nextOrder)
@@ -62,7 +62,7 @@ export class VirtualClock implements Clock {
     }
   }
 
-  /** More may have been spent. */
+  /** `spend` may have gone beyond that. */
   #passTo(ms: number): void {
     this.#nowMs = Math.max(this.#nowMs, ms)
   }

@@ -37,7 +37,7 @@ let only: Scheduler | undefined
  * @see https://wicg.github.io/scheduling-apis/#sec-scheduler
  */
 export class Scheduler {
-  /** Tells it from what merely has its prototype. */
+  /** For a brand check: any object can have the prototype. */
   readonly #brand = true
 
   private constructor() {
@@ -49,9 +49,9 @@ export class Scheduler {
   }
 
   /**
-   * Calls `callback` in a later turn, when its priority's has come.
-   * @returns what `callback` returned. It rejects with what that threw, with the reason of `signal`, and with a
-   * TypeError if an argument is not of its type.
+   * Calls `callback` in a later turn of its priority.
+   * @returns what `callback` returned. It rejects with what `callback` threw, with the reason of `signal`, or with a
+   * TypeError if an argument has the wrong type.
    */
   postTask<Result>(callback: () => Result, options: SchedulerPostTaskOptions = {}): Promise<Awaited<Result>> {
     return new Promise((resolve, reject) => {
@@ -73,8 +73,8 @@ export class Scheduler {
   }
 
   /**
-   * Gives way to what is more urgent: goes on at the priority of the task that it is called in, and before its other
-   * tasks; outside of one, at `user-visible`.
+   * Gives way to what is more urgent. It goes on at the priority of the task that calls it, before other tasks of that
+   * priority; outside of a task, at `user-visible`.
    * @returns undefined. It rejects with the reason of the task's signal.
    */
   yield(): Promise<undefined> {

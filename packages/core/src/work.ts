@@ -35,13 +35,13 @@ export class Work extends Turns implements Scope {
   readonly #siblingLink: Link<Work> | undefined
   readonly #liveLink: Link<Live>
   #listeners: Set<() => void> | undefined = undefined
-  /** Called when it has settled: they remove listeners from signals and callers. */
+  /** Called when the task has settled, to remove listeners from signals and callers. */
   #endings: (() => void)[] | undefined = undefined
-  /** Sleeps and foreign promises that are waited for: a stop rejects them. */
+  /** Sleeps and foreign promises that the task waits for: a stop rejects them. */
   #waits: Set<() => void> | undefined = undefined
   #controller: AbortController | undefined = undefined
 
-  /** Set once it is cancelled or fails: nothing new begins, and what waits is rejected with the reason. */
+  /** Set when the task is cancelled or fails: nothing new begins, and its waits reject with the reason. */
   #stopped: { reason: unknown } | undefined = undefined
   #failure: { error: unknown } | undefined = undefined
   #value: unknown = undefined
@@ -82,7 +82,7 @@ export class Work extends Turns implements Scope {
     if (signal !== undefined) this.cancelWith(signal)
     this.#liveLink = loop.live.add(this)
     const started = delayMs > 0 ? this.sleep(delayMs) : this.#nextTurn()
-    // By a promise, so that the work has the AsyncLocalStorage context of its spawn.
+    // A promise, so that the work has the AsyncLocalStorage context of its spawn.
     started.then(
       () => this.#begin(work),
       error => this.#workThrew(error),

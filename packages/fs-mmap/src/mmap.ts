@@ -11,15 +11,14 @@ export type { Chunk, ChunksOptions, PathLike }
 export type Access = 'read' | 'copy-on-write' | 'read-write'
 
 export interface MapOptions {
-  /** Where in the file to begin: any value; 0. */
+  /** Where in the file to begin, at any byte; 0 by default. */
   offsetBytes?: number
-  /** How much; to the end of the file. */
+  /** How much; by default to the end of the file. */
   lengthBytes?: number
   /**
-   * `read`, the default: do not store into its views. It reaches neither the file nor, reliably, the next read.
-   * `copy-on-write`: what is stored into a view is what `read`, `readSync` and `chunks` give from then on. The file
-   * stays as it is.
-   * `read-write`: what is stored goes to the file.
+   * `read`, the default: do not store into views. A store does not reach the file, and may not reach the next read.
+   * `copy-on-write`: `read`, `readSync` and `chunks` see what is stored into a view; the file does not change.
+   * `read-write`: stores into views go to the file.
    */
   access?: Access
 }
@@ -28,8 +27,8 @@ export interface MapOptions {
 const accesses: readonly Access[] = ['read', 'copy-on-write', 'read-write']
 
 /**
- * Maps a file. The file is opened and mapped by a native thread: this one never waits for a slow disk.
- * An empty file gives an empty mapping.
+ * Maps a file. A native thread opens and maps it, so this thread never waits for a slow disk. An empty file gives an empty
+ * mapping.
  * @throws ENOENT, EACCES, EMFILE, ENOMEM … (`err.code`); ENODEV: a folder, a FIFO, a device, a file in /proc;
  *   ERR_OUT_OF_RANGE: beyond the end of the file; ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE; ERR_KIRUNA_UNAVAILABLE
  * @see open(2), mmap(2)
@@ -49,12 +48,12 @@ export function map(path: PathLike, caller: Caller, options: MapOptions = {}): P
   })
 }
 
-/** A mapped file, or a window of one. Close it; if it is forgotten, the garbage collector does so at some time. */
+/** A mapped file, or a part of one. Close it; if you forget, the garbage collector does so at some time. */
 export class Mapping {
   readonly #access: Access
   #mapped: Mapped
   #retired: Promise<void> = Promise.resolve()
-  /** From before a resize, and not unmapped yet. */
+  /** Pages from before a resize that are not unmapped yet. */
   readonly #earlier = new Set<Mapped>()
   #closed: Promise<void> | undefined = undefined
   #isResizing = false
@@ -71,8 +70,8 @@ export class Mapping {
   }
 
   /**
-   * Whether the file has become shorter than the mapping, or its disk failed or was full: then parts of the views are
-   * zeros, or may be. It stays true where a view has met it.
+   * Whether the file has become shorter than the mapping, or its disk has failed or was full: then parts of the views are,
+   * or may be, zeros. Once a view has met this, it stays true.
    * @see fstat(2)
    */
   get torn(): boolean {
@@ -93,8 +92,8 @@ export class Mapping {
   }
 
   /**
-   * The bytes themselves, not a copy: of length 0 after close. Where they are not in memory, whoever reads them waits
-   * for the disk: `prefault` them. Views longer than 16 MiB cost the garbage collector more.
+   * The bytes themselves, not a copy; of length 0 after close. `prefault` them: reading bytes that are not in memory waits
+   * for the disk. Views longer than 16 MiB cost the garbage collector more.
    * @throws ERR_OUT_OF_RANGE; EBADF: closed; ERR_KIRUNA_UNAVAILABLE: a runtime that allows no such memory (Electron)
    */
   view(
@@ -107,7 +106,7 @@ export class Mapping {
   }
 
   /**
-   * A copy of these bytes, which a native thread makes unless they are cached.
+   * A copy of these bytes. A native thread makes it, unless they are cached.
    * @throws ERR_KIRUNA_TORN; EIO (`err.code`); ERR_OUT_OF_RANGE; EBADF: closed
    * @see pread(2)
    */
@@ -119,8 +118,8 @@ export class Mapping {
   }
 
   /**
-   * A copy of these bytes at once: where they are not in memory, this thread waits for the disk.
-   * @param into where to copy them to; otherwise a new Buffer
+   * A copy of these bytes at once: if they are not in memory, this thread waits for the disk.
+   * @param into where to copy them; by default a new Buffer
    * @returns the bytes, in `into`'s memory if it is given
    * @throws ERR_KIRUNA_TORN; EIO (`err.code`); ERR_OUT_OF_RANGE; EBADF: closed
    * @see pread(2)
@@ -137,9 +136,9 @@ export class Mapping {
   }
 
   /**
-   * The mapping in order, prefaulted ahead: while one chunk is worked on, the next are on their way from the disk. The
-   * chunks are views. Leaving the loop cancels what is on its way.
-   * @throws TypeError, RangeError: bad options, at once; ERR_KIRUNA_TORN after the chunk that it concerns, or before
+   * The mapping in order, prefaulted ahead: while you work on one chunk, the next ones are read from the disk. The chunks
+   * are views. Leaving the loop cancels the prefaults.
+   * @throws TypeError, RangeError: bad options, at once; ERR_KIRUNA_TORN after the torn chunk, or before it
    */
   chunks(caller: Caller, options?: ChunksOptions): AsyncGenerator<Chunk, void, void> {
     const mapped = this.#mapped
@@ -148,7 +147,7 @@ export class Mapping {
   }
 
   /**
-   * Writes into the file and so into the mapping, at once. It is on the disk after `sync`.
+   * Writes to the file, and so to the mapping, at once. The bytes are on the disk after `sync`.
    * @throws ENOSPC, EDQUOT, EIO (`err.code`); ERR_KIRUNA_TORN; ERR_OUT_OF_RANGE; ERR_INVALID_STATE: not read-write;
    *   EBADF: closed
    * @see pwrite(2)
@@ -164,8 +163,8 @@ export class Mapping {
   }
 
   /**
-   * Resolves when what has been written, and stored into views, is on the disk.
-   * @throws ENOSPC, EIO (`err.code`): a store that found no room, or a disk that failed; ERR_KIRUNA_TORN;
+   * Resolves when all writes, and stores into views, are on the disk.
+   * @throws ENOSPC, EIO (`err.code`): there was no room for a store, or the disk has failed; ERR_KIRUNA_TORN;
    *   ERR_INVALID_STATE: not read-write; EBADF: closed
    * @see msync(2)
    */
@@ -177,12 +176,11 @@ export class Mapping {
   }
 
   /**
-   * Makes the file, and the mapping with it, longer or shorter. New bytes are zeros, and have room on the disk where
-   * the file system can reserve it. Views made before have length 0 afterwards; those that are pinned, when they no
-   * longer are.
+   * Makes the file, and the mapping with it, longer or shorter. New bytes are zeros; room for them is reserved on the disk
+   * if the file system can. Earlier views have length 0 afterwards, pinned ones once they are no longer pinned.
    * @throws ENOSPC, EFBIG … (`err.code`); ERR_KIRUNA_TORN; ERR_INVALID_STATE: not read-write, not at the end of its
-   *   file, or already being resized; EBADF: closed; EBUSY, on Windows: it is to be shorter, and is pinned, being read or
-   *   mapped elsewhere
+   *   file, or already being resized; EBADF: closed; EBUSY, on Windows: it cannot get shorter while it is pinned, being
+   *   read or mapped elsewhere
    * @see ftruncate(2), fallocate(2)
    */
   resize(lengthBytes: number, caller: Caller): Promise<void> {
@@ -206,8 +204,8 @@ export class Mapping {
   }
 
   /**
-   * Keeps the mapping until it is disposed: `close` waits for it. For a view that is given to something asynchronous:
-   * zlib, crypto, fs.write.
+   * Keeps the mapping until the pin is disposed: `close` waits for it. For a view that you pass to something asynchronous,
+   * such as zlib, crypto or fs.write.
    * @throws EBADF: closed
    */
   pin(): Disposable {
@@ -223,8 +221,8 @@ export class Mapping {
   }
 
   /**
-   * Refuses new operations at once, ends prefaults, waits for what else is under way and for pins, takes the views
-   * away and unmaps, little by little on a native thread. Idempotent.
+   * Refuses new operations at once, ends prefaults, waits for other operations and for pins, detaches the views, and unmaps
+   * little by little on a native thread. Idempotent.
    * @see munmap(2)
    */
   close(): Promise<void> {
@@ -246,7 +244,7 @@ export class Mapping {
     await this.#retired
   }
 
-  /** The file is mapped anew; the pages of before are unmapped when nobody uses them. */
+  /** The file has been mapped anew: the earlier pages are unmapped when nothing uses them any more. */
   #swap(resized: Mapped): void {
     const before = this.#mapped
     this.#mapped = resized
@@ -269,7 +267,7 @@ export class Mapping {
   }
 }
 
-/** As many bytes of what the caller has given to copy into. */
+/** The first `lengthBytes` of `into`. */
 function bufferOf(into: Uint8Array, lengthBytes: number): Buffer {
   if (!(into instanceof Uint8Array)) throw invalidType('into', 'a Buffer or a Uint8Array', into)
   if (into.byteLength === lengthBytes && Buffer.isBuffer(into)) return into

@@ -15,11 +15,11 @@ type Reject = (reason: unknown) => void
 
 const ENODEV = errnoOf('ENODEV')
 
-/** What a native thread is given at a time below user-blocking: its step, posix.cc's kPrefaultStep. */
+/** The largest piece of a prefault below user-blocking: one step of the native thread, kPrefaultStep. */
 const prefaultPieceBytes = 2 * 1024 * 1024
-/** And at user-blocking or above, where it has more steps of its own. */
+/** The same at user-blocking or above: several steps. */
 const urgentPrefaultPieceBytes = 8 * prefaultPieceBytes
-/** A read of up to this is tried at once: copying what is cached takes less time than waking a thread. */
+/** A read of up to this is tried at once: to copy cached bytes takes less time than to wake a thread. */
 const maxCachedBytes = 64 * 1024
 
 /** @see open(2), mmap(2) */
@@ -77,13 +77,13 @@ export class MapFile extends ThreadOperation<Mapped> {
   end(): void {}
 }
 
-/** As the system takes a path: Windows in UTF-16, and of any length. */
+/** A path in the system's form, with a zero at its end: on Windows in UTF-16, of any length. */
 function terminated(path: string | Buffer): Buffer {
   if (isWindows) return Buffer.from(`${toNamespacedPath(String(path))}\0`, 'utf16le')
   return Buffer.concat([Buffer.from(path), Buffer.alloc(1)])
 }
 
-/** Why this is not mapped, and what reads it. */
+/** Why it cannot be mapped, and how to read it. */
 function alternativeFor(mode: number): string {
   switch (mode & S_IFMT) {
     case S_IFDIR:
@@ -99,7 +99,7 @@ function alternativeFor(mode: number): string {
   }
 }
 
-/** An operation on a mapping, which waits for its `end` when it closes. */
+/** An operation on a mapping, which does not close before `end`. */
 abstract class MappedOperation<T> extends ThreadOperation<T> {
   protected abstract readonly syscall: string
   protected readonly mapped: Mapped
@@ -119,7 +119,7 @@ abstract class MappedOperation<T> extends ThreadOperation<T> {
   }
 }
 
-/** One that goes through the lane piece by piece. */
+/** An operation that goes through the lane piece by piece. */
 abstract class PieceByPiece<T> extends MappedOperation<T> {
   protected readonly ownsBuffer = true
   #offsetBytes: number
@@ -176,8 +176,8 @@ abstract class PieceByPiece<T> extends MappedOperation<T> {
 }
 
 /**
- * However long it is, the kernel reads ahead of a populating thread by no more than its window: so the lane counts a
- * piece as no more than it counts any other.
+ * The kernel reads no more than its window ahead of a populating thread. So the lane counts a piece, however long it is, as
+ * no more than `maxPieceBytes`.
  * @see madvise(2), MADV_POPULATE_READ
  */
 export class Prefault extends PieceByPiece<void> implements Stoppable {
@@ -255,7 +255,7 @@ export class Read extends PieceByPiece<Buffer> {
 /** @see msync(2) */
 export class Sync extends MappedOperation<void> {
   protected readonly syscall = 'msync'
-  protected readonly ownsBuffer = false // it settles when it is known what has happened
+  protected readonly ownsBuffer = false // an abort waits for the outcome
 
   start(): void {
     this.give((native, id, rank) => native.request(kind.sync, id, rank, this.mapped.handle, 0, 0))
@@ -277,8 +277,8 @@ export class Resize extends MappedOperation<void> {
   readonly #swap: (mapped: Mapped) => void
 
   /**
-   * @param earlier what was mapped before other resizes, and is being unmapped
-   * @param swap takes what is mapped from now on, before anything else that waits for the operation goes on
+   * @param earlier pages from before other resizes, which are being unmapped
+   * @param swap takes the new pages, before anything that waits for the operation goes on
    */
   constructor(
     mapped: Mapped,
@@ -305,7 +305,7 @@ export class Resize extends MappedOperation<void> {
     this.give((native, id, rank) => native.request(kind.resize, id, rank, this.mapped.handle, 0, length))
   }
 
-  /** Windows makes no file shorter that is mapped: it is unmapped first, and nobody may be looking. */
+  /** Windows does not truncate a mapped file: it is unmapped first, which needs it to be unused. */
   #startAlone(): void {
     for (const mapped of this.#earlier) mapped.checkUnused(this.syscall)
     this.mapped.retire(this.syscall)
@@ -324,7 +324,7 @@ export class Resize extends MappedOperation<void> {
   }
 
   protected complete(result: number, value: unknown): void {
-    // Where it could not be made shorter on Windows it is mapped again, as long as it was.
+    // If it could not be truncated on Windows, it has been mapped again with its old length.
     if (value !== undefined) this.#swap(new Mapped(value as Handle, this.mapped.path))
     else this.mapped.unretire()
     if (result === 0) this.commit()

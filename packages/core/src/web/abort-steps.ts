@@ -1,6 +1,6 @@
 import { addAbortListener } from 'node:events'
 
-/** Is called on an abort: the standard's "abort steps". */
+/** Called on an abort: the standard's "abort steps". */
 export interface AbortObserver {
   aborted(): void
 }
@@ -15,7 +15,7 @@ class AbortSteps {
 
   add(signal: AbortSignal, observer: AbortObserver): void {
     this.observers.add(observer)
-    // Node's own way, since a listener of the user's may call stopImmediatePropagation.
+    // Node's own function, since a user's listener may call stopImmediatePropagation.
     this.#listener ??= addAbortListener(signal, () => {
       for (const one of this.observers) one.aborted()
     })

@@ -26,7 +26,7 @@ class DelayedTasks implements Sleeper {
 }
 
 /**
- * Holds what was posted with a delay until that is over.
+ * Holds tasks that were posted with a delay until it is over.
  * @see https://html.spec.whatwg.org/multipage/timers-and-user-prompts.html#run-steps-after-a-timeout
  */
 export class Delays {

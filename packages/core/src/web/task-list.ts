@@ -1,6 +1,6 @@
 import type { TaskPriority } from './webidl.ts'
 
-/** What the queues know of a scheduler task. */
+/** A scheduler task, for the queues. */
 export abstract class QueuedTask {
   abstract readonly priority: TaskPriority
   abstract readonly isContinuation: boolean
@@ -14,8 +14,8 @@ export abstract class QueuedTask {
 }
 
 /**
- * Scheduler tasks of one effective priority, the oldest first. A task can leave from any place, and one that comes from
- * another list goes between the older and the younger ones.
+ * Scheduler tasks of one effective priority, the oldest first. Any task can leave, and one that comes from another list goes
+ * between the older and the younger ones.
  *
  *     first ─▶ 3 ⇄ 4 ⇄ 9 ⇄ 12 ◀─ last        by `order`
  */

@@ -13,7 +13,7 @@ class Turn extends Costed {
   readonly cost: Cost
   readonly rank: Rank
   readonly queues: TaskQueues
-  /** How many of it the loop's queue holds. A task that leaves before its turn leaves the turn to another. */
+  /** How many of these turns the loop's queue holds. A task that leaves before its turn leaves the turn to another. */
   queued = 0
 
   constructor(queues: TaskQueues, rank: Rank, cost: Cost) {
@@ -95,8 +95,8 @@ export class TaskQueues {
   }
 
   /**
-   * The standard would have user-visible continuations come before timers and I/O. So this one does not wait for the
-   * next turn of the event loop, if nothing as urgent is queued: that is looked at when its turn has come.
+   * The standard wants user-visible continuations to run before timers and I/O. So this one does not wait for the next turn
+   * of the event loop, if nothing as urgent is queued. That is checked when its turn has come.
    * @see https://wicg.github.io/scheduling-apis/#sec-patches-html-event-loop-processing
    */
   #giveEarlyTurn(): void {

@@ -8,7 +8,7 @@ export interface TaskSignalAnyInit {
   priority?: TaskPriority | TaskSignal
 }
 
-/** Is called before the event is fired: the standard's "priority change algorithm". */
+/** Called before the event is fired: the standard's "priority change algorithm". */
 export interface PriorityObserver {
   priorityChanged(): void
 }
@@ -72,7 +72,7 @@ export class TaskSignal extends AbortSignal {
     slots(this).onprioritychange.set(this, value)
   }
 
-  // Both overridden only so that a dependent signal which is listened to is not collected.
+  // Both are overridden only so that a dependent signal with listeners is not collected.
   override addEventListener(...args: Parameters<EventTarget['addEventListener']>): void {
     super.addEventListener(...args)
     if (args[0] === 'prioritychange') keepWhileListenedTo(this)
@@ -91,7 +91,7 @@ export function isTaskSignal(value: unknown): value is TaskSignal {
   return slotsOf.has(value as object)
 }
 
-/** Makes a TaskSignal of an AbortSignal that nobody else has: only Node can make one that fetch and the rest accept. */
+/** Turns a new AbortSignal into a TaskSignal: only Node can make a signal that fetch and others accept. */
 export function makeTaskSignal(signal: AbortSignal, priority: TaskPriority, dependent: boolean): TaskSignal {
   Object.setPrototypeOf(signal, TaskSignal.prototype)
   slotsOf.set(signal, {
@@ -139,7 +139,7 @@ export function signalPriorityChange(signal: TaskSignal, priority: TaskPriority)
   own.priority = priority
   for (const observer of own.observers) observer.priorityChanged()
   signal.dispatchEvent(new TaskPriorityChangeEvent('prioritychange', { previousPriority }))
-  keepWhileListenedTo(signal) // a `once` has gone
+  keepWhileListenedTo(signal) // a `once` listener has been removed
   for (const one of own.dependents) {
     const dependent = one.deref()
     if (dependent !== undefined) signalPriorityChange(dependent, priority)
@@ -151,7 +151,7 @@ export function signalPriorityChange(signal: TaskSignal, priority: TaskPriority)
 function follow(signals: AbortSignal[], followed: TaskSignal): TaskSignal {
   const result = makeTaskSignal(AbortSignal.any(signals), followed.priority, true)
   const { dependent, source } = slots(followed)
-  // Always linked to the controller's own signal: what lies between may be collected.
+  // Always linked to the controller's own signal, since signals in between may be collected.
   const root = dependent ? source?.deref() : followed
   if (root === undefined) return result
   slots(result).source = new WeakRef(root)
@@ -172,7 +172,7 @@ function keepWhileListenedTo(signal: TaskSignal): void {
 }
 
 function slots(signal: TaskSignal): Slots {
-  const found = slotsOf.get(signal)
-  if (found === undefined) throw new TypeError('Illegal invocation: not a TaskSignal')
-  return found
+  const own = slotsOf.get(signal)
+  if (own === undefined) throw new TypeError('Illegal invocation: not a TaskSignal')
+  return own
 }

@@ -1,4 +1,4 @@
-/** The three priorities of the standard, by its own name for them. Kiruna's `realtime` is not one. */
+/** The three priorities of the standard, under its name for them. Kiruna's `realtime` is not one. */
 export type TaskPriority = 'user-blocking' | 'user-visible' | 'background'
 
 const taskPriorities: readonly string[] = ['user-blocking', 'user-visible', 'background']
@@ -17,7 +17,7 @@ export function toTaskPriority(value: unknown, name: string): TaskPriority {
 
 /**
  * Converts to an `[EnforceRange] unsigned long long`: whole, and exact as a double.
- * @throws TypeError: no number, or not from 0 to 2^53 − 1
+ * @throws TypeError: not a number from 0 to 2^53 − 1
  * @see https://webidl.spec.whatwg.org/#abstract-opdef-converttoint
  */
 export function toUnsignedLongLong(value: unknown, name: string): number {
@@ -27,7 +27,7 @@ export function toUnsignedLongLong(value: unknown, name: string): number {
 }
 
 /**
- * A dictionary's members are read one by one, in the order of their names; null and undefined are an empty one.
+ * Converts to a dictionary, whose members are read one by one, in the order of their names; null and undefined are empty.
  * @throws TypeError: not an object
  * @see https://webidl.spec.whatwg.org/#js-dictionary
  */
@@ -40,7 +40,7 @@ export function toDictionary<Members>(value: unknown, name: string): { [Name in 
 const getAborted = Object.getOwnPropertyDescriptor(AbortSignal.prototype, 'aborted')!.get!
 
 /**
- * An object that implements AbortSignal: a brand check, since anything can have the prototype.
+ * Checks that an object implements AbortSignal: a brand check, since anything can have the prototype.
  * @throws TypeError
  * @see https://webidl.spec.whatwg.org/#js-interface
  */
@@ -55,7 +55,7 @@ export function toAbortSignal(value: unknown, name: string): AbortSignal {
 
 /**
  * Converts to a `sequence<AbortSignal>`.
- * @throws TypeError: not iterable, or something in it is no AbortSignal
+ * @throws TypeError: not iterable, or an item is not an AbortSignal
  * @see https://webidl.spec.whatwg.org/#js-sequence
  */
 export function toAbortSignals(value: unknown, name: string): AbortSignal[] {
@@ -67,8 +67,7 @@ export function toAbortSignals(value: unknown, name: string): AbortSignal[] {
 }
 
 /**
- * Gives a class what an interface of the web has and a class has not: members that are enumerable, and a name for
- * `Object.prototype.toString`.
+ * Gives a class what a web interface has and a class lacks: enumerable members, and a name for `Object.prototype.toString`.
  * @see https://webidl.spec.whatwg.org/#interface-prototype-object
  */
 export function exposeInterface(
