@@ -15,7 +15,7 @@ type Reject = (reason: unknown) => void
 
 const ENODEV = errnoOf('ENODEV')
 
-/** The largest piece of a prefault below user-blocking: one step of the native thread, kPrefaultStep. */
+/** The largest piece of a prefault below user-blocking: one step of the native thread, step.cc's kPrefaultStep. */
 const prefaultPieceBytes = 2 * 1024 * 1024
 /** The same at user-blocking or above: several steps. */
 const urgentPrefaultPieceBytes = 8 * prefaultPieceBytes
