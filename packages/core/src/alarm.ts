@@ -5,7 +5,7 @@ import type { Ticker } from './ticker.ts'
 
 /** How long before a deadline an idle loop spins: a timer has whole milliseconds and is late by up to one. */
 const spinMs = 1.1
-/** How long it spins in each turn: many short turns make garbage, and the collector could run just before the deadline. */
+/** How long it spins in each turn: many short turns make garbage, which may be collected just before the deadline. */
 const spinTurnMs = 0.05
 
 /**

@@ -25,7 +25,7 @@ export class Cost {
     return !this.#known || this.#expectedMs > longMs
   }
 
-  /** A longer job counts for half, a shorter one for a tenth, so that the estimate is rather too long than too short. */
+  /** A longer job counts for half, a shorter one for a tenth: the estimate is rather too long than too short. */
   learn(ms: number): void {
     const weight = ms > this.#expectedMs ? 0.5 : 0.1
     this.#expectedMs = this.#known ? this.#expectedMs + (ms - this.#expectedMs) * weight : ms

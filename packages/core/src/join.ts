@@ -16,7 +16,8 @@ export interface Joined<T> extends Promise<T> {
 
 /**
  * Waits for all of the tasks, promises and plain values, and resolves with their values in the order given. A single
- * argument that is an iterable is the list. `join` never cancels: if one fails, it still waits for the others, then rejects.
+ * argument that is an iterable is the list. `join` never cancels: if one fails, it still waits for the others, then
+ * rejects.
  *
  * It rejects with the error that came first, itself, like Promise.all and like a task with several failing children: a
  * `catch` that looks at `error.code` finds the same if a second one fails too. Promise.allSettled gives all errors.
@@ -45,11 +46,12 @@ export function join(...given: unknown[]): Joined<unknown[]> {
 }
 
 /**
- * Waits for all of them, as `join` does, until one fails. Then it cancels the other tasks, waits until these have ended, and
- * rejects with that first error: none of the tasks goes on after that. A promise that is not a task cannot be cancelled, and
- * is not waited for. Later rejections are dropped, and are not unhandled rejections.
+ * Waits for all of them, as `join` does, until one fails. Then it cancels the other tasks, waits until these have
+ * ended, and rejects with that first error: none of the tasks goes on after that. A promise that is not a task cannot
+ * be cancelled, and is not waited for. Later rejections are dropped, and are not unhandled rejections.
  *
- * A child that fails cancels its siblings and its parent by itself: spawn it with `contain` if you want to catch it here.
+ * A child that fails cancels its siblings and its parent by itself: spawn it with `contain` if you want to catch it
+ * here.
  */
 export function tryJoin<T extends readonly unknown[] | []>(awaitables: T): Joined<Results<T>>
 export function tryJoin<T>(awaitables: Iterable<T | PromiseLike<T>>): Joined<Awaited<T>[]>
@@ -66,8 +68,8 @@ export function tryJoin(...given: unknown[]): Joined<unknown[]> {
 }
 
 /**
- * Settles like the first of them, after it has cancelled the other tasks and these have ended. A promise that is not a task
- * cannot be cancelled, and is not waited for. Later rejections are dropped, and are not unhandled rejections.
+ * Settles like the first of them, after it has cancelled the other tasks and these have ended. A promise that is not a
+ * task cannot be cancelled, and is not waited for. Later rejections are dropped, and are not unhandled rejections.
  * @throws TypeError ERR_INVALID_ARG_VALUE: none is given; Promise.race would never settle
  */
 export function race<T extends readonly unknown[] | []>(awaitables: T): Joined<Awaited<T[number]>>
@@ -115,28 +117,28 @@ async function cancelTasks(all: unknown[]): Promise<void> {
 
 export interface EachOptions<T, R> extends SpawnOptions {
   /**
-   * How many items are worked on at once; 4 by default, as many operations as the lane admits beside urgent ones. It also
-   * bounds the memory that the work holds. Use more for the network.
+   * How many items are worked on at once; 4 by default, as many operations as the lane admits beside urgent ones. It
+   * also bounds the memory that the work holds. Use more for the network.
    */
   concurrency?: number
   /**
-   * Called with each item's task when it is spawned, before it starts, for example to boost the one that the user looks at.
-   * If you cancel it, the others do not fail: its result is undefined. An error thrown here is a failure of `each`.
+   * Called with each item's task when it is spawned, before it starts, for example to boost the one that the user looks
+   * at. If you cancel it, the others do not fail: its result is undefined. An error thrown here is a failure of `each`.
    */
   onStart?: (item: T, task: Task<R>) => void
 }
 
 /**
- * Calls `work` for each item, for a few at once, and resolves with the results, in the order of the items. Each item has its
- * own task, a child of the returned one: if you boost, pause or cancel that, all of them follow. It follows the caller's
- * priority, and is cancelled with the caller. The children have the name of `work`.
+ * Calls `work` for each item, for a few at once, and resolves with the results, in the order of the items. Each item
+ * has its own task, a child of the returned one: if you boost, pause or cancel that, all of them follow. It follows the
+ * caller's priority, and is cancelled with the caller. The children have the name of `work`.
  *
- * The next item is taken only when there is room for it: the source may be endless, and a `work` that returns nothing keeps
- * no memory.
+ * The next item is taken only when there is room for it: the source may be endless, and a `work` that returns nothing
+ * keeps no memory.
  *
- * The first failure, of a work, the source or `onStart`, cancels the rest; the task rejects with that error when all have
- * ended. After a failure or a cancellation the source is closed: its `return()` is called once, as by `for await`, and
- * awaited, unless the source is still fetching its next item.
+ * The first failure, of a work, the source or `onStart`, cancels the rest; the task rejects with that error when all
+ * have ended. After a failure or a cancellation the source is closed: its `return()` is called once, as by `for await`,
+ * and awaited, unless the source is still fetching its next item.
  * @throws TypeError ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE; RangeError ERR_OUT_OF_RANGE
  */
 export function each<T, R>(

@@ -2,10 +2,10 @@
 const batchLimit = 64
 
 /**
- * Runs every microtask and `process.nextTick` that is due, in the middle of a callback: otherwise the continuation of one
- * job's promise would wait for all jobs behind it. Only Node has this. Its documentation calls it deprecated (DEP0134), but
- * Node warns only with `--pending-deprecation`, and no public function does the same: a batch of immediates comes nearest,
- * at twice the cost of a job. `undefined` where it is missing: then the batch is used.
+ * Runs every microtask and `process.nextTick` that is due, in the middle of a callback: otherwise the continuation of
+ * one job's promise would wait for all jobs behind it. Only Node has this. Its documentation calls it deprecated
+ * (DEP0134), but Node warns only with `--pending-deprecation`, and no public function does the same: a batch of
+ * immediates comes nearest, at twice the cost of a job. `undefined` where it is missing: then the batch is used.
  * @see https://nodejs.org/api/deprecations.html#DEP0134
  */
 export const drainMicrotasks: (() => void) | undefined = find()

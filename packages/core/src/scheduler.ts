@@ -68,8 +68,9 @@ export class Scheduler {
   }
 
   /**
-   * Starts a task at the caller's priority, in a later turn: never inside this call. If the caller is a task, a scope or
-   * a signal, the new task follows its priority and is cancelled with it; it is not its child (`scope.spawn` is that).
+   * Starts a task at the caller's priority, in a later turn: never inside this call. If the caller is a task, a scope
+   * or a signal, the new task follows its priority and is cancelled with it; it is not its child (`scope.spawn` is
+   * that).
    * @throws TypeError ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE; RangeError ERR_OUT_OF_RANGE
    */
   spawn<T>(caller: Caller, work: (scope: Scope) => T | PromiseLike<T>, options: SpawnOptions = {}): Task<T> {
@@ -99,8 +100,9 @@ export class Scheduler {
 
   /**
    * Calls `job` every `periodMs`, ahead of everything that is queued, on a grid that begins now: `lateMs` is how long
-   * after its grid point it starts. If the thread was blocked, it is called once afterwards, `missedTicks` says how many
-   * points were skipped, and the grid stays. An error that it throws is an uncaught exception, and the ticks go on.
+   * after its grid point it starts. If the thread was blocked, it is called once afterwards, `missedTicks` says how
+   * many points were skipped, and the grid stays. An error that it throws is an uncaught exception, and the ticks go
+   * on.
    * @throws TypeError ERR_INVALID_ARG_TYPE; RangeError ERR_OUT_OF_RANGE: `periodMs` not from 0.1 to 2^31 − 1
    */
   every<Result>(
@@ -117,8 +119,8 @@ export class Scheduler {
   }
 
   /**
-   * Other threads ring it with `ring` of `@kiruna/core/doorbell`: then `shouldYield()` is true until the event loop has had
-   * its turn.
+   * Other threads ring it with `ring` of `@kiruna/core/doorbell`: then `shouldYield()` is true until the event loop has
+   * had its turn.
    */
   get doorbell(): SharedArrayBuffer {
     return this.loop.bell.memory
@@ -191,7 +193,7 @@ export class Scheduler {
   }
 }
 
-/** Makes a scheduler beside the default one. Each has its own turns of the event loop, and does not know of the other. */
+/** Makes a scheduler beside the default one, which does not know of it: each has its own turns of the event loop. */
 export function createScheduler(options?: SchedulerOptions): Scheduler {
   return new Scheduler(options)
 }

@@ -27,8 +27,8 @@ type OwnPackage = Package & { check(): void }
 const require = createRequire(import.meta.url)
 
 /**
- * Which package is for which system: no other file knows. A package is loaded when it is needed. The names are literals, so
- * that bundlers see them.
+ * Which package is for which system: no other file knows. A package is loaded when it is needed. The names are
+ * literals, so that bundlers see them.
  */
 const ownPackages: {
   [System in NodeJS.Platform]?: Record<Personality, () => OwnPackage> & Pick<Implementation, 'name'>

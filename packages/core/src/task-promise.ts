@@ -16,8 +16,8 @@ export function isRaisable(value: unknown): value is Raisable {
 }
 
 /**
- * A real promise. Its `constructor` property is Promise, so `await` takes it as it is, in one tick, and `then` returns a
- * plain promise.
+ * A real promise. Its `constructor` property is Promise, so `await` takes it as it is, in one tick, and `then` returns
+ * a plain promise.
  */
 export class TaskPromise<T> extends Promise<T> implements Task<T> {
   readonly #work: TaskWork

@@ -33,11 +33,11 @@ export interface ChildOptions extends SpawnOptions {
 
 /** The handle of a task: a real promise of what its work returns. `await task` goes on at the task's priority. */
 export interface Task<T = unknown> extends Promise<T>, Asker, AsyncDisposable {
-  /** Its own priority, or what a boost has made of it. Setting it moves what is queued, what waits, and its children. */
+  /** Its own priority, or a boost's. Setting it moves queued jobs, waiting operations, and its children. */
   priority: Priority
   readonly name: string
   readonly signal: AbortSignal
-  /** Cancels the task: it rejects with `reason` (an AbortError) once its work and its children have ended. Idempotent. */
+  /** Cancels it: it rejects with `reason` (an AbortError) once its work and its children have ended. Idempotent. */
   cancel(reason?: unknown): void
   /** Until disposed of, the task is at least as urgent as `priority`. */
   boost(priority: Priority): Disposable

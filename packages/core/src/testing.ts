@@ -8,8 +8,8 @@ import { VirtualClock } from './virtual-clock.ts'
 
 export interface InstallOptions extends Omit<SchedulerOptions, 'clock'> {
   /**
-   * Permutes the order where none is promised: what is due at the same time, and after how many jobs the event loop has its
-   * turn. The same seed gives the same order again. Without one it is the order of arrival.
+   * Permutes the order where none is promised: what is due at the same time, and after how many jobs the event loop has
+   * its turn. The same seed gives the same order again. Without one it is the order of arrival.
    */
   seed?: number
 }
@@ -22,10 +22,11 @@ export interface Installed extends Disposable {
   /** Milliseconds since the installation. */
   now(): number
   /**
-   * Lets `ms` pass, from one deadline to the next: at each, everything that is due runs, until all of it waits. With 0: what
-   * is ready now. Work takes no time. Time stands still while reads and other operations of Kiruna are under way, but does
-   * not wait for other I/O. If a task yields for ever, time goes on after 20,000 looks at the clock.
-   * @throws TypeError ERR_INVALID_ARG_TYPE; RangeError ERR_OUT_OF_RANGE; Error ERR_INVALID_STATE: it is under way already
+   * Lets `ms` pass, from one deadline to the next: at each, everything that is due runs, until all of it waits. With 0:
+   * what is ready now. Work takes no time. Time stands still while reads and other operations of Kiruna are under way,
+   * but does not wait for other I/O. If a task yields for ever, time goes on after 20,000 looks at the clock.
+   * @throws TypeError ERR_INVALID_ARG_TYPE; RangeError ERR_OUT_OF_RANGE; Error ERR_INVALID_STATE: it is under way
+   *   already
    */
   advance(ms: number): Promise<void>
   /** Makes the task or tick that calls it take `ms` longer, to see what is late then. */
@@ -37,15 +38,16 @@ export interface Installed extends Disposable {
 let installed: VirtualClock | undefined
 
 /**
- * Until disposed of, `spawn`, `post`, `every` and everything else on the default scheduler runs on a virtual clock: sleeps
- * and ticks end when `advance` gets there, and a test of an hour takes a millisecond. Tasks that are alive already stay on
- * their scheduler.
+ * Until disposed of, `spawn`, `post`, `every` and everything else on the default scheduler runs on a virtual clock:
+ * sleeps and ticks end when `advance` gets there, and a test of an hour takes a millisecond. Tasks that are alive
+ * already stay on their scheduler.
  *
  *     using test = install()
  *     const saved = spawn('background', async scope => { await scope.sleep(60_000); save() })
  *     await test.advance(60_000)
  *
- * @throws TypeError ERR_INVALID_ARG_TYPE; RangeError ERR_OUT_OF_RANGE; Error ERR_INVALID_STATE: one is installed already
+ * @throws TypeError ERR_INVALID_ARG_TYPE; RangeError ERR_OUT_OF_RANGE; Error ERR_INVALID_STATE: one is installed
+ *   already
  */
 export function install({ seed, ...options }: InstallOptions = {}): Installed {
   if (seed !== undefined) checkInteger(seed, 'options.seed')
@@ -95,8 +97,8 @@ export async function pollOnce<T>(promise: PromiseLike<T>): Promise<Polled<Await
 }
 
 /**
- * Waits for a promise, for at most `ms`: of the virtual clock, which it advances, if one is installed, otherwise of the real
- * one.
+ * Waits for a promise, for at most `ms`: of the virtual clock, which it advances, if one is installed, otherwise of the
+ * real one.
  * @throws what it rejects with; DOMException TimeoutError: it is still pending; TypeError ERR_INVALID_ARG_TYPE;
  * RangeError ERR_OUT_OF_RANGE
  */

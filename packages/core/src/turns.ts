@@ -9,9 +9,9 @@ const turnAt = ([0, 1, 2, 3] as const).map(rank => (turns: Turns) => turns.takeT
 /**
  * A task's place in the queues: its jobs run one after another, each in a turn of its own.
  *
- * The jobs wait in the task's own list, and the loop's queue has one turn for each. When the rank changes, the queued turns
- * go stale where they are, and as many are queued at the new rank. Stale turns stand in front of all turns that are queued
- * there later, so it is enough to count them.
+ * The jobs wait in the task's own list, and the loop's queue has one turn for each. When the rank changes, the queued
+ * turns go stale where they are, and as many are queued at the new rank. Stale turns stand in front of all turns that
+ * are queued there later, so it is enough to count them.
  */
 export abstract class Turns extends Costed {
   readonly #loop: RunLoop

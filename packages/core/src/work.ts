@@ -265,8 +265,8 @@ export class Work extends Turns implements Scope {
   }
 
   /**
-   * Waits for something; a stop interrupts it. The returned function ends the wait: it calls back in a turn of the task,
-   * unless the task has been stopped by then.
+   * Waits for something; a stop interrupts it. The returned function ends the wait: it calls back in a turn of the
+   * task, unless the task has been stopped by then.
    */
   #wait(reject: (reason: unknown) => void, cleanUp: () => void): (callBack: () => void) => void {
     this.#waits ??= new Set()

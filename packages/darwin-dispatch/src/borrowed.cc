@@ -1,14 +1,14 @@
-// Whoever lends an fd wants its flags back. GCD makes it O_NONBLOCK, and puts back what it has found: which is O_NONBLOCK
-// where it has another fd of the same open file at the time, as a terminal is stdin and stdout. So it never finds anything
-// else: O_NONBLOCK is set here, and taken away with the last one.
+// The flags of a borrowed fd are restored. GCD makes the fd O_NONBLOCK, and puts back the flags that it has found: but
+// these have O_NONBLOCK if GCD has another fd of the same open file at the time, as when a terminal is stdin and
+// stdout. So O_NONBLOCK is set here before GCD gets an fd, and cleared after the last one.
 #include "dispatch.h"
 
 #include <fcntl.h>
 
 namespace {
 
-// Two fds are of one open file if a flag that is set on one is set on the other: O_APPEND means nothing to a pipe, a
-// terminal or a socket. See open(2), dup(2).
+// Two fds are of one open file if a flag that is set on one is then set on the other: O_APPEND has no effect on a pipe,
+// a terminal or a socket. See open(2), dup(2).
 bool is_same_open_file(int fd, int other) {
   int flags = fcntl(fd, F_GETFL), before = fcntl(other, F_GETFL);
   fcntl(fd, F_SETFL, flags ^ O_APPEND);

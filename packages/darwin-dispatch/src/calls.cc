@@ -1,4 +1,4 @@
-// The system calls that have no channel: each is made on a thread of GCD's, of the caller's quality of service.
+// The system calls without a channel: each is made on a GCD thread, at the caller's quality of service.
 #include "dispatch.h"
 
 #include <dirent.h>
@@ -28,7 +28,7 @@ static timespec changed(const struct stat& status) { return status.st_ctim; }
 
 namespace {
 
-// As dispatch.ts has it: the other end of a FIFO is not there yet.
+// The same as in dispatch.ts: the other end of a FIFO is not open yet.
 constexpr int64_t kNoReader = -100000;
 
 int64_t result_of(int64_t returned) { return returned < 0 ? -errno : returned; }
@@ -68,7 +68,7 @@ int64_t status_of(Request* request, int fd, const char* path, int flags) {
   return 0;
 }
 
-// Without O_NONBLOCK the open of a FIFO would keep its thread until somebody opens the other end.
+// Without O_NONBLOCK the open of a FIFO would hold its thread until the other end is opened.
 int64_t open_file(const char* path, int flags, mode_t mode) {
   int fd = open(path, flags | O_NONBLOCK | O_CLOEXEC, mode);
   struct stat status;
@@ -79,7 +79,7 @@ int64_t open_file(const char* path, int flags, mode_t mode) {
   return fd;
 }
 
-// An entry as the kind's letter and the name with its 0: all of them one behind the other.
+// Entries one behind the other: for each a byte for its kind, and its name with a 0.
 struct Entries {
   char* text;
   size_t bytes;
@@ -111,7 +111,7 @@ bool add(Entries* entries, char kind, const char* name) {
 int64_t read_folder(Request* request, const char* path) {
   DIR* folder = opendir(path);
   if (folder == nullptr) return -errno;
-  Entries entries = {static_cast<char*>(malloc(1)), 0, 1};  // an empty folder has been found too
+  Entries entries = {static_cast<char*>(malloc(1)), 0, 1};  // not null: an empty folder has a value too
   int64_t result = 0;
   for (;;) {
     errno = 0;
@@ -219,8 +219,8 @@ void Unlink(Napi::Env env, uint32_t id, int rank, Bytes path) {
   });
 }
 
-// fsync(id, rank, fd, isFull): 0. See fsync(2); on macOS that leaves the bytes in the disk's own cache, and what brings them
-// out of it is F_FULLFSYNC, fcntl(2).
+// fsync(id, rank, fd, isFull): 0. See fsync(2), which on macOS leaves the bytes in the disk's own cache. F_FULLFSYNC,
+// see fcntl(2), brings them out of it.
 void Fsync(Napi::Env env, uint32_t id, int rank, int fd, bool is_full) {
   run(new_request(env, id), rank, ^(Request*) {
     return result_of(sync_to_disk(fd, is_full));
@@ -234,7 +234,7 @@ void Ftruncate(Napi::Env env, uint32_t id, int rank, int fd, off_t length) {
   });
 }
 
-// fchown(id, rank, fd, uid, gid): 0; −1 leaves one as it is. See fchown(2).
+// fchown(id, rank, fd, uid, gid): 0; −1: unchanged. See fchown(2).
 void Fchown(Napi::Env env, uint32_t id, int rank, int fd, uid_t uid, gid_t gid) {
   run(new_request(env, id), rank, ^(Request*) {
     return result_of(fchown(fd, uid, gid));

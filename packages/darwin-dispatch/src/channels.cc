@@ -1,4 +1,4 @@
-// Reads and writes on channels, one channel for each: so that a stop ends this one and no other. See dispatch_io_create(3).
+// Reads and writes on channels, one channel for each, so that a stop ends only this one. See dispatch_io_create(3).
 #include "dispatch.h"
 
 #include <errno.h>
@@ -9,11 +9,11 @@
 
 namespace {
 
-// Where a channel's read begins, GCD asks the disk for so much, whatever it was asked for itself: for 4 KiB at random 512
-// times as much, in front of everybody who comes after. So a channel is for reads that are as long.
+// GCD asks the disk for this much from where a channel's read begins, however little was asked for: for a random 4 KiB
+// 512 times as much, which later reads then wait for. So only reads of this length or more use a channel.
 constexpr size_t kReadAheadBytes = 2 << 20;
 
-// The bytes of a channel's region go where JavaScript wants them. See dispatch_data_apply(3).
+// Copies a channel's regions into JavaScript's memory. See dispatch_data_apply(3).
 void take_regions(Request* request, dispatch_data_t data) {
   dispatch_data_apply(data, ^bool(dispatch_data_t, size_t, const void* from, size_t bytes) {
     memcpy(request->memory + request->done_bytes, from, bytes);
@@ -22,9 +22,9 @@ void take_regions(Request* request, dispatch_data_t data) {
   });
 }
 
-// What GCD would only find out when it has the fd already: it ends all that is under way on a disk, and without an error,
-// where one fd turns out not to be open for what is asked of it; and its flags are put back after the fd has been closed.
-// Returns 0 or a negative error number; `base` is where the fd stands, which GCD counts a position from.
+// Checks what GCD would notice too late: if one fd turns out not to be open for reading or writing, GCD ends everything
+// under way on its disk, without an error, and restores the fd's flags after it has been closed. Returns 0 or a
+// negative errno. `base` is the current file offset, from which GCD counts positions.
 int check(Request* request, int forbidden_mode, dispatch_io_type_t type, off_t* base) {
   int fd = request->fd;
   int flags = fcntl(fd, F_GETFL);
@@ -53,8 +53,8 @@ void give_back_fd(Request* request) {
   if (request->owns_fd) close(request->fd);
 }
 
-// The request of a stream is done when its fd is its owner's again, with the flags that it had: when GCD has cleaned up.
-// Of a file at a position there may be others under way, which GCD would wait for.
+// A stream's request is done when GCD has cleaned up, and its fd has the flags that it had. A request at a position in
+// a file does not wait for that, since GCD would first wait for other requests on the file.
 void open_channel(Request* request, dispatch_io_type_t type, dispatch_queue_t queue) {
   dispatch_group_t group = request->environment->group;
   bool is_stream = type == DISPATCH_IO_STREAM;
@@ -71,7 +71,7 @@ void open_channel(Request* request, dispatch_io_type_t type, dispatch_queue_t qu
   dispatch_set_target_queue(request->channel, queue);  // the priority of the I/O itself
 }
 
-// A file's end is where a read returns 0. Returns 0 or a negative error number. See pread(2), read(2).
+// A file ends where a read returns 0. Returns 0 or a negative errno. See pread(2), read(2).
 int read_rest(Request* request, off_t position) {
   while (request->done_bytes < request->bytes) {
     char* into = request->memory + request->done_bytes;
@@ -87,7 +87,7 @@ int read_rest(Request* request, off_t position) {
   return 0;
 }
 
-// A stream that has bytes has no error: the next read has it.
+// If a stream has bytes, the error is left to the next read.
 void finish_read(Request* request, bool is_stream, int error) {
   bool is_good = error == 0 || (is_stream && request->done_bytes > 0);
   request->result = is_good ? static_cast<int64_t>(request->done_bytes) : error;
@@ -112,8 +112,8 @@ void refuse(Request* request, int error) {
 }  // namespace
 
 // read(id, rank, fd, address, bytes, position, owner, stopsAtFirstBytes): number of bytes. See dispatch_io_read(3).
-// At a position, fewer bytes than asked for are the end of the file. At position −1, where the fd stands, it is a
-// stream's: what may have to wait is done with the first bytes that come.
+// At a position, fewer bytes than asked for are the end of the file. Position −1 is a stream's current offset: a read
+// that may have to wait is done with the first bytes.
 void Read(Napi::Env env, uint32_t id, int rank, int fd, int64_t address, size_t bytes, off_t position, FdOwner owner,
           bool stops) {
   Request* request = new_request(env, id);
@@ -137,15 +137,15 @@ void Read(Napi::Env env, uint32_t id, int rank, int fd, int64_t address, size_t 
                        if (stops && request->done_bytes > 0) dispatch_io_close(request->channel, DISPATCH_IO_STOP);
                        return;
                      }
-                     // Where GCD was only made to stop, this brings the rest.
+                     // GCD may have stopped early: this reads the rest.
                      int failure = error == 0 && !stops ? read_rest(request, position) : -error;
                      finish_read(request, is_stream, failure);
                    });
   dispatch_io_close(request->channel, 0);
 }
 
-// write(id, rank, fd, address, bytes, position, owner, hasBorrowedFlags): number of bytes, all unless something ends it.
-// At position −1 it writes where the fd stands. See dispatch_io_write(3).
+// write(id, rank, fd, address, bytes, position, owner, hasBorrowedFlags): number of bytes, all unless something ends
+// it. With position −1 it writes at the current file offset. See dispatch_io_write(3).
 void Write(Napi::Env env, uint32_t id, int rank, int fd, int64_t address, size_t bytes, off_t position, FdOwner owner,
            bool has_borrowed_flags) {
   Request* request = new_request(env, id);
@@ -160,7 +160,7 @@ void Write(Napi::Env env, uint32_t id, int rank, int fd, int64_t address, size_t
   open_channel(request, type, queue);
   request->unfinished++;
   dispatch_data_t data = dispatch_data_create(reinterpret_cast<char*>(address), bytes, queue, ^{
-    finish_part(request);  // GCD does not look at JavaScript's memory any more
+    finish_part(request);  // GCD does not use JavaScript's memory any more
   });
   dispatch_io_write(request->channel, position == -1 ? 0 : position - base, data, queue,
                     ^(bool done, dispatch_data_t left, int error) {
@@ -174,8 +174,8 @@ void Write(Napi::Env env, uint32_t id, int rank, int fd, int64_t address, size_t
   dispatch_io_close(request->channel, 0);
 }
 
-// wait(id, rank, fd, owner): the fd, or of a borrowed one a duplicate, once there is something to read, or its end. It takes
-// nothing, and leaves the flags alone. See dispatch_source_create(3).
+// wait(id, rank, fd, owner): the fd, or a duplicate of a borrowed one, once there is something to read, or the end. It
+// takes nothing, and does not change the flags. See dispatch_source_create(3).
 void Wait(Napi::Env env, uint32_t id, int rank, int fd, FdOwner owner) {
   Request* request = new_request(env, id);
   take_fd(request, fd, owner);
@@ -204,7 +204,7 @@ bool IsReadable(Napi::Env, int fd) {
 }
 
 void close_channels(Request* request, int fd, dispatch_queue_t queue) {
-  // GCD cleans up after all channels of an fd together: so this comes after the others.
+  // GCD cleans up all channels of an fd together, so this handler runs after the others are gone.
   dispatch_io_t last = dispatch_io_create(DISPATCH_IO_STREAM, fd, queue, ^(int) {
     request->result = close(fd) == 0 ? 0 : -errno;
     finish_part(request);

@@ -1,5 +1,5 @@
-// The native part: what is under way is kept here, what is done goes to JavaScript's thread in batches, and at the end
-// everything is stopped and waited for, so that nobody writes into memory that has gone.
+// The native part: it keeps the requests under way, gives results to JavaScript's thread in batches, and at the end
+// stops everything and waits for it, so that nothing writes to freed memory.
 #include "dispatch.h"
 
 #include <stdlib.h>
@@ -36,7 +36,7 @@ void cancel(Request* request) {
   if (request->source != nullptr) dispatch_source_cancel(request->source);
 }
 
-// take(): [id, result, value, id, result, value, …] of all that is done. `value` is what a call has read.
+// take(): [id, result, value, id, result, value, …] of all requests that are done. `value` is what a call has read.
 Napi::Array Take(Napi::Env env) {
   Environment* environment = Environment::of(env);
   Napi::Array taken = Napi::Array::New(env);
@@ -53,13 +53,13 @@ Napi::Array Take(Napi::Env env) {
   return taken;
 }
 
-// cancel(id): asks GCD to stop. It is done all the same, perhaps with success.
+// cancel(id): asks GCD to stop. The request completes in any case, perhaps with success.
 void Cancel(Napi::Env env, uint32_t id) {
   Environment* environment = Environment::of(env);
   if (id < environment->capacity && environment->requests[id] != nullptr) cancel(environment->requests[id]);
 }
 
-// address(memory: Uint8Array): number, where it is for as long as its ArrayBuffer lives
+// address(memory: Uint8Array): number, valid as long as its ArrayBuffer lives
 uintptr_t Address(Napi::Env, Bytes memory) { return reinterpret_cast<uintptr_t>(memory.data); }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// An environment and what it has under way, as dispatch.cc keeps them: channels.cc reads and writes, calls.cc makes the
+// An environment and what it has under way: dispatch.cc keeps them, channels.cc reads and writes, calls.cc makes the
 // other system calls.
 #pragma once
 #include <dispatch/dispatch.h>
@@ -17,17 +17,17 @@ using kiruna::Bytes;
 
 struct Environment;
 
-// A borrowed fd may be closed by its owner at any moment, and then GCD would never be done with it: so it is a duplicate
-// that GCD has. Without a free descriptor it is the fd itself. As native.ts has it.
+// The owner of a borrowed fd may close it at any moment, and then GCD would never be done with it: so GCD gets a
+// duplicate, or the fd itself if no descriptor is free. The same as in native.ts.
 enum class FdOwner { kOurs, kBorrowed, kDuplicate };
 
-// One call of JavaScript's, until JavaScript has taken its result.
+// A call from JavaScript, until JavaScript has taken its result.
 struct Request {
   Environment* environment;
   Request* next;      // of those that are done
   uint32_t id;        // JavaScript's slot
   int unfinished;     // parts of it that GCD still has
-  int64_t result;     // as the system call returns it, or a negative error number
+  int64_t result;     // as the system call returns it, or a negative errno
   bool is_cancelled;  // set by JavaScript's thread, read by others
   bool makes_fd;      // the result is a new fd
   bool stops_at_first_bytes;
@@ -36,7 +36,7 @@ struct Request {
   dispatch_io_t channel;     // or null
   dispatch_source_t source;  // or null
   bool is_on_disk;
-  bool is_borrower;  // of the flags of its fd, as borrowed.cc has it
+  bool is_borrower;  // has borrowed the flags of its fd, see borrowed.cc
   bool was_blocking;
   dev_t device;
   ino_t inode;
@@ -78,19 +78,20 @@ struct Environment : kiruna::InstanceData<Environment> {
   bool stop();
 };
 
-// FdOwner threads have the quality of service of a priority: realtime is 0, background 3. See dispatch_get_global_queue(3).
+// The global queue with the quality of service of a priority: 0 is realtime, 3 background. See
+// dispatch_get_global_queue(3).
 dispatch_queue_t queue_of(int rank);
 
-// With one part unfinished.
+// A new request has one unfinished part.
 Request* new_request(napi_env env, uint32_t id);
 
-// One part of it is finished; the last one sends it to JavaScript. On any thread.
+// Finishes one part of a request. The last one sends it to JavaScript. Called on any thread.
 void finish_part(Request* request);
 
-// Not to be closed with the environment any more: somebody closes it now.
+// The environment does not close the fd any more, since it is being closed now.
 void disown(Environment* environment, int fd);
 
-// Each call of JavaScript's begins with its slot and its rank.
+// Each call from JavaScript begins with its slot and its rank.
 
 // channels.cc
 void Read(Napi::Env env, uint32_t id, int rank, int fd, int64_t address, size_t bytes, off_t position, FdOwner owner,
@@ -99,13 +100,13 @@ void Write(Napi::Env env, uint32_t id, int rank, int fd, int64_t address, size_t
            bool has_borrowed_flags);
 void Wait(Napi::Env env, uint32_t id, int rank, int fd, FdOwner owner);
 bool IsReadable(Napi::Env env, int fd);
-// Closes an fd when all channels that it had are gone; then the request is finished.
+// Closes an fd when all its channels are gone; then the request is finished.
 void close_channels(Request* request, int fd, dispatch_queue_t queue);
 
 // borrowed.cc
-// GCD is about to have a borrowed fd that is not a file's. On JavaScript's thread.
+// GCD is about to get a borrowed fd that is not a file's. Called on JavaScript's thread.
 void begin_borrowing(Request* request);
-// GCD has cleaned up. On any thread.
+// GCD has cleaned up. Called on any thread.
 void end_borrowing(Request* request);
 
 // calls.cc
@@ -121,5 +122,5 @@ void Fsync(Napi::Env env, uint32_t id, int rank, int fd, bool is_full);
 void Ftruncate(Napi::Env env, uint32_t id, int rank, int fd, off_t length);
 void Fchown(Napi::Env env, uint32_t id, int rank, int fd, uid_t uid, gid_t gid);
 void Fchmod(Napi::Env env, uint32_t id, int rank, int fd, mode_t mode);
-// What a request gives JavaScript beside its result.
+// The value of a request, beside its result.
 Napi::Value value_of(Napi::Env env, const Request* request);

@@ -50,7 +50,7 @@ interface About {
   path?: string | Buffer
   /** The open file: it does not close before the call is done. */
   file?: OpenFile
-  /** The call changes a file: once begun, it has the outcome that the OS gives it, even if the signal has aborted by then. */
+  /** The call changes a file: once begun, it has the outcome that the OS gives it, even after an abort. */
   changes?: boolean
 }
 

@@ -117,8 +117,8 @@ export function check(): void {
 }
 
 /**
- * open, read, close. A short read has found the end. One admission by the lane covers the open and the first piece: most
- * files need no more. The size is asked for only if a file fills its first two buffers.
+ * open, read, close. A short read has found the end. One admission by the lane covers the open and the first piece:
+ * most files need no more. The size is asked for only if a file fills its first two buffers.
  */
 class ReadAll extends DispatchOperation<Buffer> {
   protected readonly ownsBuffer = true

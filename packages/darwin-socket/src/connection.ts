@@ -23,8 +23,8 @@ const sendBytes = 64 * 1024
 const hereBytes = 4 * 1024
 
 /**
- * A connection on dispatch sources. A receive waits with a little memory or, if many wait already, without; while there is
- * more than it took, the next ones do not wait. A small send is made on this thread, a large one on a queue:
+ * A connection on dispatch sources. A receive waits with a little memory or, if many wait already, without; while there
+ * is more than it took, the next ones do not wait. A small send is made on this thread, a large one on a queue:
  *
  *     startReceive ─► source ─► recv ─► received          while there is more:
  *                     queue ─► recv ─► received

@@ -51,8 +51,8 @@ class Half {
 }
 
 /**
- * A socket on GCD. A call returns its result if it has one at once. Otherwise `complete` takes it, and only then may another
- * call follow in that direction.
+ * A socket on GCD. A call returns its result if it has one at once. Otherwise `complete` takes it, and only then may
+ * another call follow in that direction.
  */
 export class DispatchSocket implements Source {
   readonly id: number

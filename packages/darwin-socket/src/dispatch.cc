@@ -1,5 +1,5 @@
-// The native part: the sockets are kept here, what is done goes to JavaScript's thread in batches, and at the end
-// everything is stopped and waited for, so that nobody writes into memory that has gone.
+// The native part: it keeps the sockets, gives results to JavaScript's thread in batches, and at the end stops
+// everything and waits for it, so that nothing writes to freed memory.
 #include "dispatch.h"
 
 #include <fcntl.h>
@@ -25,7 +25,8 @@ void forget(Socket* socket) {
   free(socket);
 }
 
-// take(into: Int32Array): how many are done, of which it has [key, result] each. There are no more where it is not full.
+// take(into: Int32Array): fills in [key, result] of calls that are done, and returns how many; there are no more if it
+// is not full.
 size_t Take(Napi::Env env, Napi::Int32Array into) {
   Environment* environment = Environment::of(env);
   size_t room = into.ElementLength() / 2, count = 0;
@@ -45,7 +46,7 @@ size_t Take(Napi::Env env, Napi::Int32Array into) {
 // close(socket): its completion says when it is closed.
 void Close(Napi::Env, Socket* socket) { begin_close(socket); }
 
-// forget(socket): it is closed, and its number is free.
+// forget(socket): the socket is closed; its number is free from now on.
 void Forget(Napi::Env, Socket* socket) { forget(socket); }
 
 }  // namespace

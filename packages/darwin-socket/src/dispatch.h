@@ -1,5 +1,5 @@
-// An environment and its sockets, as dispatch.cc keeps them: sources.cc moves their bytes, sockets.cc makes the system
-// calls that wait for nobody.
+// An environment and its sockets: dispatch.cc keeps them, sources.cc moves their bytes, sockets.cc makes the system
+// calls that do not wait.
 #pragma once
 #include <dispatch/dispatch.h>
 #include <errno.h>
@@ -23,33 +23,33 @@ using kiruna::Text;
 struct Environment;
 struct Socket;
 
-// What JavaScript is to hear of: key is socket * 4 + Direction.
+// A result for JavaScript: key is socket * 4 + Direction.
 struct Completion {
   Completion* next;
   int32_t key;
-  int32_t result;  // as the system call returns it, or a negative error number
+  int32_t result;  // as the system call returns it, or a negative errno
 };
 
-// Where a call is made first. On a queue only, it does not wait: −EAGAIN is a result.
+// Where a call is made first. With kOnQueue it does not wait: −EAGAIN is a result.
 enum How { kHere, kOnQueue, kAfterWaiting };
 
 enum Direction { kRead, kWrite, kClosed };
 
 enum class Call : uint8_t { kNone, kWait, kReceive, kReceiveFrom, kAccept, kConnect, kSend, kSendTo };
 
-// One direction of a socket: at most one call at a time, and a source once one has had to wait.
+// One direction of a socket: at most one call at a time, and a source once a call has had to wait.
 struct Half {
   Completion completion;
   Socket* socket;
   Call call;
-  bool waits;     // where there is nothing to be had, for the source
+  bool waits;     // for the source, if the call says EAGAIN
   bool is_armed;  // the source is not suspended: there is a call that waits for it
   uint8_t rank;
   int count;                 // of buffers
   dispatch_source_t source;  // or null
   iovec* buffers;            // malloc'ed; what they point to is JavaScript's, which holds it
   iovec one;                 // where it is only one
-  sockaddr_storage* peer;    // malloc'ed: to whom the datagram goes, or from whom the last one has come
+  sockaddr_storage* peer;    // malloc'ed: the datagram's receiver, or the last one's sender
 };
 
 struct Socket {
@@ -57,7 +57,7 @@ struct Socket {
   int32_t id;
   int fd;
   int family;
-  int uses;  // its own, and of each source and block that may still look at it. The last one closes it
+  int uses;  // its own, and one for each source and block that may still use it. The last one closes it
   bool is_closing;
   pthread_mutex_t mutex;  // of what follows. No call under it waits
   Half halves[2];
@@ -70,8 +70,8 @@ struct Environment : kiruna::InstanceData<Environment> {
   static constexpr const char* kName = "KirunaSockets";
   Socket** sockets;  // by id; JavaScript's thread alone looks at them
   int32_t capacity;
-  int32_t first_free;      // or one behind which it is
-  dispatch_group_t group;  // of sockets: when it is empty, nothing of GCD's touches this any more
+  int32_t first_free;      // or a number below it
+  dispatch_group_t group;  // of sockets: when it is empty, GCD does not use this any more
   pthread_mutex_t mutex;   // of all that follows
   Completion* first_done;
   Completion* last_done;
@@ -81,7 +81,7 @@ struct Environment : kiruna::InstanceData<Environment> {
   bool stop();
 };
 
-// In JavaScript 'IPv4', 'IPv6' and 'Unix'.
+// 'IPv4', 'IPv6' and 'Unix' in JavaScript.
 enum Family { kIPv4 = AF_INET, kIPv6 = AF_INET6, kUnix = AF_UNIX };
 
 template <> inline Socket* kiruna::argument(Napi::Value value) {
@@ -93,18 +93,18 @@ inline int64_t result_of(int64_t returned) { return returned < 0 ? -errno : retu
 
 // dispatch.cc
 
-// Of this environment from now on, with its flags and options set. Returns its id.
+// Makes a socket of this environment from an fd, and sets its flags and options. Returns its id.
 int32_t adopt(Environment* environment, int fd, int family);
 
-// JavaScript hears of it. On any thread.
+// Gives a result to JavaScript. Called on any thread.
 void post(Environment* environment, Completion* completion, int64_t result);
 
-// The last one closes the socket. On any thread, and nothing may look at it afterwards.
+// Releases a use. The last one closes the socket. Called on any thread, which must not use the socket afterwards.
 void release(Socket* socket);
 
 // sources.cc
 
-// Lets go of the sources, and of what waits.
+// Drops the sources and the calls that wait.
 void stop(Socket* socket);
 Napi::Value Wait(Napi::Env env, Socket* socket, uint8_t rank);
 Napi::Value Receive(Napi::Env env, Socket* socket, uint8_t rank, Bytes memory, How how);
@@ -120,7 +120,7 @@ void Hurry(Napi::Env env, Socket* socket);
 
 // sockets.cc
 
-// Returns how long the address is, or a negative error number.
+// Returns the length of the address, or a negative errno.
 int64_t write_address(Family family, Text text, int port, sockaddr_storage* address);
 int64_t OpenSocket(Napi::Env env, Family family, bool is_datagram);
 int64_t Bind(Napi::Env env, Socket* socket, Family family, Text address, int port);

@@ -1,5 +1,4 @@
-// The system calls that wait for nobody, made on JavaScript's thread: what a socket is called, where it listens, and its
-// options.
+// The system calls that do not wait, made on JavaScript's thread: addresses, binding and listening, and options.
 #include <arpa/inet.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -27,7 +26,7 @@ size_t path_length(const sockaddr_un* address, size_t length) {
   return is_abstract ? room : strnlen(address->sun_path, room);
 }
 
-// The number of a zone, which is one already or the name of an interface. See if_nametoindex(3).
+// The number of a zone: a number already, or the name of an interface. See if_nametoindex(3).
 uint32_t scope_of(const char* zone) {
   char* end = nullptr;
   unsigned long scope = strtoul(zone, &end, 10);
@@ -41,7 +40,7 @@ bool parse(const char* text, int port, sockaddr_in* address) {
   return inet_pton(AF_INET, text, &address->sin_addr) == 1;
 }
 
-// Behind a '%' is the zone. See inet_pton(3).
+// The zone follows a '%'. See inet_pton(3).
 bool parse(char* text, int port, sockaddr_in6* address) {
   *address = {};
   address->sin6_family = AF_INET6;
@@ -58,7 +57,7 @@ int set(const Socket* socket, int level, int name, const void* value, size_t len
   return setsockopt(socket->fd, level, name, value, static_cast<socklen_t>(length)) == 0 ? 0 : -errno;
 }
 
-// The other way round; undefined where it is none.
+// An address for JavaScript; undefined if it is none of these families.
 Napi::Value read_address(Napi::Env env, const sockaddr_storage* address, size_t length) {
   Napi::Object value = Napi::Object::New(env);
   if (address->ss_family == AF_UNIX) {
@@ -76,7 +75,7 @@ Napi::Value read_address(Napi::Env env, const sockaddr_storage* address, size_t 
   } else if (address->ss_family == AF_INET6) {
     const sockaddr_in6* inet6 = reinterpret_cast<const sockaddr_in6*>(address);
     inet_ntop(AF_INET6, &inet6->sin6_addr, text, sizeof text);
-    // Such an address is of one interface: without its name nobody could be answered.
+    // A link-local address belongs to an interface: without its name one could not answer.
     if (IN6_IS_ADDR_LINKLOCAL(&inet6->sin6_addr) && inet6->sin6_scope_id != 0) {
       size_t end = strlen(text);
       text[end] = '%';
@@ -117,18 +116,18 @@ template <> Family kiruna::argument(Napi::Value value) {
   return strcmp(name.data, "IPv4") == 0 ? kIPv4 : strcmp(name.data, "IPv6") == 0 ? kIPv6 : kUnix;
 }
 
-// socket(family, isDatagram): a socket, or a negative error number. See socket(2).
+// socket(family, isDatagram): a socket, or a negative errno. See socket(2).
 int64_t OpenSocket(Napi::Env env, Family family, bool is_datagram) {
   int fd = socket(family, is_datagram ? SOCK_DGRAM : SOCK_STREAM, 0);
 #ifdef __APPLE__
-  // As much as one can have. There it is 9,216 bytes at first, and no datagram is longer. See udp(4).
+  // As much as possible. It is 9,216 bytes by default there, and no datagram can be longer. See udp(4).
   int longest = 65535;
   if (is_datagram && fd >= 0) setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &longest, sizeof longest);
 #endif
   return fd < 0 ? -errno : adopt(Environment::of(env), fd, family);
 }
 
-// bind(socket, family, address, port): 0, or a negative error number. See bind(2).
+// bind(socket, family, address, port): 0, or a negative errno. See bind(2).
 int64_t Bind(Napi::Env, Socket* socket, Family family, Text text, int port) {
   sockaddr_storage address;
   int64_t length = write_address(family, text, port, &address);
@@ -136,13 +135,13 @@ int64_t Bind(Napi::Env, Socket* socket, Family family, Text text, int port) {
   return result_of(bind(socket->fd, reinterpret_cast<sockaddr*>(&address), static_cast<socklen_t>(length)));
 }
 
-// listen(socket, backlog): 0, or a negative error number. See listen(2).
+// listen(socket, backlog): 0, or a negative errno. See listen(2).
 int64_t Listen(Napi::Env, Socket* socket, int backlog) { return result_of(listen(socket->fd, backlog)); }
 
-// shutdown(socket): 0, or a negative error number. Nothing more is written. See shutdown(2).
+// shutdown(socket): 0, or a negative errno. Ends the writing side. See shutdown(2).
 int64_t Shutdown(Napi::Env, Socket* socket) { return result_of(shutdown(socket->fd, SHUT_WR)); }
 
-// name(socket, ofPeer): its address, or its peer's; undefined where it is not connected any more. See getsockname(2).
+// name(socket, ofPeer): its address, or its peer's; undefined if it is not connected any more. See getsockname(2).
 Napi::Value Name(Napi::Env env, Socket* socket, bool of_peer) {
   sockaddr_storage address = {};
   socklen_t length = sizeof address;
@@ -150,12 +149,12 @@ Napi::Value Name(Napi::Env env, Socket* socket, bool of_peer) {
   return returned == 0 ? read_address(env, &address, length) : env.Undefined();
 }
 
-// sender(socket): who has sent the datagram that was received last.
+// sender(socket): the sender of the last datagram.
 Napi::Value Sender(Napi::Env env, Socket* socket) {
   return read_address(env, socket->halves[kRead].peer, sizeof(sockaddr_storage));
 }
 
-// setsockopt(socket, option, value): 0, or a negative error number. The options are numbered as in native.ts.
+// setsockopt(socket, option, value): 0, or a negative errno. The options are numbered as in native.ts.
 int Setsockopt(Napi::Env, Socket* socket, uint32_t option, int value) {
   constexpr struct {
     int level, name;
@@ -176,7 +175,7 @@ int Setsockopt(Napi::Env, Socket* socket, uint32_t option, int value) {
   return set(socket, level, name, &value, sizeof value);
 }
 
-// changeMembership(socket, isJoining, family, group, interface): 0, or a negative error number. The interface is an address
+// changeMembership(socket, isJoining, family, group, interface): 0, or a negative errno. The interface is an address
 // of IPv4, or of IPv6 with a zone; '' leaves it to the system. See ip(7) struct ip_mreq, ipv6(7) struct ipv6_mreq.
 int ChangeMembership(Napi::Env, Socket* socket, bool is_joining, Family family, Text group, Text at) {
   bool has_interface = at.length > 0;
@@ -193,7 +192,7 @@ int ChangeMembership(Napi::Env, Socket* socket, bool is_joining, Family family, 
   return set(socket, IPPROTO_IPV6, is_joining ? IPV6_JOIN_GROUP : IPV6_LEAVE_GROUP, &membership, sizeof membership);
 }
 
-// setInterface(socket, family, address): 0, or a negative error number. What multicast leaves by. See ip(7), ipv6(7).
+// setInterface(socket, family, address): 0, or a negative errno. For outgoing multicast. See ip(7), ipv6(7).
 int SetInterface(Napi::Env, Socket* socket, Family family, Text text) {
   if (family == kIPv4) {
     sockaddr_in inet;

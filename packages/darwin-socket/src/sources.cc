@@ -1,5 +1,5 @@
-// What may have to wait. A call is tried, and where the kernel has nothing, or no room, a dispatch source waits for it on
-// a queue of the caller's quality of service, and the handler tries again there:
+// The calls that may have to wait. A call is tried. If the kernel has nothing, or no room, a dispatch source waits for
+// it on a queue of the caller's quality of service, and the handler tries again there:
 //
 //     call ─► tried on this thread, or on the queue ─► EAGAIN ─► source ─► tried in its handler ─► completion
 //
@@ -20,7 +20,7 @@ dispatch_queue_t queue_of(uint8_t rank) {
   return dispatch_get_global_queue(kQos[rank & 3], 0);
 }
 
-// A call would have a result now, or an error. See poll(2).
+// Whether a call would have a result or an error now. See poll(2).
 bool is_ready(const Half* half) {
   const Socket* socket = half->socket;
   pollfd asked = {socket->fd, static_cast<int16_t>(half == &socket->halves[kRead] ? POLLIN : POLLOUT), 0};
@@ -32,7 +32,7 @@ int64_t accept_some(Socket* socket) {
     int fd = accept(socket->fd, nullptr, nullptr);
     if (fd >= 0) {
       socket->accepted[socket->accepted_count++] = fd;
-    } else if (errno != EINTR && errno != ECONNABORTED && errno != EPROTO) {  // one that has gone costs nobody anything
+    } else if (errno != EINTR && errno != ECONNABORTED && errno != EPROTO) {  // a peer that has left is no error
       return socket->accepted_count > 0 ? socket->accepted_count : -errno;
     }
   }
@@ -98,7 +98,7 @@ void disarm(Half* half) {
   half->is_armed = false;
 }
 
-// A suspended source never gets as far as its cancel handler, and must not be released.
+// A suspended source never runs its cancel handler, and must not be released: so it is resumed.
 void drop_source(Half* half) {
   if (half->source == nullptr) return;
   dispatch_source_cancel(half->source);
@@ -112,7 +112,8 @@ void gone(void* half) { release(static_cast<Half*>(half)->socket); }
 
 void attempt(void* data);
 
-// The source waits. It has one use of the socket until its cancel handler has run: no fd is closed before that.
+// Lets the source wait. It has one use of the socket until its cancel handler has run: the fd is not closed before
+// that.
 void arm(Half* half) {
   if (half->is_armed) return;
   Socket* socket = half->socket;
@@ -129,7 +130,7 @@ void arm(Half* half) {
   dispatch_resume(half->source);
 }
 
-// On a thread of GCD's. One that comes too late finds no call, or another, which is as good.
+// Called on a GCD thread. One that comes too late finds no call, or the next one, which it may try as well.
 void attempt(void* data) {
   Half* half = static_cast<Half*>(data);
   Socket* socket = half->socket;
@@ -156,11 +157,11 @@ void set_rank(Half* half, uint8_t rank) {
   if (half->rank == rank) return;
   half->rank = rank;
   bool was_armed = half->is_armed;
-  drop_source(half);  // the queue of a source that has begun cannot be changed
+  drop_source(half);  // the queue of an activated source cannot be changed
   if (was_armed) arm(half);
 }
 
-// What a call returns at once. undefined: its completion follows.
+// Begins a call. Returns its result, or undefined: its completion follows.
 Napi::Value begin(Napi::Env env, Half* half, Call call, uint8_t rank, How how) {
   Socket* socket = half->socket;
   int64_t result = -EAGAIN;
@@ -172,7 +173,8 @@ Napi::Value begin(Napi::Env env, Half* half, Call call, uint8_t rank, How how) {
   if (result != -EAGAIN) {
     end_call(half);
   } else if (how == kOnQueue || is_ready(half)) {
-    // What is ready needs no source; and one that has told of the end of both directions does not tell it again.
+    // A ready socket needs no source, and a source that has reported the end of both directions does not report it
+    // again.
     __atomic_add_fetch(&socket->uses, 1, __ATOMIC_RELAXED);
     dispatch_async_f(queue_of(half->rank), half, attempt_once);
   } else {
@@ -204,7 +206,7 @@ void stop(Socket* socket) {
   pthread_mutex_unlock(&socket->mutex);
 }
 
-// wait(socket, rank): 0 once there is something to read, or its end. It takes nothing.
+// wait(socket, rank): 0 once there is something to read, or the end. It takes nothing.
 Napi::Value Wait(Napi::Env env, Socket* socket, uint8_t rank) {
   return begin(env, &socket->halves[kRead], Call::kWait, rank, kAfterWaiting);
 }
@@ -216,7 +218,7 @@ Napi::Value Receive(Napi::Env env, Socket* socket, uint8_t rank, Bytes memory, H
   return begin(env, half, Call::kReceive, rank, how);
 }
 
-// receiveFrom(socket, rank, memory: Uint8Array): number of bytes of a datagram; `sender` tells the rest. See recvmsg(2).
+// receiveFrom(socket, rank, memory: Uint8Array): number of bytes of a datagram; see `sender` too. See recvmsg(2).
 Napi::Value ReceiveFrom(Napi::Env env, Socket* socket, uint8_t rank, Bytes memory) {
   Half* half = &socket->halves[kRead];
   peer_of(half);
@@ -246,7 +248,7 @@ Napi::Value SendTo(Napi::Env env, Socket* socket, uint8_t rank, Bytes bytes, Fam
   return begin(env, half, Call::kSendTo, rank, kHere);
 }
 
-// accept(socket, rank): how many there are; `accepted` has them. See accept(2).
+// accept(socket, rank): how many were accepted; `accepted` returns them. See accept(2).
 Napi::Value Accept(Napi::Env env, Socket* socket, uint8_t rank) {
   if (socket->accepted == nullptr) socket->accepted = static_cast<int*>(malloc(kMostAccepted * sizeof(int)));
   return begin(env, &socket->halves[kRead], Call::kAccept, rank, kAfterWaiting);
@@ -272,7 +274,7 @@ Napi::Value Connect(Napi::Env env, Socket* socket, uint8_t rank, Family family, 
   return begin(env, &socket->halves[kWrite], Call::kConnect, rank, kAfterWaiting);
 }
 
-// cancel(socket, direction): whether it has; if not, the completion is on its way.
+// cancel(socket, direction): whether the call was cancelled; if not, the completion follows.
 bool Cancel(Napi::Env, Socket* socket, Direction direction) {
   Half* half = &socket->halves[direction];
   pthread_mutex_lock(&socket->mutex);
@@ -290,5 +292,5 @@ void SetRank(Napi::Env, Socket* socket, Direction direction, uint8_t rank) {
   pthread_mutex_unlock(&socket->mutex);
 }
 
-// hurry(socket): a read that waits is tried on this thread. Its completion is posted, as ever.
+// hurry(socket): tries a read that waits on this thread. Its completion is posted as usual.
 void Hurry(Napi::Env, Socket* socket) { attempt(&socket->halves[kRead]); }

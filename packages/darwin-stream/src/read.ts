@@ -16,8 +16,8 @@ interface ReadState {
   /** A read may have to wait for a peer: a FIFO's writer, a user at a terminal, a socket's other end. */
   readonly mayWait: boolean
   /**
-   * A FIFO that was opened without waiting, and that nobody has written to yet: macOS reports end of file. It is read again
-   * later; a writer who comes and goes meanwhile without writing is not noticed.
+   * A FIFO that was opened without waiting, and that nobody has written to yet: macOS reports end of file. It is read
+   * again later; a writer who comes and goes meanwhile without writing is not noticed.
    */
   lacksWriter: boolean
 }
@@ -34,8 +34,8 @@ export function stateOf(source: StreamSource): ReadState {
  *
  *     lane ─► channel
  *
- * A read that may have to wait does not, and waits in a dispatch source: a cancelled wait has taken nothing, and GCD changes
- * the flags of a borrowed fd only while there is something to read:
+ * A read that may have to wait does not, and waits in a dispatch source: a cancelled wait has taken nothing, and GCD
+ * changes the flags of a borrowed fd only while there is something to read:
  *
  *     source, unless there is something already ─► channel, which is stopped with the first bytes
  *
@@ -201,8 +201,8 @@ export class StreamRead extends DispatchOperation<Buffer> implements InTurn {
 const longestHoldMs = 100
 
 /**
- * Delivers the most urgent first of what arrives together, though each read is on another thread: a read that has its bytes
- * is held while there are bytes for a more urgent one.
+ * Delivers the most urgent first of what arrives together, though each read is on another thread: a read that has its
+ * bytes is held while there are bytes for a more urgent one.
  *
  *     background     wait ─► read ─► held ··················► delivered
  *     realtime              wait ─────────► read ─► delivered ─┘

@@ -110,8 +110,8 @@ interface Sink {
 const beginAgainMs = 250
 
 /**
- * Writes all of the bytes to a stream, a piece at a time. A file's write goes through the lane; one that may have to wait
- * does not, and waits in its channel until there is room.
+ * Writes all of the bytes to a stream, a piece at a time. A file's write goes through the lane; one that may have to
+ * wait does not, and waits in its channel until there is room.
  */
 class StreamWrite extends DispatchOperation<void> {
   protected readonly ownsBuffer = false

@@ -1,4 +1,5 @@
-// What JavaScript sees: mappings as handles, requests to the threads by number, and one wake-up for all that is done.
+// The functions for JavaScript: mappings are handles, requests to the threads have numbers, and one wake-up is for all
+// that are done.
 #include "environment.h"
 #include "fault.h"
 #include "system.h"
@@ -33,11 +34,11 @@ int Map(Napi::Env env, uint32_t id, uint8_t rank, Bytes path, Access access, int
   return submitted(env, request);
 }
 
-// What a copy goes to, if it has room for it.
+// The memory for a copy; null if it is too short.
 char* room(Bytes into, int64_t bytes) { return into.length >= static_cast<size_t>(bytes) ? into.data : nullptr; }
 
 // request(kind, id, rank, handle, offsetBytes, lengthBytes, into?: Uint8Array): 0 | negative errno
-// For all kinds but map. The caller holds `into` until it is done.
+// For all kinds except map. The caller holds `into` until the request is done.
 int MakeRequest(Napi::Env env, Kind kind, uint32_t id, uint8_t rank, Mapping* mapping, int64_t offset, int64_t bytes,
                 Bytes into) {
   if (kind == Kind::kRead && room(into, bytes) == nullptr) return UV_EINVAL;
@@ -51,10 +52,10 @@ int MakeRequest(Napi::Env env, Kind kind, uint32_t id, uint8_t rank, Mapping* ma
 // move(id, rank): the caller's priority has changed.
 void Move(Napi::Env env, uint32_t id, uint8_t rank) { move(Environment::of(env)->threads, id, rank); }
 
-// cancel(id): it is done soon, with ECANCELED unless it was done before.
+// cancel(id): the request is done soon, with ECANCELED unless it was done before.
 void Cancel(Napi::Env env, uint32_t id) { cancel(Environment::of(env)->threads, id); }
 
-// What a request has found: a handle, or why there is no mapping: [syscall, the file's kind or size].
+// A request's value: a handle, or [syscall, the file's mode or size] if there is no mapping.
 Napi::Value value_of(Napi::Env env, Request* request) {
   if (request->made != nullptr) return {env, adopt(Environment::of(env), request->made)};
   if (request->call == nullptr) return env.Undefined();
@@ -89,7 +90,7 @@ int ReadSync(Napi::Env, Mapping* mapping, int64_t offset, int64_t bytes, Bytes i
   return room(into, bytes) == nullptr ? UV_EINVAL : read_now(mapping, offset, bytes, into.data);
 }
 
-// readCached(handle, offsetBytes, lengthBytes, into: Uint8Array): whether it could, without waiting for the disk
+// readCached(handle, offsetBytes, lengthBytes, into: Uint8Array): whether it could be read without waiting for the disk
 bool ReadCached(Napi::Env, Mapping* mapping, int64_t offset, int64_t bytes, Bytes into) {
   return room(into, bytes) != nullptr && read_cached(mapping, offset, bytes, into.data) == 0;
 }
@@ -105,11 +106,11 @@ bool Torn(Napi::Env, Mapping* mapping) { return is_torn(mapping); }
 // lengthBytes(handle): number
 size_t LengthBytes(Napi::Env, Mapping* mapping) { return mapping->bytes; }
 
-// leadBytes(handle): number of bytes between the first page's begin and the mapping's
+// leadBytes(handle): number of bytes from the start of the first page to the start of the mapping
 size_t LeadBytes(Napi::Env, Mapping* mapping) { return mapping->lead_bytes; }
 
-// window(handle, pageOffsetBytes, lengthBytes): ArrayBuffer, or undefined where the runtime allows none.
-// Electron: V8's memory cage. It holds the mapping until it is detached or collected.
+// window(handle, pageOffsetBytes, lengthBytes): ArrayBuffer, or undefined if the runtime allows none (Electron: V8's
+// memory cage). It holds the mapping until it is detached or collected.
 napi_value Window([[maybe_unused]] Napi::Env env, Mapping* mapping, [[maybe_unused]] int64_t offset,
                   [[maybe_unused]] size_t bytes) {
   napi_value window = nullptr;
@@ -126,12 +127,12 @@ napi_value Window([[maybe_unused]] Napi::Env env, Mapping* mapping, [[maybe_unus
   return window;
 }
 
-// detach(window: ArrayBuffer): its views have length 0 from here on.
+// detach(window: ArrayBuffer): its views have length 0 from now on.
 void Detach(Napi::Env, Napi::ArrayBuffer window) { window.Detach(); }
 
 Napi::Object Init(Napi::Env, Napi::Object exports) {
 #ifdef __APPLE__  // elsewhere the linker says so
-  // Node.js unloads an addon with its last worker. The signal handler has to stay.
+  // Node.js unloads an addon with its last worker, but the signal handler has to stay.
   Dl_info self;
   if (dladdr(reinterpret_cast<void*>(install_fault_handler), &self) != 0)
     dlopen(self.dli_fname, RTLD_NOW | RTLD_NODELETE);

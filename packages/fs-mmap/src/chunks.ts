@@ -26,8 +26,8 @@ const stepBytes = 1024 * 1024
 const stepsAhead = 2
 
 /**
- * The chunks are cut from views: the first is this long, and each is twice as long as the one before, up to the maximum.
- * V8 counts a view's window as memory of its own, and collects the whole heap with each 64 MiB of new windows.
+ * The chunks are cut from views: the first is this long, and each is twice as long as the one before, up to the
+ * maximum. V8 counts a view's window as memory of its own, and collects the whole heap with each 64 MiB of new windows.
  */
 const firstViewBytes = 32 * 1024 * 1024
 const maxViewBytes = 512 * 1024 * 1024

@@ -1,9 +1,9 @@
-// What belongs to one environment, from the first call to its end: which can come at any moment, with anything under way.
+// The data of one environment, from the first call to its end, which can come at any moment, with anything under way.
 #include "environment.h"
 
 #include "system.h"
 
-// Unmapping has nobody who waits for it more than for anything else; it is short.
+// Unmapping is quick, so it is made at user-blocking.
 constexpr uint8_t kUnmapRank = 1;
 
 namespace {
@@ -34,10 +34,10 @@ int Environment::start() {
   return 0;
 }
 
-// The threads may be reading into memory that goes with the environment.
+// The threads may be reading into memory that is freed with the environment.
 bool Environment::stop() {
   bool has_stopped = stop_threads(threads, is_main_thread ? kiruna::kExitTimeoutMs : -1);
-  // Nothing of JavaScript's runs any more. Its windows and handles are finalized later, if at all.
+  // No JavaScript runs any more. Its windows and handles are finalized later, if at all.
   for (Mapping* mapping = mappings; mapping != nullptr; mapping = mapping->next) {
     mapping->environment = nullptr;
     if (!is_main_thread) unmap_now(mapping);
@@ -54,7 +54,7 @@ napi_value adopt(Environment* environment, Mapping* mapping) {
   return handle;
 }
 
-// The last one frees it: a window that outlives close, or the handle of a mapping that was forgotten.
+// The last reference frees the mapping: a window that outlives close, or the handle of a forgotten mapping.
 void release(Mapping* mapping) {
   if (--mapping->references > 0) return;
   Environment* environment = mapping->environment;

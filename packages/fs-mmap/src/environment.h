@@ -8,19 +8,19 @@ struct Environment : kiruna::InstanceData<Environment> {
   Threads* threads;
   Mapping* mappings;
 
-  // Starts no thread yet: they come with the first request.
+  // Does not start threads yet: the first request does.
   int start();
   bool stop();
 };
 
-// A handle for JavaScript: it holds the mapping until it is collected.
+// Makes a handle for JavaScript, which holds the mapping until it is collected.
 napi_value adopt(Environment* environment, Mapping* mapping);
 
-// Lets go of a mapping. The last one unmaps it, on a thread.
+// Releases a reference to a mapping. The last one unmaps it, on a thread.
 void release(Mapping* mapping);
 
-// It holds the mapping, if it has one.
+// The request holds the mapping, if it has one.
 Request* new_request(Kind kind, uint32_t id, uint8_t rank, Mapping* mapping);
 
-// With all that it holds.
+// Frees a request and what it holds.
 void forget(Request* request);

@@ -19,8 +19,8 @@ export interface Stoppable {
 }
 
 /**
- * Pages of a file in memory, from map or resize until they are unmapped. Views are cut from windows. A window is made when
- * it is first needed, and is collected when no view of it is left:
+ * Pages of a file in memory, from map or resize until they are unmapped. Views are cut from windows. A window is made
+ * when it is first needed, and is collected when no view of it is left:
  *
  *     pages     ├────────────────────────────────────────────────────┤
  *     windows   ├──── 32 MiB ────┤       ├──── 32 MiB ────┤
@@ -92,7 +92,7 @@ export class Mapped {
     if (lengthBytes === 0) return new Uint8Array(0)
     const from = this.#leadBytes + offsetBytes
     const index = Math.floor(from / strideBytes)
-    const previous = bufferOf(this.#windows[index - 1]) // used first, so that a scan does not make twice as many windows
+    const previous = bufferOf(this.#windows[index - 1]) // first, so that a scan does not make twice as many
     if (previous !== undefined) {
       const at = from - (index - 1) * strideBytes
       if (at + lengthBytes <= previous.byteLength) return new Uint8Array(previous, at, lengthBytes)

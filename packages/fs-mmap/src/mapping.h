@@ -8,7 +8,7 @@ struct Guard;
 
 enum class Access : uint8_t { kRead, kCopyOnWrite, kReadWrite };
 
-// A window of a file in memory. Offsets of any value are the mapping's; the pages that hold them begin earlier:
+// A part of a file in memory. A mapping begins at any offset; its first page begins earlier:
 //
 //     base ──── lead_bytes ──── offset in the file ──── bytes ──── the end of the last page
 //     └───────────────────────── mapped_bytes ─────────────────────────┘
@@ -25,12 +25,12 @@ struct Mapping {
 #endif
   Access access = Access::kRead;
   Guard* guard = nullptr;
-  // The first address that had no byte of the file behind it: set by the fault's handler, 0 while there is none.
+  // The first address without a byte of the file behind it: set by the fault's handler, 0 while there is none.
   std::atomic<uintptr_t> torn_at{0};
-  // Whether the file ended before it then. Otherwise the disk has failed, or was full.
+  // Whether the file ended before `torn_at` then. Otherwise the disk has failed, or was full.
   std::atomic<bool> was_short{false};
 
-  // What follows belongs to the JavaScript thread.
+  // The following fields belong to the JavaScript thread.
   Environment* environment = nullptr;  // none once that has ended
   Mapping* next = nullptr;             // in the environment's list
   Mapping* previous = nullptr;

@@ -27,8 +27,8 @@ export interface MapOptions {
 const accesses: readonly Access[] = ['read', 'copy-on-write', 'read-write']
 
 /**
- * Maps a file. A native thread opens and maps it, so this thread never waits for a slow disk. An empty file gives an empty
- * mapping.
+ * Maps a file. A native thread opens and maps it, so this thread never waits for a slow disk. An empty file gives an
+ * empty mapping.
  * @throws ENOENT, EACCES, EMFILE, ENOMEM … (`err.code`); ENODEV: a folder, a FIFO, a device, a file in /proc;
  *   ERR_OUT_OF_RANGE: beyond the end of the file; ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE; ERR_KIRUNA_UNAVAILABLE
  * @see open(2), mmap(2)
@@ -70,8 +70,8 @@ export class Mapping {
   }
 
   /**
-   * Whether the file has become shorter than the mapping, or its disk has failed or was full: then parts of the views are,
-   * or may be, zeros. Once a view has met this, it stays true.
+   * Whether the file has become shorter than the mapping, or its disk has failed or was full: then parts of the views
+   * are, or may be, zeros. Once a view has met this, it stays true.
    * @see fstat(2)
    */
   get torn(): boolean {
@@ -92,8 +92,8 @@ export class Mapping {
   }
 
   /**
-   * The bytes themselves, not a copy; of length 0 after close. `prefault` them: reading bytes that are not in memory waits
-   * for the disk. Views longer than 16 MiB cost the garbage collector more.
+   * The bytes themselves, not a copy; of length 0 after close. `prefault` them: reading bytes that are not in memory
+   * waits for the disk. Views longer than 16 MiB cost the garbage collector more.
    * @throws ERR_OUT_OF_RANGE; EBADF: closed; ERR_KIRUNA_UNAVAILABLE: a runtime that allows no such memory (Electron)
    */
   view(
@@ -136,8 +136,8 @@ export class Mapping {
   }
 
   /**
-   * The mapping in order, prefaulted ahead: while you work on one chunk, the next ones are read from the disk. The chunks
-   * are views. Leaving the loop cancels the prefaults.
+   * The mapping in order, prefaulted ahead: while you work on one chunk, the next ones are read from the disk. The
+   * chunks are views. Leaving the loop cancels the prefaults.
    * @throws TypeError, RangeError: bad options, at once; ERR_KIRUNA_TORN after the torn chunk, or before it
    */
   chunks(caller: Caller, options?: ChunksOptions): AsyncGenerator<Chunk, void, void> {
@@ -176,8 +176,8 @@ export class Mapping {
   }
 
   /**
-   * Makes the file, and the mapping with it, longer or shorter. New bytes are zeros; room for them is reserved on the disk
-   * if the file system can. Earlier views have length 0 afterwards, pinned ones once they are no longer pinned.
+   * Makes the file, and the mapping with it, longer or shorter. New bytes are zeros; room for them is reserved on the
+   * disk if the file system can. Earlier views have length 0 afterwards, pinned ones once they are no longer pinned.
    * @throws ENOSPC, EFBIG … (`err.code`); ERR_KIRUNA_TORN; ERR_INVALID_STATE: not read-write, not at the end of its
    *   file, or already being resized; EBADF: closed; EBUSY, on Windows: it cannot get shorter while it is pinned, being
    *   read or mapped elsewhere
@@ -204,8 +204,8 @@ export class Mapping {
   }
 
   /**
-   * Keeps the mapping until the pin is disposed: `close` waits for it. For a view that you pass to something asynchronous,
-   * such as zlib, crypto or fs.write.
+   * Keeps the mapping until the pin is disposed: `close` waits for it. For a view that you pass to something
+   * asynchronous, such as zlib, crypto or fs.write.
    * @throws EBADF: closed
    */
   pin(): Disposable {
@@ -221,8 +221,8 @@ export class Mapping {
   }
 
   /**
-   * Refuses new operations at once, ends prefaults, waits for other operations and for pins, detaches the views, and unmaps
-   * little by little on a native thread. Idempotent.
+   * Refuses new operations at once, ends prefaults, waits for other operations and for pins, detaches the views, and
+   * unmaps little by little on a native thread. Idempotent.
    * @see munmap(2)
    */
   close(): Promise<void> {

@@ -176,8 +176,8 @@ abstract class PieceByPiece<T> extends MappedOperation<T> {
 }
 
 /**
- * The kernel reads no more than its window ahead of a populating thread. So the lane counts a piece, however long it is, as
- * no more than `maxPieceBytes`.
+ * The kernel reads no more than its window ahead of a populating thread. So the lane counts a piece, however long it
+ * is, as no more than `maxPieceBytes`.
  * @see madvise(2), MADV_POPULATE_READ
  */
 export class Prefault extends PieceByPiece<void> implements Stoppable {

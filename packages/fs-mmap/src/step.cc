@@ -1,4 +1,4 @@
-// A request's steps, on a native thread. After each a more urgent request gets its turn.
+// The steps of requests, on a native thread. After each step a more urgent request gets its turn.
 #include "system.h"
 
 namespace {
@@ -38,10 +38,10 @@ bool read(Request* request) {
   return request->result != 0 || request->done_bytes == static_cast<size_t>(request->bytes);
 }
 
-// Unmapping a warm gigabyte in one call would hold up every page fault of the process for 25 ms.
+// Unmaps in steps: a warm gigabyte in one call would hold up every page fault of the process for 25 ms.
 bool unmap(Request* request) {
   Mapping* mapping = request->mapping;
-  // Where there are no pages it costs next to nothing: a terabyte should not take a minute.
+  // Larger steps where there are no pages, which cost next to nothing: a terabyte should not take a minute.
   if (request->step_bytes == 0 || request->step_us > 200)
     request->step_bytes = kUnmapStep;
   else if (request->step_us < 50)

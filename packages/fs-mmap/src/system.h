@@ -1,47 +1,48 @@
 #pragma once
 #include "thread.h"
 
-// What a system must provide: posix/posix.cc or win/win.cc. These return 0, a negative error number, or kTorn where
-// nothing else is said.
+// What a system provides: posix/posix.cc or win/win.cc. Unless they say otherwise, these return 0, a negative errno, or
+// kTorn.
 
 // First the calls of the native threads.
 
-// Opens and maps what the request asks for. Says in `call` and `found` what has failed. See open(2), mmap(2).
+// Opens and maps what the request asks for. `call` and `found` say what has failed. See open(2), mmap(2).
 int map_file(Request* request, Mapping* mapping);
 
-// Brings the pages of so much of the mapping into memory and into this process. See madvise(2), MADV_POPULATE_READ.
+// Brings these bytes' pages into memory and into this process. See madvise(2), MADV_POPULATE_READ.
 int populate(Mapping* mapping, int64_t offset, size_t bytes);
 
-// Whether read_now finds in the pages what it finds nowhere else.
+// Whether read_now has to read from the pages, since only they have what was stored.
 bool reads_pages(const Mapping* mapping);
 
-// The file's pages leave so much of the memory.
+// Removes the file's pages from this part of the memory.
 void discard(Mapping* mapping, size_t from, size_t bytes);
 
-// When all have: closes the file. What is left is an empty reservation, so that a view that somebody has kept reads zeros.
+// Closes the file, when all pages are removed. An empty reservation is left, so that a view that was kept reads zeros.
 int end_mapping(Mapping* mapping);
 
 // Brings stores to the disk, a step at a time: returns whether that is done, and sets the result. See msync(2).
 bool sync(Request* request);
 
-// Makes `made` another mapping of the file, of the new length. Where it is mapped it is to be taken, also after an error.
+// Makes `made` another mapping of the file, with the new length. If it is mapped, the caller takes it, even after an
+// error.
 int resize_file(Request* request, Mapping* made);
 
-// Those that follow the JavaScript thread makes too.
+// The JavaScript thread also makes the following calls.
 
-// Copies from the mapping. Where the pages are not in memory it waits for the disk. See pread(2).
+// Copies from the mapping. If the pages are not in memory, it waits for the disk. See pread(2).
 int read_now(Mapping* mapping, int64_t offset, size_t bytes, char* into);
 
 // The same, but returns EAGAIN instead of waiting. See preadv2(2), RWF_NOWAIT.
 int read_cached(Mapping* mapping, int64_t offset, size_t bytes, char* into);
 
-// Writes to the mapped file: seen in the mapping at once. See pwrite(2).
+// Writes to the mapped file. The mapping sees it at once. See pwrite(2).
 int write_now(Mapping* mapping, int64_t offset, size_t bytes, const char* from);
 
-// Whether the file is now shorter than where the mapping ends. See fstat(2).
+// Whether the file now ends before the mapping does. See fstat(2).
 bool has_shrunk(const Mapping* mapping);
 
-// At once, as opposed to kUnmap's steps. Closes the file too.
+// Unmaps at once, not in steps as kUnmap does, and closes the file.
 void unmap_now(Mapping* mapping);
 
 // Whether the file has become shorter than the mapping, or a fault has been survived.

@@ -1,5 +1,5 @@
-// The native threads: a queue in priority order for each, one lock for all. No request holds a thread for longer than a
-// step, and no lock is held while it works.
+// The native threads: each has a queue in priority order, and all have one lock. No request holds a thread for longer
+// than a step, and the lock is not held while a thread works.
 #include "thread.h"
 
 #include <errno.h>
@@ -12,9 +12,9 @@
 
 namespace {
 
-// Faulting pages in and unmapping them takes the lock of the process's address space, which every other page fault and
-// allocation waits for. Without a pause the JavaScript thread stands still for up to 16 ms. Windows has no pause as short:
-// there it gives way to what is ready to run.
+// Faulting pages in and unmapping them takes the lock of the process's address space, and every other page fault and
+// allocation waits for it. Without a pause the JavaScript thread stands still for up to 16 ms. Windows has no pause
+// this short: there the thread yields to others that are ready to run.
 constexpr useconds_t kPauseUs = 50;
 constexpr int64_t kPauseAfterUs = 100;
 
@@ -40,7 +40,7 @@ Request* pop(Queue* queue) {
   return request;
 }
 
-// Returns the request if it waits in the queue, and takes it out.
+// Removes the request from the queue and returns it, if it waits there.
 Request* remove(Queue* queue, uint32_t id) {
   Request* before = nullptr;
   for (Request* request = queue->first; request != nullptr; before = request, request = request->next) {
@@ -116,7 +116,7 @@ void* run(void* data) {
 #ifdef _WIN32
 int create(Thread* thread) { return pthread_create(&thread->id, nullptr, run, thread); }
 #else
-// Signals are for the threads that are there to take them; a fault is the exception, and blocked it would kill.
+// Blocks signals, which are for other threads, except faults: a blocked fault would end the process.
 int create(Thread* thread) {
   sigset_t blocked, before;
   sigfillset(&blocked);

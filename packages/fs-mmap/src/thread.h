@@ -5,12 +5,12 @@
 // As in thread.ts.
 enum class Kind : uint8_t { kMap, kPrefault, kRead, kUnmap, kSync, kResize };
 
-// Results beside 0 and negative error numbers. As in thread.ts.
+// Results other than 0 and negative errnos, as in thread.ts.
 constexpr int kTorn = 1;       // the file has become shorter than the mapping
 constexpr int kBeyondEnd = 2;  // the file was never that long
 constexpr int kNotAtEnd = 3;   // the file goes on behind the mapping
 
-// One call of JavaScript's that may wait for the disk. A thread makes it, a step at a time.
+// A call from JavaScript that may wait for the disk. A thread makes it, a step at a time.
 struct Request {
   Request* next;
   uint32_t id;  // 0: nobody waits for it
@@ -29,7 +29,7 @@ struct Request {
   Access access;     // kMap
   Mapping* made;     // kMap, kResize
   const char* call;  // kMap: the system call that failed
-  int64_t found;     // kMap: the mode of what is no file, or the size of a file that is too short
+  int64_t found;     // kMap: the mode if it is not a file, or the size of a file that is too short
 };
 
 struct Queue {
@@ -39,7 +39,7 @@ struct Queue {
 
 struct Threads;
 
-// Makes requests one after the other, the most urgent first: one that is more urgent gets its turn at the next step.
+// Makes requests one after the other, most urgent first: a more urgent one gets its turn at the next step.
 struct Thread {
   Threads* owner;
   pthread_t id;
@@ -49,7 +49,7 @@ struct Thread {
   Request* current;
 };
 
-// What may take long for different reasons has a thread of its own: a prefault never waits for an fsync.
+// Work that may take long for different reasons has separate threads: a prefault never waits for an fsync.
 constexpr int kThreads = 3;
 
 // The threads of an environment, and what they have done.
@@ -65,23 +65,23 @@ struct Threads {
 
 Threads* create_threads(void (*on_done)(void* data), void* data);
 
-// Returns 0 or a negative error number: EAGAIN where the system has no thread left. Then the request is not taken.
+// Returns 0 or a negative errno: EAGAIN if the system has no thread left. Then the request is not taken.
 int submit(Threads* threads, Request* request);
 
-// It has become more urgent, or less: to the end of its new queue.
+// The request has another rank: it goes to the end of its new queue.
 void move(Threads* threads, uint32_t id, uint8_t rank);
 
-// Ends what waits or is between two steps, with ECANCELED.
+// Ends a request that waits or is between two steps, with ECANCELED.
 void cancel(Threads* threads, uint32_t id);
 
-// All that is done, in the order in which it was.
+// The requests that are done, in order of completion.
 Request* take_done(Threads* threads);
 
-// Lets each thread finish its step, and waits for that, for so long at most (−1: for ever).
-// Returns false where one is still at it: then nothing that it works on may be freed.
+// Lets each thread finish its step, and waits for that, at most `timeout_ms` (−1: for ever).
+// Returns false if a thread still works: then nothing that it uses may be freed.
 bool stop_threads(Threads* threads, int timeout_ms);
 
-// Once they have stopped. `forget` is called for each request.
+// To be called when they have stopped. `forget` is called for each request.
 void destroy_threads(Threads* threads, void (*forget)(Request* request));
 
 // In step.cc. Returns whether the request is done; sets its result.

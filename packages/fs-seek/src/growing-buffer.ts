@@ -16,8 +16,8 @@ let block = Buffer.alloc(0)
 let blockUsedBytes = 0
 
 /**
- * The content of a file while it is read. It ends where a read returns 0: a file's size may be out of date, and in /proc it
- * is 0.
+ * The content of a file while it is read. It ends where a read returns 0: a file's size may be out of date, and in
+ * /proc it is 0.
  *
  *     landing, 32 KiB, used again by the next file   ─► a small file's bytes are copied out of it
  *     body, once the landing is full: 256 KiB,       ─► a large file is the body itself

@@ -56,14 +56,14 @@ export interface Seek {
   readdir(path: PathLike, caller: Caller): Promise<Dirent[]>
 
   /**
-   * Replaces a file's whole content with `data`. Even after an error, an abort or a loss of power, the file holds all of the
-   * old content or all of the new. The data is written beside the file, in `.kiruna-…`, synced to the disk and renamed over
-   * the file. Symbolic links are followed; the file's mode is kept, and its owner where permitted. What is not a regular
-   * file is written in place.
+   * Replaces a file's whole content with `data`. Even after an error, an abort or a loss of power, the file holds all
+   * of the old content or all of the new. The data is written beside the file, in `.kiruna-…`, synced to the disk and
+   * renamed over the file. Symbolic links are followed; the file's mode is kept, and its owner where permitted. What is
+   * not a regular file is written in place.
    * @param options `atomic: false`: the file is emptied and written in place. `durable: false`: resolves before the new
    *   content would survive a loss of power. `mode`: of a new file, 0o666 by default
-   * @throws EACCES, EISDIR, ENOENT, ENOSPC … (`err.code`), with the file as it was; ERR_INVALID_ARG_TYPE for a chunk that
-   *   is not a Uint8Array
+   * @throws EACCES, EISDIR, ENOENT, ENOSPC … (`err.code`), with the file as it was; ERR_INVALID_ARG_TYPE for a chunk
+   *   that is not a Uint8Array
    * @see open(2), pwrite(2), fsync(2), rename(2)
    */
   writeAll(path: PathLike, data: WriteData, caller: Caller, options?: WriteAllOptions): Promise<void>
@@ -117,10 +117,10 @@ export interface File extends AsyncDisposable {
   truncate(lengthBytes: number, caller: Caller): Promise<void>
 
   /**
-   * Reserves room on the disk for `lengthBytes` from `offsetBytes` on: writes there do not fail because the disk is full. If
-   * that is beyond the end of the file, the file grows, and new bytes are zero. Existing bytes do not change.
-   * @throws ENOSPC, EFBIG, EBADF: not opened for writing … (`err.code`); ENOTSUP where the system or the disk has no such
-   *   call: on macOS, on Windows and in node:fs, no call reserves room without a risk to shorten the file
+   * Reserves room on the disk for `lengthBytes` from `offsetBytes` on: writes there do not fail because the disk is
+   * full. If that is beyond the end of the file, the file grows, and new bytes are zero. Existing bytes do not change.
+   * @throws ENOSPC, EFBIG, EBADF: not opened for writing … (`err.code`); ENOTSUP where the system or the disk has no
+   *   such call: on macOS, on Windows and in node:fs, no call reserves room without a risk to shorten the file
    * @see posix_fallocate(3)
    */
   allocate(offsetBytes: number, lengthBytes: number, caller: Caller): Promise<void>

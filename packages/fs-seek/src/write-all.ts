@@ -93,7 +93,7 @@ function checkData(data: WriteData): void {
   }
 }
 
-/** The caller of the steps of an operation: a step follows at once on the one before; only the outcome waits its turn. */
+/** The caller of an operation's steps: each follows at once on the one before; only the outcome waits its turn. */
 class StepAsker implements Asker {
   readonly signal: AbortSignal | undefined
   readonly isContinuation: boolean
@@ -206,7 +206,7 @@ class WriteAll<File extends Closable> {
     }
   }
 
-  /** Tries again on Windows, where a virus scanner, an indexer or another writeAll may have the file open for a moment. */
+  /** Tries again on Windows: a virus scanner, an indexer or another writeAll may have the file open for a moment. */
   async #rename(from: Buffer, to: Buffer): Promise<void> {
     for (let pauseMs = 1; ; pauseMs *= 2) {
       try {
@@ -250,8 +250,8 @@ class WriteAll<File extends Closable> {
 
   /**
    * @param position −1: in order, for what has no positions
-   * @param isSynced an fsync follows. Below user-blocking the data is then written back as it goes, a little at a time: the
-   *   lane does not see what an fsync writes, and an fsync of all of it would hold up urgent callers.
+   * @param isSynced an fsync follows. Below user-blocking the data is then written back as it goes, a little at a time:
+   *   the lane does not see what an fsync writes, and an fsync of all of it would hold up urgent callers.
    */
   async #write(file: File, position: number, isSynced: boolean): Promise<void> {
     let [at, writtenBack] = [position, 0]
@@ -288,7 +288,8 @@ class WriteAll<File extends Closable> {
       gid = wanted.gid
     }
     if (gid !== wanted.gid && (await this.#chown(file, -1, wanted.gid))) gid = wanted.gid
-    // With another owner or group, these rights would be given to others: a group then gets the rights of everybody else.
+    // With another owner or group, these rights would be given to others: a group then gets the rights of everybody
+    // else.
     if (uid !== wanted.uid) mode &= ~0o4000
     if (gid !== wanted.gid) mode &= ~0o2070 | ((mode & 0o7) << 3)
     if (mode !== (made.mode & 0o7777) || uid !== made.uid || gid !== made.gid) {

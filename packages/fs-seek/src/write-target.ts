@@ -77,8 +77,8 @@ export function isSystemError(error: unknown): error is ErrnoException {
 }
 
 /**
- * A pipe or a device cannot be replaced by a file, and a deleted file has no name to rename to. For '' and 'folder/' the
- * kernel says what is wrong.
+ * A pipe or a device cannot be replaced by a file, and a deleted file has no name to rename to. For '' and 'folder/'
+ * the kernel says what is wrong.
  */
 function canBeReplaced(path: Buffer, status: Stats | undefined): boolean {
   if (status === undefined) return path.length > 0 && path.at(-1) !== slash

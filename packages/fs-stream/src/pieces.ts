@@ -11,8 +11,8 @@ export interface Reading {
 }
 
 /**
- * The bytes of a source: each `next` is one read. A `return` while a read is pending ends that read: its `next` is the end,
- * and if it has taken bytes all the same, they are for the next reader.
+ * The bytes of a source: each `next` is one read. A `return` while a read is pending ends that read: its `next` is the
+ * end, and if it has taken bytes all the same, they are for the next reader.
  * @param open runs at the first `next`
  */
 export function pieces(

@@ -146,8 +146,8 @@ export function borrowSink(fd: number): Stats {
 }
 
 /**
- * fstat(2) of an open fd does not wait for a disk. The access mode is checked here, since a wait for the wrong end of a pipe
- * would never end.
+ * fstat(2) of an open fd does not wait for a disk. The access mode is checked here, since a wait for the wrong end of a
+ * pipe would never end.
  */
 function statsFor(accessMode: number, fd: number, syscall: string): Stats {
   try {

@@ -15,9 +15,9 @@ export interface WriteOptions {
 }
 
 /**
- * The stream personality: bytes in order, of unknown length. Every stream package has these functions and makes the same
- * promises. A path is opened and closed by the stream. An fd is only borrowed: it is read or written at its current offset,
- * its flags do not change, and it is never closed.
+ * The stream personality: bytes in order, of unknown length. Every stream package has these functions and makes the
+ * same promises. A path is opened and closed by the stream. An fd is only borrowed: it is read or written at its
+ * current offset, its flags do not change, and it is never closed.
  */
 export interface Stream {
   /**

@@ -129,8 +129,8 @@ class Open extends RingOperation<File> {
 }
 
 /**
- * open, read until 0, close. One admission by the lane covers the open, the first piece and, if that was short, the read
- * that finds the end: most files need no more. The size is asked for only if a file fills its first two buffers.
+ * open, read until 0, close. One admission by the lane covers the open, the first piece and, if that was short, the
+ * read that finds the end: most files need no more. The size is asked for only if a file fills its first two buffers.
  */
 class ReadAll extends RingOperation<Buffer> {
   protected readonly ownsBuffer = true

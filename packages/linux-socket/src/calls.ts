@@ -52,7 +52,7 @@ export function setsockopt(fd: number, level: number, name: number, value: numbe
   return ring().native.setsockopt(fd, level, name, bytes)
 }
 
-/** The address of a socket or of its peer; undefined if it is not connected any more. @see getsockname(2), getpeername(2) */
+/** The address of a socket or its peer; undefined: no longer connected. @see getsockname(2), getpeername(2) */
 export function getsockname(fd: number, ofPeer: boolean): SocketAddress | undefined {
   const sockaddr = Buffer.alloc(longestSockaddrBytes)
   const length = ring().native.getsockname(fd, sockaddr, ofPeer)

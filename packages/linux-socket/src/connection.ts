@@ -179,7 +179,7 @@ export class UringConnection extends Connection {
     this.#lane.rankChanged(this.#receiving)
   }
 
-  /** @internal called by the lane after the reader's turn: the receive is submitted together with what the reader has staged */
+  /** @internal called by the lane after the reader's turn: the receive is submitted with what the reader has staged */
   receiveAheadNow(): void {
     if (!this.#receiving.hasMore) this.receiveAhead()
   }

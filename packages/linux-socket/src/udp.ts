@@ -46,7 +46,8 @@ const udpOptions: Record<UdpOption, [level: number, name: number]> = {
 }
 
 /**
- * A UDP socket on the ring. A receive waits in a POLL_ADD, which needs no memory and takes nothing when it is cancelled:
+ * A UDP socket on the ring. A receive waits in a POLL_ADD, which needs no memory and takes nothing when it is
+ * cancelled:
  *
  *     startReceive ─► POLL_ADD ─► RECVMSG ─► received
  *     transmit ─► SENDMSG ─► sendCompleted               if the socket's buffer is full, it waits in the kernel

@@ -114,9 +114,9 @@ interface OpenedStream {
 }
 
 /**
- * Opens a path as a stream: statx, then openat. What is not on a disk is opened with O_NONBLOCK, since reads and writes do
- * the waiting. A file is not: with O_NONBLOCK, io_uring fails a read with EAGAIN instead of waiting for the disk.
- * A FIFO that nobody reads cannot be opened for writing like this (ENXIO), so the open is tried again.
+ * Opens a path as a stream: statx, then openat. What is not on a disk is opened with O_NONBLOCK, since reads and writes
+ * do the waiting. A file is not: with O_NONBLOCK, io_uring fails a read with EAGAIN instead of waiting for the disk. A
+ * FIFO that nobody reads cannot be opened for writing like this (ENXIO), so the open is tried again.
  * @see fifo(7)
  */
 class OpenStream extends RingOperation<OpenedStream> {

@@ -89,7 +89,8 @@ export class StreamRead extends RingOperation<Buffer> implements InTurn {
     const memory = (this.#memory ??= source.takeMemory(this.#askedBytes))
     const address = this.ring.addressOf(memory)
     this.#flags = nowait && !source.isOnDisk ? RWF_NOWAIT : 0
-    // Large copies out of the page cache, and reads that may wait all the same (FUSE too), are left to the kernel's threads.
+    // Large copies out of the page cache, and reads that may wait all the same (FUSE too), are left to the kernel's
+    // threads.
     const isPunted = source.isOnDisk
       ? (this.#askedBytes >= largeBytes && this.laneRank > 1) || this.ring.onFuse.has(source.fd)
       : !nowait && !source.stats.isFIFO()
@@ -211,8 +212,8 @@ export interface WriteState {
 }
 
 /**
- * Writes all of the bytes to a stream. A file's write goes through the lane, a piece at a time; one that may have to wait
- * does not, and waits in a POLL_ADD, as in StreamRead.
+ * Writes all of the bytes to a stream. A file's write goes through the lane, a piece at a time; one that may have to
+ * wait does not, and waits in a POLL_ADD, as in StreamRead.
  */
 export class StreamWrite extends RingOperation<void> {
   protected readonly ownsBuffer = false

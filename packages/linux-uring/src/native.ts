@@ -31,7 +31,7 @@ export interface Native {
   unref(): void
 }
 
-/** The ring as JavaScript sees it. The numbers are offsets into `rings`: `setup` gives them in bytes, `setUp` in words. */
+/** The ring as JavaScript sees it. The numbers are offsets into `rings`: `setup`'s in bytes, `setUp`'s in words. */
 export interface NativeRing {
   submissions: Uint32Array
   rings: Int32Array
@@ -103,16 +103,16 @@ function whoForbids(): string {
   return 'a seccomp filter forbids it, as a container has it by default'
 }
 
-/** Mounts are read again no sooner than this, and take a thousandth of the time at most: a thousand mounts take 10 ms. */
+/** The pause before mounts are read again, also as a multiple of the time it takes: 10 ms for a thousand mounts. */
 const [rereadMs, rereadFactor] = [1000, 1000]
 
 let devices: ReadonlySet<number> = new Set()
 let isRecent = false
 
 /**
- * The devices that are FUSE (sshfs, gvfs, AppImage, virtiofs …), as of a second ago. io_uring assumes that a file that can
- * be polled can be tried without waiting, but FUSE ignores IOCB_NOWAIT and waits for its server, on this thread. NFS and
- * 9p have no poll: io_uring leaves them to the kernel's threads by itself.
+ * The devices that are FUSE (sshfs, gvfs, AppImage, virtiofs …), as of a second ago. io_uring assumes that a file that
+ * can be polled can be tried without waiting, but FUSE ignores IOCB_NOWAIT and waits for its server, on this thread.
+ * NFS and 9p have no poll: io_uring leaves them to the kernel's threads by itself.
  * @see proc_pid_mountinfo(5)
  */
 export function fuseDevices(): ReadonlySet<number> {

@@ -60,8 +60,8 @@ export class RingCall<T> extends RingOperation<T> {
 
   /**
    * @param prepare fills the submission, once the lane has admitted it
-   * @param toValue makes the value from the result. Without it the call changes a file: once begun, it has the outcome that
-   *   the kernel gives it, even if the signal has aborted by then
+   * @param toValue makes the value from the result. Without it the call changes a file: once begun, it has the outcome
+   *   that the kernel gives it, even if the signal has aborted by then
    */
   constructor(
     about: About,

@@ -1,4 +1,4 @@
-// The ring, as setup.cc makes it and uring.cc runs it.
+// The ring: setup.cc makes it, uring.cc runs it.
 #pragma once
 #include <errno.h>
 #include <kiruna/environment.h>
@@ -14,10 +14,10 @@ constexpr unsigned kCqEntries = 128;
 // A bit for each fd.
 constexpr unsigned kOwnedBytes = 8 * 1024;
 
-// In user_data: the completion that comes last.
+// The user_data of the last completion.
 constexpr uint64_t kDrained = ~0ull;
 
-// Polling the ring itself wakes JavaScript.
+// A poll of the ring's fd wakes JavaScript.
 struct Ring : kiruna::InstanceData<Ring, uv_poll_t> {
   static constexpr const char* kName = "KirunaRing";
   napi_ref memory;  // keeps the pages from the garbage collector
@@ -41,7 +41,7 @@ struct Ring : kiruna::InstanceData<Ring, uv_poll_t> {
   void closed();
 };
 
-// How much memory setup is to be given.
+// How much memory setup needs.
 extern const unsigned kMemoryBytes;
 
 inline int result_of(int64_t returned) { return static_cast<int>(returned < 0 ? -errno : returned); }

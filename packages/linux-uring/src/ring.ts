@@ -27,12 +27,12 @@ const cqEntries = 128
 const sqeWords = 16
 const cqeWords = 4
 
-/** Completions within enter, and the submissions that follow on them, may go on for this long before the event loop runs. */
+/** How long completions within enter, and submissions that follow on them, may go on before the event loop runs. */
 const turnMs = 0.25
 
 /**
- * What hits the page cache is copied on this thread, within enter: at most `maxInlineBytes` in one call. Large reads are
- * left to the kernel's threads. That costs a turn of the event loop, so the first urgent ones of a batch are not.
+ * What hits the page cache is copied on this thread, within enter: at most `maxInlineBytes` in one call. Large reads
+ * are left to the kernel's threads. That costs a turn of the event loop, so the first urgent ones of a batch are not.
  */
 const maxInlineBytes = 256 * 1024
 const largeBytes = 64 * 1024
@@ -196,8 +196,8 @@ export class Ring implements Submissions {
   }
 
   /**
-   * Submits what is staged at the end of this tick. While completions of the same urgency are still being delivered, their
-   * continuations may stage more: then it waits for the last of them, but not beyond this turn.
+   * Submits what is staged at the end of this tick. While completions of the same urgency are still being delivered,
+   * their continuations may stage more: then it waits for the last of them, but not beyond this turn.
    */
   submitSoon(rank: Rank): void {
     if (rank <= 1) this.#stagedUrgent = this.#stagedUrgentFile = true
@@ -205,8 +205,8 @@ export class Ring implements Submissions {
   }
 
   /**
-   * For calls that a peer answers: answers gather in the next turn, while one by one each costs both sides system calls.
-   * So what is not urgent is submitted at the end of this tick only if it is the first of its turn.
+   * For calls that a peer answers: answers gather in the next turn, while one by one each costs both sides system
+   * calls. So what is not urgent is submitted at the end of this tick only if it is the first of its turn.
    */
   submitWithTurn(rank: Rank): void {
     if (rank <= 1) this.#stagedUrgent = true
@@ -294,8 +294,8 @@ export class Ring implements Submissions {
       }
       this.#reap()
       this.beforeFlush()
-      // The kernel is short of memory, or its completion queue was full and has just been emptied: the rest goes next turn.
-      // So does what completions have staged, when this turn has had its time.
+      // The kernel is short of memory, or its completion queue was full and has just been emptied: the rest goes next
+      // turn. So does what completions have staged, when this turn has had its time.
       if ((taken < count && taken !== EINTR) || (this.#stagedCount > 0 && this.#turnIsOver())) {
         this.#armTurn()
         break
@@ -318,7 +318,7 @@ export class Ring implements Submissions {
     else this.native.unref()
   }
 
-  /** Copies what is staged into the submission queue, as much as one enter may do. Returns the number of submissions. */
+  /** Copies staged submissions into the submission queue, as many as one enter may do. Returns how many. */
   #fill(): number {
     const most = Math.min(this.#stagedCount, sqEntries)
     const { words } = this

@@ -1,4 +1,4 @@
-// Sets the ring up: in memory of JavaScript's, or before Linux 6.5 in memory of the kernel's, which JavaScript sees too.
+// Sets the ring up: in JavaScript's memory, or before Linux 6.5 in the kernel's, which JavaScript sees too.
 #include <sys/mman.h>
 
 #include "ring.h"
@@ -9,9 +9,9 @@ namespace {
 constexpr unsigned kSetupNoMmap = 1u << 14;
 constexpr unsigned kSetupFlags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL;
 
-// The memory that JavaScript gives us, from its first page boundary on. Each part begins with a page of its own, and
-// Linux has none larger than this; what is not used of it is never touched. Where the ring is mapped, the first two are
-// the kernel's own.
+// The memory that JavaScript gives us, from its first page boundary on. Each part begins on its own page; no page of
+// Linux is larger than this, and unused ones are never touched. If the ring is mapped, the kernel's memory takes the
+// place of the first two parts.
 //
 //     0 ──── submissions ──── 64 K ──── heads, tails, completions ──── 128 K ──── a bit for each fd we own ──── 136 K
 constexpr unsigned kPage = 64 * 1024;
@@ -26,7 +26,7 @@ struct Failure {
   const char* call;
 };
 
-// In the memory that JavaScript gave us, which the kernel takes from Linux 6.5 on.
+// In the memory that JavaScript gave us, from Linux 6.5 on.
 Failure set_up_in_pages(Ring* ring) {
   io_uring_params& p = ring->params;
   p.flags = kSetupFlags | kSetupNoMmap;
@@ -38,7 +38,7 @@ Failure set_up_in_pages(Ring* ring) {
   return {ring->fd < 0 ? ring->fd : 0, "io_uring_setup"};
 }
 
-// In the kernel's own. It may not be mapped into our pages (MAP_FIXED: EINVAL), so JavaScript has to see it where it is.
+// In the kernel's memory. It cannot be mapped into our pages (MAP_FIXED: EINVAL), so JavaScript sees it where it is.
 Failure set_up_mapped(Ring* ring) {
   ring->params.flags = kSetupFlags;
   ring->fd = io_uring_setup(kSqEntries, &ring->params);
@@ -53,7 +53,7 @@ Failure set_up_mapped(Ring* ring) {
   return {0, nullptr};
 }
 
-// The parts as JavaScript sees them: in the memory it gave us, or each in an ArrayBuffer of its own.
+// Gives JavaScript the parts: in the memory that it gave us, or each in an ArrayBuffer of its own.
 Failure show(Ring* ring, Napi::ArrayBuffer memory, Napi::Object result) {
   Napi::Env env = result.Env();
   const struct {
@@ -71,7 +71,7 @@ Failure show(Ring* ring, Napi::ArrayBuffer memory, Napi::Object result) {
 #ifdef NODE_API_NO_EXTERNAL_BUFFERS_ALLOWED
       napi_status status = napi_no_external_buffers_allowed;
 #else
-      // It is unmapped after the last JavaScript has run, not when the collector thinks so.
+      // Unmapped when the last JavaScript has run, not by the garbage collector.
       auto keep = [](napi_env, void*, void*) {};
       napi_status status = napi_create_external_arraybuffer(env, data, bytes, keep, nullptr, &buffer);
 #endif
@@ -84,7 +84,7 @@ Failure show(Ring* ring, Napi::ArrayBuffer memory, Napi::Object result) {
   return {0, nullptr};
 }
 
-// What is needed beside io_uring_setup: a seccomp filter may forbid the rest, or the kernel be too old for it.
+// Tries the other calls that are needed: a seccomp filter may forbid them, or the kernel may be too old.
 Failure check(Ring* ring) {
   io_uring_sync_cancel_reg cancel = {};
   cancel.addr = kDrained;  // there is none
@@ -116,10 +116,10 @@ const unsigned kMemoryBytes =
 
 void Ring::let_go() {
   close(fd);
-  if (is_mapped) {  // no JavaScript looks at it any more
+  if (is_mapped) {  // JavaScript does not use it any more
     if (submissions != nullptr) munmap(submissions, kSubmissionsBytes);
     if (rings != nullptr) munmap(rings, rings_bytes(this));
-  } else {  // The kernel lets go of the pages some time after close: give it ones that nobody else will ever have.
+  } else {  // The kernel releases the pages some time after close: leave it pages that nothing else will use.
     madvise(pages, kOwnedAt, MADV_DONTNEED);
   }
 }

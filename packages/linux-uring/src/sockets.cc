@@ -1,5 +1,5 @@
-// Calls of sockets that wait for no peer, made at once as the ring makes them: it has setsockopt from Linux 6.7 on, bind
-// and listen from 6.11, getsockname from 6.19.
+// Socket calls that do not wait for a peer, made at once: the ring has setsockopt only from Linux 6.7 on, bind and
+// listen from 6.11, getsockname from 6.19.
 #include <sys/socket.h>
 
 #include "ring.h"

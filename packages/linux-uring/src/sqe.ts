@@ -1,8 +1,8 @@
 // What liburing's io_uring_prep_… functions do: each fills one submission. `sqe` is where it begins in `words`, as
 // `ring.sqe()` returns it: cleared, except for its fd and its user_data.
 
-// struct io_uring_sqe in words of 32 bits, linux/io_uring.h. OPCODE also holds the flags in its second byte and ioprio in
-// its upper half.
+// struct io_uring_sqe in words of 32 bits, linux/io_uring.h. OPCODE also holds the flags in its second byte and ioprio
+// in its upper half.
 const OPCODE = 0
 const OFF = 2
 const ADDR = 4
@@ -176,7 +176,7 @@ export function prepFsync({ words }: Submissions, sqe: number): void {
   words[sqe + OPCODE] = IORING_OP_FSYNC
 }
 
-/** Writes the dirty pages there to the disk, and completes when they have arrived. @see io_uring_prep_sync_file_range(3) */
+/** Writes dirty pages there to the disk, and waits until they have arrived. @see io_uring_prep_sync_file_range(3) */
 export function prepSyncFileRange(
   { words }: Submissions,
   sqe: number,
@@ -252,7 +252,7 @@ export function prepClose({ words }: Submissions, sqe: number, fd: number): void
   words[sqe + USER_DATA_HIGH] = closesFd | fd
 }
 
-/** Completes with a new fd, close-on-exec. The submission has the family in place of an fd. @see io_uring_prep_socket(3) */
+/** Completes with a new fd, close-on-exec. `sqe` has the family in place of an fd. @see io_uring_prep_socket(3) */
 export function prepSocket({ words }: Submissions, sqe: number, type: number): void {
   words[sqe + OPCODE] = IORING_OP_SOCKET
   words[sqe + OFF] = type | SOCK_CLOEXEC
@@ -301,7 +301,7 @@ export function prepSend(to: Submissions, sqe: number, address: number, bytes: n
   to.words[sqe + OP_FLAGS] = flags
 }
 
-/** @param msghdr its address; the kernel has read the struct once the submission is taken @see io_uring_prep_sendmsg(3) */
+/** @param msghdr its address; the kernel reads it when it takes the submission @see io_uring_prep_sendmsg(3) */
 export function prepSendmsg(to: Submissions, sqe: number, msghdr: number, flags: number): void {
   prepMemory(to, sqe, IORING_OP_SENDMSG, msghdr, 1)
   to.words[sqe + OP_FLAGS] = flags

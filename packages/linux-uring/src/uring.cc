@@ -1,5 +1,5 @@
-// The native part of the ring: enter the kernel, wake JavaScript, and at the end wait until the kernel writes no more.
-// Submissions are filled and completions read in uring.ts.
+// The native part of the ring: it enters the kernel, wakes JavaScript, and at the end waits until the kernel writes no
+// more. ring.ts fills submissions and reads completions.
 #include <fcntl.h>
 #include <linux/stat.h>
 #include <string.h>
@@ -9,17 +9,17 @@
 
 namespace {
 
-// In the upper half of user_data: the completion's result is a new fd, to be closed if nobody is left to take it.
+// In the upper half of user_data: the result is a new fd, which is closed if JavaScript has ended by then.
 constexpr uint64_t kResultIsFd = 1ull << 63;
-// Or the fd that it closes, which is still open if the close was cancelled: on overlayfs, FUSE and NFS a thread of the
-// kernel makes it.
+// Or it is a close, with its fd. If the close was cancelled, the fd is still open: on overlayfs, FUSE and NFS a kernel
+// thread makes the call.
 constexpr uint64_t kClosesFd = 1ull << 62;
 constexpr unsigned kClosedFdMask = (1u << 30) - 1;
 
-// What is to be cancelled at the end is looked for again as often as this.
+// How often everything in flight is cancelled again at the end.
 constexpr int64_t kCancelAgainMs = 10;
 
-// At the end of the environment it is closed, once.
+// The fd is closed at the end of the environment, once.
 void own(Ring* ring, unsigned fd) {
   if (fd < kOwnedBytes * 8)
     ring->owned[fd / 32] |= 1u << fd % 32;
@@ -31,8 +31,8 @@ void disown(Ring* ring, unsigned fd) {
   if (fd < kOwnedBytes * 8) ring->owned[fd / 32] &= ~(1u << fd % 32);
 }
 
-// Asks for the end of all that is in flight. One pass: it misses what is just on its way from one wait to another, such
-// as a read that a thread of the kernel has begun and leaves to a poll.
+// Cancels everything in flight, in one pass: it misses what is passing from one wait to another, such as a read that a
+// kernel thread has begun and leaves to a poll.
 void cancel_all(Ring* ring) {
   io_uring_sync_cancel_reg cancel = {};
   cancel.fd = -1;
@@ -41,15 +41,15 @@ void cancel_all(Ring* ring) {
   }
 }
 
-// After this the kernel writes neither into buffers nor into the ring. Closing the ring alone lets reads land
-// afterwards, and so does cancelling alone: a disk read cannot be cancelled. A draining NOP completes only when all
-// before it has. Returns false if the disk did not answer in time.
+// After this the kernel writes neither to buffers nor to the ring. It is not enough to close the ring or to cancel,
+// since a disk read cannot be cancelled and would still land. A draining NOP completes only after everything before it.
+// Returns false if the disk did not answer in time.
 bool drain(Ring* ring, int64_t timeout_ms) {
   const io_uring_params& p = ring->params;
   const uint64_t start_ns = uv_hrtime();
   cancel_all(ring);
 
-  // What the kernel has not taken yet never starts: the NOP goes in its place.
+  // Submissions that the kernel has not taken yet never start: the NOP takes the place of the first.
   unsigned head = __atomic_load_n(&ring->at(p.sq_off.head), __ATOMIC_ACQUIRE);
   unsigned slot = head & (kSqEntries - 1);
   io_uring_sqe* sqe = ring->submissions + slot;
@@ -76,7 +76,7 @@ bool drain(Ring* ring, int64_t timeout_ms) {
       if (cqe.user_data == kDrained)
         drained = true;
       else if (cqe.user_data & kResultIsFd && cqe.res >= 0)
-        own(ring, cqe.res);  // JavaScript may have been stopped after noting it, with the completion still there
+        own(ring, cqe.res);  // also if JavaScript has noted it, but was stopped before it took the completion
       else if (cqe.user_data & kClosesFd && cqe.res == -ECANCELED)
         own(ring, cqe.user_data >> 32 & kClosedFdMask);
     }
@@ -112,8 +112,8 @@ void Ring::closed() {
 namespace {
 
 // enter(toSubmit: number): number taken | negative errno. See io_uring_enter(2).
-// A worker can be terminated between any two lines of JavaScript, but not in here: so it is here that an fd which the
-// kernel is closing ceases to be ours. A moment later it may be somebody else's.
+// A worker can be terminated between any two lines of JavaScript, but not in here. So an fd that the kernel is to close
+// is disowned here: a moment later its number may be another file's.
 int Enter(Napi::Env env, unsigned to_submit) {
   Ring* ring = Ring::of(env);
   int taken = io_uring_enter(ring->fd, to_submit, 0, IORING_ENTER_GETEVENTS, nullptr, 0);
@@ -128,7 +128,7 @@ double Address(Napi::Env, kiruna::Bytes memory) {
 }
 
 // device(fd: number): number st_dev | negative errno. See statx(2).
-// Nothing else is asked for, and nothing has to be fresh: so FUSE does not ask its server.
+// It asks for nothing else, and not for fresh data, so that FUSE does not ask its server.
 double Device(Napi::Env, int fd) {
   struct statx status;
   if (syscall(__NR_statx, fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &status) < 0) return -errno;

@@ -13,8 +13,8 @@ interface Wanted {
 const withoutIPv6 = ['EAFNOSUPPORT', 'EADDRNOTAVAIL', 'EINVAL']
 
 /**
- * Opens a socket at a host's first address. Without a host: at `::`, which is for both families, or at `0.0.0.0` if there is
- * no IPv6.
+ * Opens a socket at a host's first address. Without a host: at `::`, which is for both families, or at `0.0.0.0` if
+ * there is no IPv6.
  * @param open makes the system calls
  * @throws ENOTFOUND … (`err.code`); the signal's reason; what `open` throws
  */

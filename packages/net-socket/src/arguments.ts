@@ -3,7 +3,7 @@ import { checkBuffer, checkInteger } from '@kiruna/priority/arguments'
 import { invalidType, invalidValue } from '@kiruna/priority/error'
 import { isLinux } from '@kiruna/priority/system'
 
-/** A port of a host ('localhost' by default), or the path of a Unix-domain socket ('\0name': an abstract one, on Linux). */
+/** A port of a host ('localhost' by default), or the path of a Unix-domain socket ('\0name': abstract, on Linux). */
 export type ConnectTarget = { port: number; host?: string } | { path: string }
 
 /**
@@ -16,8 +16,8 @@ export type ListenTarget =
 
 export interface ListenOptions {
   /**
-   * Called with errors after which the listener goes on by itself, after a pause: too many open files (EMFILE, ENFILE), no
-   * memory (ENOBUFS, ENOMEM), … Without it such an error is silent.
+   * Called with errors after which the listener goes on by itself, after a pause: too many open files (EMFILE, ENFILE),
+   * no memory (ENOBUFS, ENOMEM), … Without it such an error is silent.
    */
   onError?: (error: Error) => void
 }

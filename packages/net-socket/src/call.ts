@@ -1,4 +1,4 @@
-/** A call that a socket makes once, as a completion for a ring or a port. Its promise settles when the call completes. */
+/** A call that a socket makes once, as a completion for a ring or a port. Its promise settles with the completion. */
 export class Call {
   slot = -1
   readonly result: Promise<number>

@@ -12,9 +12,9 @@ import { Writes } from './writing-half.ts'
 /**
  * A connection: bytes in order, both ways, each read and each write on behalf of a caller.
  *
- * At most one piece is read ahead (64 KiB; on libuv two): if nobody reads, the kernel's buffer fills and holds up the peer. A
- * write resolves when the kernel has taken all of its bytes. Until then the caller's own bytes wait, `queuedBytes` of them,
- * without a copy.
+ * At most one piece is read ahead (64 KiB; on libuv two): if nobody reads, the kernel's buffer fills and holds up the
+ * peer. A write resolves when the kernel has taken all of its bytes. Until then the caller's own bytes wait,
+ * `queuedBytes` of them, without a copy.
  *
  * An implementation adds the system calls: see Reads and Writes.
  */
@@ -31,7 +31,7 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
   /** The peer's address. A Unix-domain client's path is empty. */
   abstract get remoteAddress(): SocketAddress | undefined
 
-  /** Small writes are sent at once, without waiting for the acknowledgement of earlier ones; true by default. TCP only. */
+  /** Small writes do not wait for the acknowledgement of earlier ones; true by default. TCP only. */
   get noDelay(): boolean {
     return this.#noDelay
   }
@@ -62,8 +62,8 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
   }
 
   /**
-   * Reads into your memory, from its beginning: for bulk data, since each `read` allocates what it returns. Do not use the
-   * memory before it settles; if it is transferred meanwhile, bytes may be lost.
+   * Reads into your memory, from its beginning: for bulk data, since each `read` allocates what it returns. Do not use
+   * the memory before it settles; if it is transferred meanwhile, bytes may be lost.
    * @param buffer any view, of shared memory too
    * @returns how many bytes were read; 0: the peer has ended
    * @throws as `read`; ERR_INVALID_ARG_TYPE; ERR_INVALID_ARG_VALUE: empty, or resizable; ERR_INVALID_STATE: detached
@@ -103,10 +103,9 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
   }
 
   /**
-   * Sends all of the bytes, in the order of the calls; a string as UTF-8. Do not change them before it resolves: then the
-   * kernel has them, but perhaps not yet the peer. The writes of one turn are sent together.
-   * A write that is aborted before any of it is sent is dropped. If a part of it was sent, every write behind it fails with
-   * the reason.
+   * Sends all of the bytes, in the order of the calls; a string as UTF-8. Do not change them before it resolves: then
+   * the kernel has them, but perhaps not yet the peer. The writes of one turn are sent together. A write that is
+   * aborted before any of it is sent is dropped. If a part of it was sent, every write behind it fails with the reason.
    * @throws EPIPE, ECONNRESET … (`err.code`); the signal's reason; ERR_STREAM_WRITE_AFTER_END; ERR_SOCKET_CLOSED;
    *   ERR_LOCKED; ERR_INVALID_ARG_TYPE
    * @see send(2)
@@ -126,8 +125,8 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
 
   /**
    * Closes at once, both ways: reads and writes that wait reject with ERR_SOCKET_CLOSED. Idempotent.
-   * TCP resets the connection if the peer has sent bytes that were not read. If the peer must get everything, call `end`
-   * first, and read until null.
+   * TCP resets the connection if the peer has sent bytes that were not read. If the peer must get everything, call
+   * `end` first, and read until null.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close()
@@ -156,8 +155,9 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
   protected abstract setRef(isRef: boolean): void
 
   /**
-   * The same connection as a node:stream, for http, tls, and whatever else takes a net.Socket. From then on only the stream
-   * may use it: `read`, `readInto`, `write` and `end` reject with ERR_LOCKED. It reads and writes on behalf of `caller`.
+   * The same connection as a node:stream, for http, tls, and whatever else takes a net.Socket. From then on only the
+   * stream may use it: `read`, `readInto`, `write` and `end` reject with ERR_LOCKED. It reads and writes on behalf of
+   * `caller`.
    * @throws ERR_LOCKED: it was called before; TypeError, RangeError
    */
   toDuplex(options: DuplexOptions = {}): ConnectionDuplex {

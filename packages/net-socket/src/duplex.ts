@@ -139,8 +139,8 @@ export class ConnectionDuplex extends Duplex {
   }
 
   /**
-   * A net.Socket tries each write at once. So what is written just before it is destroyed, such as http's 400 Bad Request,
-   * arrives unless the peer is slow. Here the writes get two turns of the event loop for that.
+   * A net.Socket tries each write at once. So what is written just before it is destroyed, such as http's 400 Bad
+   * Request, arrives unless the peer is slow. Here the writes get two turns of the event loop for that.
    */
   async #close(): Promise<void> {
     const { writableBuffer = [] } = this as { writableBuffer?: { chunk: Buffer }[] }

@@ -86,7 +86,7 @@ export abstract class Listener implements AsyncIterable<Connection>, AsyncDispos
     }
   }
 
-  /** Stops accepting, and ends the loops. Connections live on, except those that nobody has asked for yet. Idempotent. */
+  /** Stops accepting, and ends the loops. Connections that were returned live on; the others close. Idempotent. */
   close(): Promise<void> {
     this.#closing ??= this.#close()
     return this.#closing

@@ -41,8 +41,8 @@ export abstract class Reads<T = Buffer> implements Owner {
   }
 
   /**
-   * The caller of reads and writes that name none; at first the priority at which it was opened. Calls that wait follow a
-   * change.
+   * The caller of reads and writes that name none; at first the priority at which it was opened. Calls that wait follow
+   * a change.
    * @throws TypeError, as every function that takes a caller
    */
   get caller(): Caller {

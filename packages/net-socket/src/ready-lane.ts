@@ -12,8 +12,8 @@ export interface Transfer {
 }
 
 /**
- * Ready transfers wait here for their turn, by rank. This is not the disk's lane: it bounds the time in the kernel, not the
- * operations in flight.
+ * Ready transfers wait here for their turn, by rank. This is not the disk's lane: it bounds the time in the kernel, not
+ * the operations in flight.
  */
 export abstract class ReadyLane {
   protected readonly queues = [0, 1, 2, 3].map(() => new LinkedList<Transfer>())

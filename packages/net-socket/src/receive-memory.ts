@@ -8,9 +8,9 @@ export const largeBytes = 64 * 1024
 const blockBytes = 64 * 1024
 
 /**
- * How many receives may wait for their peers with memory of their own. All others wait without, and hold memory only while
- * they are in the kernel. Receives below user-blocking have their own share: if bytes come for all of them at once, the
- * kernel must not take long.
+ * How many receives may wait for their peers with memory of their own. All others wait without, and hold memory only
+ * while they are in the kernel. Receives below user-blocking have their own share: if bytes come for all of them at
+ * once, the kernel must not take long.
  */
 const mostWaiting = { urgent: 512, other: 128 }
 const waiting = { urgent: 0, other: 0 }

@@ -5,7 +5,7 @@ import { socketError } from './socket-error.ts'
 
 type Family = 'IPv4' | 'IPv6'
 
-/** The options with numbers for values. Each system has its own numbers for their names. @see socket(7), ip(7), ipv6(7) */
+/** The options with numeric values. Each system has its own numbers for them. @see socket(7), ip(7), ipv6(7) */
 export type UdpOption =
   | 'ipv6Only'
   | 'broadcast'

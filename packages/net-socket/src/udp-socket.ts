@@ -17,7 +17,7 @@ export interface Datagram {
   family: 'IPv4' | 'IPv6'
 }
 
-/** Errors that last. Others are a lack of memory or about an earlier datagram: the next one is received all the same. */
+/** Errors that last. Others are for want of memory or about an earlier datagram: the next one is received. */
 const lasting = new Set(['EBADF', 'ENOTSOCK', 'EINVAL', 'EFAULT'].map(errnoOf))
 const pauseMs = 1
 
@@ -67,7 +67,7 @@ export abstract class UdpSocket extends Reads<Datagram> implements AsyncIterable
   /** @see close(2) */
   protected abstract closeSocket(): Promise<unknown>
 
-  /** How many datagrams were dropped here because too many waited for a reader. It does not count what the kernel drops. */
+  /** How many datagrams were dropped here since too many waited for a reader; not those that the kernel drops. */
   get droppedCount(): number {
     return 0
   }

@@ -45,11 +45,11 @@ export abstract class Writes extends Reads {
   #shutdownState: 'open' | 'under way' | 'done' = 'open'
 
   /**
-   * There is something to send. The implementation calls `takeToSend` when it is this connection's turn, at the end of this
-   * tick at the earliest, so that the writes of one turn are sent together.
+   * There is something to send. The implementation calls `takeToSend` when it is this connection's turn, at the end of
+   * this tick at the earliest, so that the writes of one turn are sent together.
    */
   protected abstract sendSoon(): void
-  /** A write was aborted, or all were: `sendCancelled` follows, or `sent` with less, or another outcome if that was quicker. */
+  /** A write was aborted: `sendCancelled` follows, or `sent` with less, or another outcome if that was quicker. */
   protected abstract cancelSend(): void
   /** All has been sent: ends the writing side. `shutDown` follows. @see shutdown(2) */
   protected abstract shutdown(): void
@@ -103,8 +103,8 @@ export abstract class Writes extends Reads {
   }
 
   /**
-   * The bytes to send now, in order, at most `mostBytes`. `sent` or `sendFailed` has to follow, unless it is empty: then
-   * nothing waits any more.
+   * The bytes to send now, in order, at most `mostBytes`. `sent` or `sendFailed` has to follow, unless it is empty:
+   * then nothing waits any more.
    */
   protected takeToSend(mostBytes: number): Uint8Array[] {
     const buffers: Uint8Array[] = []

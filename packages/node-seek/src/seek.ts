@@ -57,8 +57,8 @@ export function readdir(path: PathLike, caller: Caller): Promise<Dirent[]> {
 }
 
 /**
- * Replaces a file's whole content with `data`. On Windows it does not wait for the folder to be on the disk: node:fs has no
- * call for that.
+ * Replaces a file's whole content with `data`. On Windows it does not wait for the folder to be on the disk: node:fs
+ * has no call for that.
  * @see pwrite(2), fsync(2), rename(2)
  */
 export const writeAll: Seek['writeAll'] = (path, data, caller, options) =>
@@ -131,8 +131,8 @@ class Open extends PoolOperation<File> {
 }
 
 /**
- * open, read until 0, close. One admission by the lane covers the open, the first piece and, if that was short, the read
- * that finds the end: most files need no more. The size is asked for only if a file fills its first two buffers.
+ * open, read until 0, close. One admission by the lane covers the open, the first piece and, if that was short, the
+ * read that finds the end: most files need no more. The size is asked for only if a file fills its first two buffers.
  */
 class ReadAll extends PoolOperation<Buffer> {
   protected readonly ownsBuffer = true
@@ -218,7 +218,7 @@ class ReadAll extends PoolOperation<Buffer> {
     this.enter(bytes)
   }
 
-  /** The close takes a pool thread too: the operation stays counted in the lane until then, though nobody waits for it. */
+  /** The close takes a pool thread too: the operation stays counted in the lane until then. */
   end(): void {
     this.#content?.release()
     this.#content = undefined

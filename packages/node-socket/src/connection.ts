@@ -61,8 +61,8 @@ export class LibuvConnection extends Connection {
   }
 
   /**
-   * Hands over one piece a batch: of two in one batch, the second would be first if its reader is more urgent. With an empty
-   * buffer, `read` starts libuv again.
+   * Hands over one piece a batch: of two in one batch, the second would be first if its reader is more urgent. With an
+   * empty buffer, `read` starts libuv again.
    */
   readonly #onReadable = (): void => {
     if (!this.#isAsked) return

@@ -31,8 +31,8 @@ export function isForLoop(fd: number, stats: fs.Stats): boolean {
 }
 
 /**
- * libuv closes an fd that it waits on, and makes it O_NONBLOCK for everybody who shares it. So a borrowed pipe or terminal
- * is opened anew: the same pipe, with its own flags. A socket cannot be opened anew.
+ * libuv closes an fd that it waits on, and makes it O_NONBLOCK for everybody who shares it. So a borrowed pipe or
+ * terminal is opened anew: the same pipe, with its own flags. A socket cannot be opened anew.
  * @param accessMode O_RDONLY or O_WRONLY
  * @throws ERR_KIRUNA_UNAVAILABLE: it cannot be opened anew, and is not one of fds 0 to 2, which libuv leaves open
  */
@@ -290,8 +290,9 @@ async function release(socket: Socket, { fd, isOwn, wasBlocking }: LoopFd): Prom
 }
 
 /**
- * At the end of a worker Node.js closes each fd that node:fs has opened there and not closed. It does not know that libuv
- * has closed this one, which may be another thread's file by then. A close, though it is EBADF, makes Node.js forget it.
+ * At the end of a worker Node.js closes each fd that node:fs has opened there and not closed. It does not know that
+ * libuv has closed this one, which may be another thread's file by then. A close, though it is EBADF, makes Node.js
+ * forget it.
  */
 function forget(fd: number): void {
   try {

@@ -115,8 +115,8 @@ function open(path: string | Buffer, flags: number, asker: Asker): Promise<Opene
 }
 
 /**
- * open and fstat. A blocking open of a FIFO without another end would hold a pool thread, and the end of the process, for
- * ever. So the open does not wait; for writing that is ENXIO, and it is tried again.
+ * open and fstat. A blocking open of a FIFO without another end would hold a pool thread, and the end of the process,
+ * for ever. So the open does not wait; for writing that is ENXIO, and it is tried again.
  * @see fifo(7)
  */
 class Open extends PoolOperation<OpenedStream> {

@@ -80,14 +80,15 @@ function isWebAssemblyMemory({ buffer: memory, byteLength }: NodeJS.ArrayBufferV
   if (memory.byteLength === Buffer.poolSize && byteLength <= Buffer.poolSize / 2) return false
   let answer = isWebAssembly.get(memory)
   if (answer === undefined) {
-    // Of shared buffers, only WebAssembly's are frozen (its JavaScript interface, "create a fixed length memory buffer").
+    // Of shared buffers, only WebAssembly's are frozen (its JavaScript interface, "create a fixed length memory
+    // buffer").
     answer = memory instanceof SharedArrayBuffer ? Object.isFrozen(memory) : !isDetachable(memory)
     isWebAssembly.set(memory, answer)
   }
   return answer
 }
 
-/** Tries a clone that must fail: because of the function if the buffer can be detached, because of the buffer if not. */
+/** Tries a clone that must fail: because of the function, or because of a buffer that cannot be detached. */
 function isDetachable(memory: ArrayBuffer): boolean {
   if (process.versions.deno !== undefined) return true // the clone fails there too, but the buffer is detached by then
   try {

@@ -7,7 +7,7 @@ export interface Deliverable {
   deliver(): void
 }
 
-/** Operations that completed together: collected first, then delivered most urgent first, and in order within a priority. */
+/** Operations that completed together, delivered most urgent first, in order of completion within a priority. */
 export class Batch<One extends Deliverable = Deliverable> {
   #byRank: One[][] = [[], [], [], []]
   #count = 0

@@ -13,8 +13,8 @@ export interface ErrnoException extends Error {
 }
 
 /**
- * This system's number for a code: −2 for 'ENOENT' on Linux, −4058 on Windows, where the numbers in `os.constants.errno`
- * are not those of node:fs's errors.
+ * This system's number for a code: −2 for 'ENOENT' on Linux, −4058 on Windows, where the numbers in
+ * `os.constants.errno` are not those of node:fs's errors.
  * @throws RangeError: libuv knows no such code
  */
 export function errnoOf(code: string): number {

@@ -11,8 +11,8 @@ interface Followers {
 }
 
 /**
- * One listener for each signal, however many follow it: at each addition EventTarget searches all listeners for duplicates,
- * and ten thousand operations on behalf of one task are just the files of a folder.
+ * One listener for each signal, however many follow it: at each addition EventTarget searches all listeners for
+ * duplicates, and ten thousand operations on behalf of one task are just the files of a folder.
  */
 const followersOf = new WeakMap<AbortSignal, Followers>()
 

@@ -9,14 +9,14 @@ export const maxUrgentPieceBytes = 8 * 1024 * 1024
 const shallowDepth = 4
 const deepestDepth = 64
 /**
- * The bytes that may be in flight for each of them: 768 KiB at the shallow depth, three whole pieces. A fourth piece keeps
- * a disk of 1 GB/s always busy; an urgent read then waits for what is queued, 0.75 ms instead of 0.1, for a tenth more
- * throughput.
+ * The bytes that may be in flight for each of them: 768 KiB at the shallow depth, three whole pieces. A fourth piece
+ * keeps a disk of 1 GB/s always busy; an urgent read then waits for what is queued, 0.75 ms instead of 0.1, for a tenth
+ * more throughput.
  */
 const bytesPerOperation = 192 * 1024
 /** The limit for bytes completed but not yet delivered below user-blocking: beyond it nothing more is admitted. */
 const undeliveredLimitBytes = 16 * 1024 * 1024
-/** How long after the last urgent operation the lane may go deeper, and after the last realtime one user-blocking is bounded. */
+/** The time after an urgent operation before the lane goes deeper; after a realtime one it bounds user-blocking. */
 const quietMs = 1000
 /** How long throughput is measured before and after a step deeper, and how much it must rise for the step to stay. */
 const windowMs = 100
@@ -245,8 +245,8 @@ export class Lane {
 }
 
 /**
- * How deep the lane may be. A deep queue helps only throughput, and makes the next urgent operation wait: so a step deeper
- * is tried after a quiet second, and kept if throughput rose.
+ * How deep the lane may be. A deep queue helps only throughput, and makes the next urgent operation wait: so a step
+ * deeper is tried after a quiet second, and kept if throughput rose.
  */
 class Climb {
   /** An urgent operation was admitted since the last `done`. */

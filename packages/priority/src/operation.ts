@@ -85,8 +85,8 @@ export abstract class Operation<T> extends LaneEntry {
   }
 
   /**
-   * Tries again after EINTR at once, after EAGAIN (the OS is short of something) a moment later. An abort meanwhile ends
-   * the operation.
+   * Tries again after EINTR at once, after EAGAIN (the OS is short of something) a moment later. An abort meanwhile
+   * ends the operation.
    * @param result what the call returned, or a negative errno
    * @returns whether `again` runs
    */

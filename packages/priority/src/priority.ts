@@ -18,7 +18,7 @@ export interface Asker {
   readonly signal?: AbortSignal | undefined
   /** Runs a completion when this caller's turn comes. Absent: when the turn of its bare priority comes. */
   deliver?(job: () => void): void
-  /** Calls the listener when `priority` changes. Returns a function that unsubscribes; held only while an operation waits. */
+  /** Calls the listener when `priority` changes. Returns the unsubscribing; held only while an operation waits. */
   onPriorityChange?(listener: () => void): () => void
   /** @internal its calls are steps of an operation that has begun: in the lane they go before what has not */
   readonly isContinuation?: boolean
@@ -28,8 +28,8 @@ export interface Asker {
 export type Caller = Priority | Asker | (AbortSignal & { readonly priority: Priority })
 
 /**
- * What all copies of this package in a thread share, in any version of this major: the four bare askers, core's hook and
- * the lane (see lane.ts).
+ * What all copies of this package in a thread share, in any version of this major: the four bare askers, core's hook
+ * and the lane (see lane.ts).
  */
 interface Shared {
   /** Set by core: queues a completion for a bare priority. */
@@ -114,8 +114,8 @@ export function deliver<Context>(asker: Asker, job: (context: Context) => void, 
 }
 
 /**
- * The same caller, but never more urgent than `atMost`, and also cancelled by `signal`. It is live: it follows the caller's
- * changes. The rule for libraries: take a caller, never name a priority, only lower it.
+ * The same caller, but never more urgent than `atMost`, and also cancelled by `signal`. It is live: it follows the
+ * caller's changes. The rule for libraries: take a caller, never name a priority, only lower it.
  * @throws TypeError ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE
  */
 export function limit(caller: Caller, options: { atMost?: Priority; signal?: AbortSignal }): Asker {
@@ -154,8 +154,8 @@ class LimitedAsker implements Asker {
 type PrioritySignal = AbortSignal & { readonly priority: Priority }
 
 /**
- * A web `TaskSignal`: an AbortSignal with a priority and a `prioritychange` event. One listener, however many operations
- * wait: at each addition EventTarget searches all listeners for duplicates.
+ * A web `TaskSignal`: an AbortSignal with a priority and a `prioritychange` event. One listener, however many
+ * operations wait: at each addition EventTarget searches all listeners for duplicates.
  */
 class SignalAsker implements Asker {
   readonly signal: PrioritySignal

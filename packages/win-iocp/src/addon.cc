@@ -1,12 +1,13 @@
-// What native.ts declares. Each function fills an operation and begins it; JavaScript holds the memory until `take`.
+// The functions that native.ts declares. Each fills an operation and begins it; JavaScript holds the memory until
+// `take`.
 #include "iocp.h"
 
 #include <stdlib.h>
 
 namespace {
 
-// Reads of less than this are begun on JavaScript's thread, where they cost little if the file is cached; those of the
-// urgent of up to four times as much.
+// Reads of less than this are begun on JavaScript's thread, where they cost little if the file is cached; urgent ones
+// up to four times as much.
 constexpr DWORD kLargeBytes = 64 * 1024;
 
 Operation* new_operation(napi_env env, uint32_t slot, int rank, DWORD (*call)(Operation*)) {
@@ -35,7 +36,7 @@ void CreateFile_(Napi::Env env, uint32_t slot, int rank, Napi::String path, DWOR
   begin_in_pool(operation);
 }
 
-// Of a pipe it never waits. What a file has cached is copied at once, and some of what is not may be waited for.
+// A read of a pipe never waits. Cached bytes of a file are copied at once, and for some others the call may wait.
 void begin_read(Operation* operation) {
   bool is_large = operation->length >= kLargeBytes * (operation->rank <= 1 ? 4 : 1);
   if (operation->file->type != FILE_TYPE_DISK || operation->file->flags & FILE_FLAG_NO_BUFFERING || !is_large)
@@ -65,7 +66,7 @@ void Read(Napi::Env env, uint32_t slot, int rank, File* file, Bytes bytes, int64
 }
 
 // write(slot, rank, file, bytes, position)
-// A file that grows is written while the caller waits, whatever FILE_FLAG_OVERLAPPED says:
+// A write that makes a file longer is synchronous, whatever FILE_FLAG_OVERLAPPED says:
 // https://learn.microsoft.com/troubleshoot/windows/win32/asynchronous-disk-io-synchronous
 void Write(Napi::Env env, uint32_t slot, int rank, File* file, Bytes bytes, int64_t position) {
   Operation* operation = new_operation(env, slot, rank, write_file);
@@ -134,7 +135,7 @@ void MoveFile_(Napi::Env env, uint32_t slot, int rank, Napi::String from, Napi::
   begin_in_pool(operation);
 }
 
-// close(slot, rank, file): from here on the number may be another file's.
+// close(slot, rank, file): from now on the number may be another file's.
 void Close(Napi::Env env, uint32_t slot, int rank, uint32_t file) {
   Operation* operation = new_operation(env, slot, rank, close_handle);
   operation->handle = give_up(Environment::of(env), file);
@@ -149,7 +150,7 @@ uint32_t Take(Napi::Env env, Napi::Float64Array pairs) {
   return take(Environment::of(env), pairs.Data(), static_cast<uint32_t>(pairs.ElementLength() / 2));
 }
 
-// descriptor(file): fd | a negative error number
+// descriptor(file): fd | a negative errno
 int Descriptor(Napi::Env, File* file) { return reopen(file); }
 
 // isDisk(file): boolean

@@ -1,4 +1,4 @@
-// One function for each system call. It returns ERROR_IO_PENDING where the port will tell of the end.
+// One function for each system call. It returns ERROR_IO_PENDING if a completion follows at the port.
 #include "iocp.h"
 
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 
 namespace {
 
-// What the disk's driver is told: of reads and writes from here on, not of those that it has.
+// A hint to the disk's driver, for later reads and writes, not for those that it has.
 // https://learn.microsoft.com/windows/win32/api/winbase/ne-winbase-priority_hint
 void set_priority_hint(File* file, int rank) {
   const PRIORITY_HINT hints[] = {IoPriorityHintNormal, IoPriorityHintNormal, IoPriorityHintLow, IoPriorityHintVeryLow};
@@ -16,11 +16,11 @@ void set_priority_hint(File* file, int rank) {
   struct alignas(8) {
     FILE_IO_PRIORITY_HINT_INFO info;
   } wanted = {{hints[rank]}};
-  // Where it cannot be had, the lane is what counts.
+  // An error is ignored: the lane is the promise, not this.
   SetFileInformationByHandle(file->handle, FileIoPriorityHintInfo, &wanted, sizeof wanted.info);
 }
 
-// Who has the old file open keeps it: NTFS from Windows 10 1607 on.
+// Programs that have the old file open keep it. NTFS, from Windows 10 1607 on.
 // https://learn.microsoft.com/windows-hardware/drivers/ddi/ntifs/ns-ntifs-_file_rename_information
 bool rename_as_posix_does(const wchar_t* from, const wchar_t* to) {
   const DWORD kReplaceIfExists = 1, kPosixSemantics = 2;
@@ -31,7 +31,7 @@ bool rename_as_posix_does(const wchar_t* from, const wchar_t* to) {
   const size_t name_bytes = wcslen(to) * sizeof(wchar_t);
   const size_t size = sizeof(FILE_RENAME_INFO) + name_bytes;
   auto* info = static_cast<FILE_RENAME_INFO*>(calloc(1, size));
-  *reinterpret_cast<DWORD*>(info) = kReplaceIfExists | kPosixSemantics;  // where ReplaceIfExists was
+  *reinterpret_cast<DWORD*>(info) = kReplaceIfExists | kPosixSemantics;  // Flags, in the place of ReplaceIfExists
   info->FileNameLength = static_cast<DWORD>(name_bytes);
   memcpy(info->FileName, to, name_bytes);
   const auto kFileRenameInfoEx = static_cast<FILE_INFO_BY_HANDLE_CLASS>(22);
@@ -51,7 +51,7 @@ void set_position(Operation* operation) {
 
 // https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-createfilew
 DWORD create_file(Operation* operation) {
-  // Others may read, write, rename and delete it, as with node:fs.
+  // Others may read, write, rename and delete it, as in node:fs.
   const DWORD share = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
   HANDLE handle = CreateFileW(operation->path, operation->access, share, nullptr, operation->disposition,
                               operation->flags, nullptr);
@@ -74,7 +74,7 @@ DWORD read_file(Operation* operation) {
   set_position(operation);
   if (ReadFile(operation->file->handle, operation->memory, operation->length, nullptr, &operation->overlapped))
     return ERROR_IO_PENDING;
-  // Of a longer message a part is a warning, of which the port tells as of a success.
+  // A part of a longer message is a warning, and completes at the port like a success.
   DWORD error = GetLastError();
   return error == ERROR_MORE_DATA ? ERROR_IO_PENDING : error;
 }
@@ -93,7 +93,7 @@ DWORD flush_file_buffers(Operation* operation) {
   return FlushFileBuffers(operation->file->handle) ? ERROR_SUCCESS : GetLastError();
 }
 
-// Of 4 GiB and more it says 4 GiB - 1: that is too large already for who asks.
+// For 4 GiB and more it returns 4 GiB - 1, which is too large for the caller anyway.
 // https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-getfilesizeex
 DWORD get_file_size(Operation* operation) {
   LARGE_INTEGER size;
@@ -110,7 +110,8 @@ DWORD set_end_of_file(Operation* operation) {
   return is_done ? ERROR_SUCCESS : GetLastError();
 }
 
-// Over what is there, and on the disk when it returns. ReplaceFile keeps more of the old file, but takes it away first.
+// Replaces what is there, and is on the disk when it returns. ReplaceFile keeps more of the old file, but removes it
+// first.
 // https://learn.microsoft.com/windows/win32/api/winbase/nf-winbase-movefileexw
 DWORD move_file(Operation* operation) {
   if (rename_as_posix_does(operation->path, operation->target)) return ERROR_SUCCESS;
@@ -121,8 +122,8 @@ DWORD move_file(Operation* operation) {
 // https://learn.microsoft.com/windows/win32/api/handleapi/nf-handleapi-closehandle
 DWORD close_handle(Operation* operation) { return CloseHandle(operation->handle) ? ERROR_SUCCESS : GetLastError(); }
 
-// The same file as a descriptor of node:fs, which knows nothing of our port: without FILE_FLAG_OVERLAPPED. One that was
-// deleted cannot be opened again; there it is our own handle, good for a look at its status.
+// A descriptor of the same file for node:fs, which does not know our port: without FILE_FLAG_OVERLAPPED. A deleted file
+// cannot be opened again; then it is our own handle, which is good enough for fstat.
 // https://learn.microsoft.com/windows/win32/api/winbase/nf-winbase-reopenfile
 int reopen(File* file) {
   const DWORD share = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;

@@ -1,29 +1,29 @@
-// The completion port of an environment, the thread that waits at it, and the end of both: which can come at any moment,
-// with anything in flight.
+// The completion port of an environment, the thread that waits at it, and the end of both, which can come at any
+// moment, with anything in flight.
 #include "iocp.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <winternl.h>
 
-// What is to be cancelled at the end is looked for again as often as this.
+// How often everything in flight is cancelled again at the end.
 constexpr DWORD kCancelAgainMs = 10;
 
 namespace {
 
-// The completion key of what no driver has queued: `error` is set already.
+// The completion key of completions that we post ourselves: `error` is set already.
 constexpr ULONG_PTR kPosted = 1;
 
 void post(Operation* operation, DWORD error, DWORD bytes) {
   operation->error = error;
   operation->bytes = bytes;
-  // It only fails for want of kernel memory.
+  // It fails only if there is no kernel memory.
   while (!PostQueuedCompletionStatus(operation->environment->port, bytes, kPosted, &operation->overlapped)) Sleep(1);
 }
 
-// After a call that the port will tell of, the operation may be JavaScript's again, and somebody else's.
+// After a call that completes at the port, the operation may have been taken by JavaScript, and used again.
 void perform(Operation* operation) {
-  // A handle is closed all the same: nobody else knows of it any more.
+  // A close is made all the same, since nothing else would close the handle.
   bool must_run = operation->call == close_handle;
   if (operation->is_cancelled && !must_run) return post(operation, ERROR_OPERATION_ABORTED, 0);
   DWORD error = operation->call(operation);
@@ -32,7 +32,7 @@ void perform(Operation* operation) {
 
 void CALLBACK run(PTP_CALLBACK_INSTANCE, void* operation) { perform(static_cast<Operation*>(operation)); }
 
-// Whatever ends where there is nothing more is no error; and what node:fs calls by other names has those.
+// The end of a file or a pipe is no error; and errors get the names that node:fs gives them.
 double result_of(Operation* operation) {
   DWORD error = operation->error;
   if (error == ERROR_SUCCESS) return operation->bytes;
@@ -43,10 +43,10 @@ double result_of(Operation* operation) {
   }
   if (operation->memory != nullptr && other_end_has_gone) return UV_EPIPE;
   if (operation->memory != nullptr && error == ERROR_ACCESS_DENIED) return UV_EBADF;
-  // Too much in flight for the process's quota: the page of ReadFile says to try again later.
+  // There is too much in flight for the process's quota: ReadFile's documentation says to try again later.
   if (error == ERROR_INVALID_USER_BUFFER || error == ERROR_NOT_ENOUGH_QUOTA || error == ERROR_WORKING_SET_QUOTA)
     return UV_EAGAIN;
-  // O_CREAT, and there is a folder of that name.
+  // O_CREAT, and a folder has that name.
   if (operation->opens && error == ERROR_FILE_EXISTS && operation->disposition != CREATE_NEW) return UV_EISDIR;
   return uv_translate_sys_error(static_cast<int>(error));
 }
@@ -93,7 +93,7 @@ DWORD WINAPI wait(void* data) {
   }
 }
 
-// After this nothing is written into JavaScript's memory. Returns false if the disk did not answer in time.
+// After this nothing is written to JavaScript's memory. Returns false if the disk did not answer in time.
 bool drain(Environment* environment) {
   const ULONGLONG start_ms = GetTickCount64();
   while (environment->in_flight > 0) {
@@ -180,19 +180,19 @@ int Environment::start() {
   return start_waiting(this) ? 0 : UV_ENOMEM;
 }
 
-// Before Node unloads the addon, too.
+// Also called before Node unloads the addon.
 bool Environment::stop() {
   bool has_drained = drain(this);
   AcquireSRWLockExclusive(&lock);
   is_over = true;
   ReleaseSRWLockExclusive(&lock);
-  if (!has_drained) return false;  // what a disk still owes goes with the process
+  if (!has_drained) return false;  // the process ends with the calls in flight
   if (thread == nullptr) return true;
-  CloseThreadpoolCleanupGroupMembers(group, FALSE, nullptr);  // a callback may be just about to return
+  CloseThreadpoolCleanupGroupMembers(group, FALSE, nullptr);  // a callback may be about to return
   CloseThreadpoolCleanupGroup(group);
   PostQueuedCompletionStatus(port, 0, 0, nullptr);
   WaitForSingleObject(thread, INFINITE);
-  // What JavaScript was stopped before it took.
+  // Results that JavaScript has not taken.
   for (Operation* done = first_done; done != nullptr; done = done->next)
     if (done->opens && done->error == ERROR_SUCCESS) {
       CloseHandle(done->file->handle);
@@ -220,14 +220,14 @@ Operation* operation_at(Environment* environment, uint32_t slot, int rank) {
   return operation;
 }
 
-// For what never waits.
+// Begins a call that does not wait, on this thread.
 void begin_here(Operation* operation) {
   operation->environment->in_flight++;
   operation->is_in_flight = true;
   perform(operation);
 }
 
-// For what may wait: one of the system's own threads makes the call.
+// Begins a call that may wait: a thread of the system's pool makes it.
 void begin_in_pool(Operation* operation) {
   Environment* environment = operation->environment;
   environment->in_flight++;
@@ -236,7 +236,7 @@ void begin_in_pool(Operation* operation) {
   if (!TrySubmitThreadpoolCallback(run, operation, &environment->callbacks[level])) post(operation, GetLastError(), 0);
 }
 
-// Returns false if it was found nowhere: it may be just on its way from one thread to another, or be done.
+// Returns false if the operation was not found: it may be passing from one thread to another, or be done.
 bool cancel(Operation* operation) {
   operation->is_cancelled = true;
   bool is_found = false;
@@ -244,7 +244,8 @@ bool cancel(Operation* operation) {
   if (operation->memory != nullptr && operation->file != nullptr && operation->file->is_on_port)
     is_found = CancelIoEx(operation->file->handle, &operation->overlapped);
   if (operation->socket != INVALID_SOCKET) {
-    // What a thread waits for is not ours by name, but all that such a socket has under way.
+    // The call that a thread waits in has another OVERLAPPED, but it is the only one of such a socket: all are
+    // cancelled.
     OVERLAPPED* overlapped = operation->call == connect_unix ? nullptr : &operation->overlapped;
     is_found = CancelIoEx(reinterpret_cast<HANDLE>(operation->socket), overlapped);
   }
@@ -254,7 +255,7 @@ bool cancel(Operation* operation) {
   return is_found;
 }
 
-// Pairs of a slot and its result: bytes, a file, or a negative error number.
+// Pairs of a slot and its result: bytes, a file, or a negative errno.
 uint32_t take(Environment* environment, double* pairs, uint32_t most) {
   uint32_t count = 0;
   AcquireSRWLockExclusive(&environment->lock);
@@ -276,7 +277,7 @@ File* file_at(Environment* environment, uint32_t index) {
   return index < environment->file_count ? environment->files[index] : nullptr;
 }
 
-// For the operation that closes it.
+// Gives a file's handle to the operation that closes it.
 HANDLE give_up(Environment* environment, uint32_t index) {
   File* file = environment->files[index];
   environment->files[index] = nullptr;

@@ -1,4 +1,4 @@
-// What the completion port brings together: iocp.cc runs it, calls.cc and streams.cc make the system calls.
+// The completion port: iocp.cc runs it, calls.cc, streams.cc and sockets.cc make the system calls.
 #pragma once
 #include <winsock2.h>  // before windows.h
 
@@ -28,24 +28,24 @@ struct File {
   std::atomic<int> hint;  // the IoPriorityHint that it has
 };
 
-// One a slot of iocp.ts. It is used again, never freed while the environment lives: a thread that has started a call may
-// look at it a moment after JavaScript has the completion.
+// One for each slot of iocp.ts. It is used again, and not freed while the environment lives: a thread that has begun a
+// call may use it a moment after JavaScript has the completion.
 struct Operation {
   OVERLAPPED overlapped;
   Environment* environment;
   Operation* next;
   uint32_t slot;
   int rank;
-  DWORD (*call)(Operation*);  // returns ERROR_IO_PENDING where the port will tell, or a result that is there
+  DWORD (*call)(Operation*);  // returns ERROR_IO_PENDING if a completion follows at the port, or a result
   bool opens;                 // its result is a new file
   bool reads;
-  bool waits;  // for somebody, on a thread
+  bool waits;  // for a peer, on a thread
   std::atomic<bool> is_in_flight;
   std::atomic<bool> is_cancelled;
   HANDLE thread;  // that may be waiting in its call; under the environment's lock
   File* file;
   SOCKET socket;       // INVALID_SOCKET: of a file
-  SOCKET accept_with;  // what a connection is accepted with
+  SOCKET accept_with;  // the socket of the new connection
   HANDLE handle;
   void* memory;
   DWORD length;
@@ -65,7 +65,7 @@ struct Environment : kiruna::InstanceData<Environment> {
   HANDLE thread;
   HANDLE drained;  // an event: nothing is in flight any more
   PTP_CLEANUP_GROUP group;
-  TP_CALLBACK_ENVIRON callbacks[4];  // of high, normal and low priority, and for what waits for somebody
+  TP_CALLBACK_ENVIRON callbacks[4];  // of high, normal and low priority, and for calls that wait for a peer
   SRWLOCK lock;                      // for what follows
   Operation* first_done;
   Operation* last_done;
@@ -109,11 +109,11 @@ DWORD move_file(Operation* operation);
 DWORD close_handle(Operation* operation);
 int reopen(File* file);
 
-// streams.cc: for handles that are on no port, the calling thread waits.
+// streams.cc: for handles that are not on our port, the calling thread waits.
 DWORD read_where_it_stands(Operation* operation);
 DWORD write_where_it_stands(Operation* operation);
 
-// sockets.cc: as calls.cc; and what is done at once, which returns 0 or a negative error number.
+// sockets.cc: as in calls.cc; and calls that are made at once, which return 0 or a negative errno.
 DWORD accept(Operation* operation);
 DWORD connect_inet(Operation* operation);
 DWORD connect_unix(Operation* operation);
@@ -136,7 +136,7 @@ inline void take_memory(Operation* operation, Bytes bytes) {
   operation->length = static_cast<DWORD>(bytes.length);
 }
 
-// What JavaScript has numbers for.
+// Files and sockets have numbers in JavaScript.
 template <> inline File* kiruna::argument(Napi::Value value) {
   return file_at(Environment::of(value.Env()), argument<uint32_t>(value));
 }

@@ -48,8 +48,8 @@ export class OpenFile {
   }
 
   /**
-   * A descriptor of the same file for node:fs, which cannot read a handle that is on a completion port. The file is opened
-   * once more at the first call.
+   * A descriptor of the same file for node:fs, which cannot read a handle that is on a completion port. The file is
+   * opened once more at the first call.
    * @throws EMFILE … (`err.code`)
    * @see https://learn.microsoft.com/windows/win32/api/winbase/nf-winbase-reopenfile
    */

@@ -49,7 +49,7 @@ interface About {
   resultIsFile?: boolean
 }
 
-/** An operation that is one call on the port. It takes two closures, so the hot calls, read and write, have own classes. */
+/** An operation that is one call on the port. It takes two closures; hot calls, read and write, have own classes. */
 export class PortCall<T> extends PortOperation<T> {
   protected readonly ownsBuffer: boolean
   readonly #about: About

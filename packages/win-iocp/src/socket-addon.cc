@@ -1,5 +1,5 @@
-// What native.ts declares for sockets. The first functions are told of by `take`, as those of addon.cc; the others are
-// done at once, and return 0, or whatever they say, or a negative error number.
+// The functions that native.ts declares for sockets. `take` returns the results of the first ones, as for addon.cc; the
+// others are done at once, and return 0, or what their comment says, or a negative errno.
 #include "iocp.h"
 
 #include <afunix.h>
@@ -31,7 +31,7 @@ int write_address(int family, Text text, int port, sockaddr_storage* address) {
   }
 }
 
-// The other way round: [family, address or path, port].
+// An address for JavaScript: [family, address or path, port].
 Napi::Array read_address(Napi::Env env, const sockaddr_storage* address) {
   char text[sizeof(sockaddr_un::sun_path) + 1] = {};
   uint16_t port = 0;
@@ -62,7 +62,7 @@ void Accept(Napi::Env env, uint32_t slot, int rank, Socket listener, Socket sock
   begin_here(operation);
 }
 
-// The address is the operation's from here on.
+// Gives an address to the operation, which frees it.
 void take_address(Operation* operation, int family, Text text, int port) {
   operation->addresses = malloc(sizeof(sockaddr_storage));
   write_address(family, text, port, static_cast<sockaddr_storage*>(operation->addresses));
@@ -150,10 +150,10 @@ double Send(Napi::Env, Socket socket, Napi::Array given) {
   return result == 0 ? static_cast<double>(sent) : error_now();
 }
 
-// shutdownSocket(socket): it sends no more
+// shutdownSocket(socket): ends the writing side
 int Shutdown(Napi::Env, Socket socket) { return result_of(shutdown(socket, SD_SEND)); }
 
-// closeSocket(socket): from here on the number may be another's.
+// closeSocket(socket): from now on the number may be another socket's.
 int Close(Napi::Env env, uint32_t number) { return close_socket(Environment::of(env), number); }
 
 // setOption(socket, level, name, value: number | Uint8Array)
@@ -181,7 +181,7 @@ Napi::Array SenderOf(Napi::Env env, Bytes sender) {
   return read_address(env, &reinterpret_cast<Sender*>(sender.data)->address);
 }
 
-// addressBytes(family, address): an in_addr or in6_addr, with the number behind a '%' behind it
+// addressBytes(family, address): an in_addr, or an in6_addr followed by the number after its '%'
 Napi::Value AddressBytes(Napi::Env env, int family, Text text) {
   sockaddr_storage address;
   write_address(family, text, 0, &address);

@@ -1,5 +1,5 @@
-// The system calls of sockets. What waits for the peer is a call that the port tells of: a receive of no bytes, a send of
-// one. What does not wait is done at once, on JavaScript's thread, because the sockets are non-blocking.
+// The system calls of sockets. To wait for the peer, an overlapped call completes at the port: a receive of no bytes, a
+// send of one. Transfers are made at once on JavaScript's thread, and do not wait, since the sockets are non-blocking.
 #include "iocp.h"
 
 #include <afunix.h>
@@ -9,11 +9,11 @@
 
 namespace {
 
-// AcceptEx wants room for both addresses, and 16 bytes more each.
+// AcceptEx needs room for both addresses, with 16 bytes more for each.
 constexpr DWORD kAddressBytes = sizeof(sockaddr_storage) + 16;
 
-// The port tells also of what is done already, and of what ends with a warning (STATUS_BUFFER_OVERFLOW: WSAEMSGSIZE),
-// which the call returns as an error.
+// Calls that are done at once also complete at the port, and so do those that end with a warning
+// (STATUS_BUFFER_OVERFLOW: WSAEMSGSIZE), which the call returns as an error.
 DWORD outcome(const Operation* operation, bool is_done) {
   const auto status = static_cast<DWORD>(operation->overlapped.Internal);
   const bool is_warning = status >> 30 == 2;
@@ -42,7 +42,7 @@ bool set_non_blocking(SOCKET socket) {
   return ioctlsocket(socket, FIONBIO, &on) == 0;
 }
 
-// An answer that a datagram had nobody to go to would be the next receive's error.
+// Otherwise an ICMP answer that an earlier datagram had no receiver would be an error of the next receive.
 void let_unreachable_pass(SOCKET socket) {
   BOOL tells = FALSE;
   DWORD bytes;
@@ -55,7 +55,8 @@ bool is_loopback(const void* address) {
   return IN6_IS_ADDR_LOOPBACK(&static_cast<const sockaddr_in6*>(address)->sin6_addr);
 }
 
-// Where nobody listens on this machine it is refused at once, not after two more attempts in a second or two.
+// A connect to a port of this machine where nobody listens is refused at once, not after two more attempts in a second
+// or two.
 void do_not_retry(SOCKET socket) {
   struct {  // TCP_INITIAL_RTO_PARAMETERS, whose name libuv's headers hide
     USHORT rtt;
@@ -65,7 +66,7 @@ void do_not_retry(SOCKET socket) {
   WSAIoctl(socket, SIO_TCP_INITIAL_RTO, &parameters, sizeof parameters, nullptr, 0, &bytes, nullptr, nullptr);
 }
 
-// The lowest number that is free, as a file descriptor would be.
+// The lowest free number, as for file descriptors.
 uint32_t number_for(Environment* environment, SOCKET socket) {
   uint32_t number = environment->free_socket;
   while (number < environment->socket_count && environment->sockets[number] != INVALID_SOCKET) number++;
@@ -86,7 +87,7 @@ uint32_t number_for(Environment* environment, SOCKET socket) {
 int open_socket(Environment* environment, int family, int type, bool is_to_accept, uint32_t* number) {
   SOCKET socket = WSASocketW(family, type, 0, nullptr, 0, WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
   if (socket == INVALID_SOCKET) return error_now();
-  // What is to be accepted with comes to the port when it has been; a Unix-domain connect waits on a thread.
+  // A socket for AcceptEx is put on the port when it has been accepted; a Unix-domain connect waits on a thread.
   bool is_ready = load(environment, socket) && (is_to_accept || put_on_port(environment, socket)) &&
                   (is_to_accept || family == AF_UNIX || set_non_blocking(socket));
   if (!is_ready) {
@@ -127,7 +128,7 @@ DWORD connect_inet(Operation* operation) {
                                                                nullptr, &operation->overlapped));
 }
 
-// ConnectEx does not know this family. It is answered at once, but for a listener whose backlog is full.
+// ConnectEx does not support this family. The call returns at once, unless the listener's backlog is full.
 // https://devblogs.microsoft.com/commandline/af_unix-comes-to-windows/
 DWORD connect_unix(Operation* operation) {
   const auto* to = static_cast<const sockaddr*>(operation->addresses);
@@ -136,11 +137,11 @@ DWORD connect_unix(Operation* operation) {
 
 // https://learn.microsoft.com/windows/win32/winsock/sol-socket-socket-options SO_UPDATE_CONNECT_CONTEXT
 int connected(SOCKET socket) {
-  setsockopt(socket, SOL_SOCKET, SO_UPDATE_CONNECT_CONTEXT, nullptr, 0);  // of a Unix-domain socket it is an error
+  setsockopt(socket, SOL_SOCKET, SO_UPDATE_CONNECT_CONTEXT, nullptr, 0);  // an error for a Unix-domain socket
   return set_non_blocking(socket) ? 0 : error_now();
 }
 
-// Of no bytes: it takes nothing, and needs no memory.
+// A receive of no bytes: it takes nothing, and needs no memory.
 // https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsarecv
 DWORD wait_to_receive(Operation* operation) {
   WSABUF nothing = {};
@@ -149,14 +150,14 @@ DWORD wait_to_receive(Operation* operation) {
                  WSARecv(operation->socket, &nothing, 1, nullptr, &flags, &operation->overlapped, nullptr) == 0);
 }
 
-// Nothing says that there is room again but a send that had to wait for it: of one byte, which is sent then.
+// Only a send that had to wait can tell that there is room again: this one sends one byte.
 // https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasend
 DWORD wait_to_send(Operation* operation) {
   WSABUF byte = {1, &operation->byte};
   return outcome(operation, WSASend(operation->socket, &byte, 1, nullptr, 0, &operation->overlapped, nullptr) == 0);
 }
 
-// Where it came from goes into JavaScript's memory too: the address, and how long it is.
+// The sender goes to JavaScript's memory too: the address and its length.
 // https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsarecvfrom
 DWORD receive_from(Operation* operation) {
   WSABUF bytes = {operation->length, static_cast<char*>(operation->memory)};
@@ -176,7 +177,7 @@ DWORD send_to(Operation* operation) {
                                       &operation->overlapped, nullptr) == 0);
 }
 
-// Nothing of it may be under way. https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-closesocket
+// No call on it may be under way. https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-closesocket
 int close_socket(Environment* environment, uint32_t number) {
   SOCKET socket = environment->sockets[number];
   environment->sockets[number] = INVALID_SOCKET;

@@ -1,15 +1,15 @@
-// Reads and writes of handles that are not on our port: descriptors that were borrowed, which may be on libuv's, and
-// consoles, which can be on none. One of the system's threads makes the call and waits, so that it can be cancelled.
+// Reads and writes of handles that are not on our port: borrowed descriptors, which may be on libuv's, and consoles,
+// which can be on none. A thread of the system's pool makes the call and waits, so that it can be cancelled.
 #include "iocp.h"
 
-// As long as a silent pipe or console may have something to say before somebody looks.
+// The longest pause between two looks at a silent pipe or console.
 constexpr DWORD kLongestPauseMs = 10;
 // How many UTF-16 units go to a console at once.
 constexpr int kConsoleUnits = 4096;
 
 namespace {
 
-// While it lives, `cancel` can get this thread out of a system call.
+// While it lives, `cancel` can interrupt this thread's system call.
 class Cancellable {
 public:
   explicit Cancellable(Operation* operation) : operation_(operation) {
@@ -37,8 +37,8 @@ bool is_console(HANDLE handle) {
   return GetConsoleMode(handle, &mode);
 }
 
-// A read that is pending would hold up everybody who asks anything about a synchronous handle, such as its type: so it is
-// only made when there is something.
+// A pending read holds up every other call on a synchronous handle, even one that asks for its type: so a read is made
+// only when there is something.
 DWORD wait_for_pipe(Operation* operation) {
   for (DWORD pause_ms = 1; !operation->is_cancelled; pause_ms = pause_ms < kLongestPauseMs ? pause_ms + 1 : pause_ms) {
     DWORD available = 0;
@@ -49,7 +49,7 @@ DWORD wait_for_pipe(Operation* operation) {
   return ERROR_OPERATION_ABORTED;
 }
 
-// A key that has been pressed: mouse, focus and the rest would let ReadConsole wait.
+// Waits for a key press: with mouse, focus and other events only, ReadConsole would wait.
 DWORD wait_for_key(Operation* operation) {
   while (!operation->is_cancelled) {
     if (WaitForSingleObject(operation->handle, kLongestPauseMs) != WAIT_OBJECT_0) continue;
@@ -82,7 +82,7 @@ DWORD read_console(Operation* operation) {
   return ERROR_SUCCESS;
 }
 
-// Where a character is cut in two by the end of the bytes: how many to leave for the next write.
+// How many bytes to leave for the next write, if the end of these cuts a character in two.
 DWORD cut_bytes(const unsigned char* bytes, DWORD length) {
   for (DWORD back = 1; back <= 3 && back <= length; back++) {
     unsigned char byte = bytes[length - back];
@@ -111,7 +111,8 @@ DWORD write_console(Operation* operation) {
   return ERROR_SUCCESS;
 }
 
-// At an event of its own instead of a port: its lowest bit says that a port, whoever has it, is not to be told.
+// Makes a call with an event of its own: the event's lowest bit keeps the completion from any port that the handle is
+// on.
 template <typename Call> DWORD at_event(Operation* operation, Call call) {
   HANDLE event = CreateEventW(nullptr, TRUE, FALSE, nullptr);
   if (event == nullptr) return GetLastError();

@@ -28,8 +28,8 @@ export class File implements SeekFile {
   }
 
   /**
-   * A descriptor of the same file, which is opened once more at the first call: node:fs cannot read a handle that is on a
-   * completion port. Close the file, not the descriptor.
+   * A descriptor of the same file, which is opened once more at the first call: node:fs cannot read a handle that is on
+   * a completion port. Close the file, not the descriptor.
    * @throws EMFILE … (`err.code`); EBADF: closed
    * @see https://learn.microsoft.com/windows/win32/api/winbase/nf-winbase-reopenfile
    */

@@ -114,8 +114,8 @@ const readUpTo: ReadUpTo = (maxBytes, path, caller, resolve, reject) => {
 }
 
 /**
- * open, read until 0, close. One admission by the lane covers the open, the first piece and, if that was short, the read
- * that finds the end: most files need no more. The size is asked for only if a file fills its first two buffers.
+ * open, read until 0, close. One admission by the lane covers the open, the first piece and, if that was short, the
+ * read that finds the end: most files need no more. The size is asked for only if a file fills its first two buffers.
  */
 class ReadAll extends PortOperation<Buffer> {
   protected readonly ownsBuffer = true

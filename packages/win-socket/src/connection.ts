@@ -24,8 +24,8 @@ const ENOTCONN = errnoOf('ENOTCONN')
 const sendBytes = 64 * 1024
 
 /**
- * A connection on the completion port. A read waits for the peer in an overlapped call without memory. Ready transfers go
- * through the lane, and are calls that complete at once:
+ * A connection on the completion port. A read waits for the peer in an overlapped call without memory. Ready transfers
+ * go through the lane, and are calls that complete at once:
  *
  *     startReceive ─► WSARecv of no bytes ─► lane ─► recv ─► received   while there is more, straight to the lane
  *     sendSoon ─► lane ─► WSASend ─► sent                               once that took less than it was given:

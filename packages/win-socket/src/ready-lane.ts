@@ -13,8 +13,8 @@ const callBytes = 2 * 1024
 const resolved = Promise.resolve()
 
 /**
- * Ready transfers wait here until the end of this tick, and have their turns most urgent first. The continuations of one
- * priority run before the next priority has its turn:
+ * Ready transfers wait here until the end of this tick, and have their turns most urgent first. The continuations of
+ * one priority run before the next priority has its turn:
  *
  *     ready ─► lane, by rank ─► (end of the tick) ─► recv, WSASend: they do not wait ─► settled ─► (microtasks) ─► the next
  */

@@ -21,9 +21,10 @@ import { bindAt } from './udp.ts'
 export type * from '@kiruna/net-socket'
 
 /**
- * Connects a stream socket. A path is a Unix-domain socket's, or a named pipe's (`\\.\pipe\name`), which node:net connects.
- * @throws as `Net.connect`; EAFNOSUPPORT: no Unix-domain sockets before Windows 10 1803; ERR_KIRUNA_UNAVAILABLE with the
- *   reason
+ * Connects a stream socket. A path is a Unix-domain socket's, or a named pipe's (`\\.\pipe\name`), which node:net
+ * connects.
+ * @throws as `Net.connect`; EAFNOSUPPORT: no Unix-domain sockets before Windows 10 1803; ERR_KIRUNA_UNAVAILABLE with
+ *   the reason
  * @see https://learn.microsoft.com/windows/win32/api/mswsock/nc-mswsock-lpfn_connectex
  */
 export async function connect(target: ConnectTarget, caller: Caller): Promise<Connection> {

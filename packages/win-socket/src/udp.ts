@@ -46,8 +46,8 @@ const udpOptions: Record<UdpOption, [level: number, name: number]> = {
 const ECANCELED = errnoOf('ECANCELED')
 
 /**
- * A UDP socket on the completion port. A receive waits with memory for the largest datagram: without memory it could only
- * peek, and a datagram would complete it with an error.
+ * A UDP socket on the completion port. A receive waits with memory for the largest datagram: without memory it could
+ * only peek, and a datagram would complete it with an error.
  *
  *     startReceive ─► WSARecvFrom ─► received
  *     transmit ─► WSASendTo ─► sendCompleted         if the socket's buffer is full, it waits in the system

@@ -104,8 +104,8 @@ function open(path: string | Buffer, flags: number, asker: Asker): Promise<numbe
 }
 
 /**
- * Opens a path as a stream. If all instances of a named pipe are taken, the open says EBUSY and is tried again: waiting for
- * the pipe would hold a thread.
+ * Opens a path as a stream. If all instances of a named pipe are taken, the open says EBUSY and is tried again: waiting
+ * for the pipe would hold a thread.
  * @see https://learn.microsoft.com/windows/win32/ipc/named-pipe-client
  */
 class OpenStream extends PortOperation<number> {

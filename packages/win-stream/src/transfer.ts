@@ -17,8 +17,8 @@ export interface ReadState {
 }
 
 /**
- * One read of a stream. A file's goes through the lane; one that may have to wait does not. A read of a named pipe that we
- * have opened waits at the port, and if it is cancelled, it has taken nothing:
+ * One read of a stream. A file's goes through the lane; one that may have to wait does not. A read of a named pipe that
+ * we have opened waits at the port, and if it is cancelled, it has taken nothing:
  *
  *     ReadFile, FILE_FLAG_OVERLAPPED ─► the port
  *
@@ -26,7 +26,8 @@ export interface ReadState {
  *
  *     PeekNamedPipe, nothing ─► Sleep ─► PeekNamedPipe ─► ReadFile
  *
- * If a read is cancelled too late, the bytes that it took are given back: to the file, or to the next reader of the pipe.
+ * If a read is cancelled too late, the bytes that it took are given back: to the file, or to the next reader of the
+ * pipe.
  */
 export class StreamRead extends PortOperation<Buffer> implements InTurn {
   protected readonly ownsBuffer = true
@@ -115,9 +116,9 @@ export interface WriteState {
 }
 
 /**
- * Writes all of the bytes to a stream. A file's write goes through the lane, a piece at a time; one that may have to wait
- * does not. It waits at the port for a named pipe that we have opened, on a thread of the system's pool for a borrowed
- * descriptor.
+ * Writes all of the bytes to a stream. A file's write goes through the lane, a piece at a time; one that may have to
+ * wait does not. It waits at the port for a named pipe that we have opened, on a thread of the system's pool for a
+ * borrowed descriptor.
  */
 export class StreamWrite extends PortOperation<void> {
   protected readonly ownsBuffer = false

@@ -14,8 +14,8 @@ export abstract class QueuedTask {
 }
 
 /**
- * Scheduler tasks of one effective priority, the oldest first. Any task can leave, and one that comes from another list goes
- * between the older and the younger ones.
+ * Scheduler tasks of one effective priority, the oldest first. Any task can leave, and one that comes from another list
+ * goes between the older and the younger ones.
  *
  *     first ─▶ 3 ⇄ 4 ⇄ 9 ⇄ 12 ◀─ last        by `order`
  */

@@ -95,8 +95,8 @@ export class TaskQueues {
   }
 
   /**
-   * The standard wants user-visible continuations to run before timers and I/O. So this one does not wait for the next turn
-   * of the event loop, if nothing as urgent is queued. That is checked when its turn has come.
+   * The standard wants user-visible continuations to run before timers and I/O. So this one does not wait for the next
+   * turn of the event loop, if nothing as urgent is queued. That is checked when its turn has come.
    * @see https://wicg.github.io/scheduling-apis/#sec-patches-html-event-loop-processing
    */
   #giveEarlyTurn(): void {

@@ -27,7 +27,8 @@ export function toUnsignedLongLong(value: unknown, name: string): number {
 }
 
 /**
- * Converts to a dictionary, whose members are read one by one, in the order of their names; null and undefined are empty.
+ * Converts to a dictionary, whose members are read one by one, in the order of their names; null and undefined are
+ * empty.
  * @throws TypeError: not an object
  * @see https://webidl.spec.whatwg.org/#js-dictionary
  */
@@ -67,7 +68,8 @@ export function toAbortSignals(value: unknown, name: string): AbortSignal[] {
 }
 
 /**
- * Gives a class what a web interface has and a class lacks: enumerable members, and a name for `Object.prototype.toString`.
+ * Gives a class what a web interface has and a class lacks: enumerable members, and a name for
+ * `Object.prototype.toString`.
  * @see https://webidl.spec.whatwg.org/#interface-prototype-object
  */
 export function exposeInterface(

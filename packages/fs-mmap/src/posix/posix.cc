@@ -1,5 +1,5 @@
-// The system calls. Those of the first half are made by the native threads, a step at a time; those of the second by
-// JavaScript's own.
+// The system calls. The native threads make those of the first half, a step at a time; JavaScript's thread makes those
+// of the second.
 #include "../fault.h"
 #include "../system.h"
 
@@ -13,16 +13,16 @@
 
 namespace {
 
-// After so much a more urgent request gets its turn.
+// After this a more urgent request gets its turn.
 [[maybe_unused]] constexpr size_t kSyncStep = 1 << 20;
 
-// More than this is read with pread: it reads ahead from the disk, and faults no pages in.
+// Longer reads are made with pread, which reads ahead from the disk, and faults no pages in.
 constexpr size_t kCopyBytes = 64 << 10;
 
 #ifdef __APPLE__
-constexpr int kPopulateRead = MADV_WILLNEED;  // which only begins it: each page has to be asked for as well
+constexpr int kPopulateRead = MADV_WILLNEED;  // it only begins it: each page is touched as well
 constexpr bool kPopulates = false;
-// Out of the disk's own cache too, where the file system can. See fcntl(2).
+// Brings the data out of the disk's own cache too, if the file system can. See fcntl(2).
 int sync_file(int fd) { return fcntl(fd, F_FULLFSYNC) == 0 ? 0 : fsync(fd); }
 #else
 constexpr int kPopulateRead = 22;  // Linux 5.14; sys/mman.h of older C libraries does not name it
@@ -30,7 +30,7 @@ constexpr bool kPopulates = true;
 int sync_file(int fd) { return fsync(fd); }
 #endif
 
-// Why pages cannot be had: the disk failed, or the file has been truncated, be it only for a moment.
+// Why pages cannot be read: the disk has failed, or the file has been truncated, perhaps only for a moment.
 int fault_reason(const Mapping* mapping, off_t from, off_t to) {
   if (is_torn(mapping)) return kTorn;
   for (char byte; from < to; from += page_bytes())
@@ -38,12 +38,12 @@ int fault_reason(const Mapping* mapping, off_t from, off_t to) {
   return kTorn;
 }
 
-// Maps `bytes` of the file from `offset` on. Returns a negative error number.
+// Maps `bytes` of the file from `offset` on. Returns 0 or a negative errno.
 int map_pages(Mapping* mapping) {
   if (mapping->bytes == 0) return 0;
   mapping->lead_bytes = mapping->offset % page_bytes();
   mapping->mapped_bytes = mapping->lead_bytes + mapping->bytes;
-  // Private and writable also for reading only: a store into a view would otherwise end the process.
+  // Private and writable even for access 'read': otherwise a store into a view would end the process.
   int flags = mapping->access == Access::kReadWrite ? MAP_SHARED : MAP_PRIVATE | MAP_NORESERVE;
   void* base = mmap(nullptr, mapping->mapped_bytes, PROT_READ | PROT_WRITE, flags, mapping->fd,
                     mapping->offset - mapping->lead_bytes);
@@ -55,7 +55,7 @@ int map_pages(Mapping* mapping) {
 }
 
 int open_file(const char* path, Access access) {
-  // Not blocking: should a FIFO have taken the file's place meanwhile, it would wait for a writer.
+  // Not blocking: if a FIFO has replaced the file meanwhile, the open would wait for a writer.
   int flags = (access == Access::kReadWrite ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
   int fd;
   do fd = open(path, flags);
@@ -63,7 +63,8 @@ int open_file(const char* path, Access access) {
   return fd;
 }
 
-// What the kernel makes up as it is read (/proc) says that it is empty. It cannot be mapped, an empty file can.
+// A file that the kernel generates when it is read (/proc) says that it is empty. It cannot be mapped; an empty file
+// can.
 int probe_empty(int fd) {
   void* page = mmap(nullptr, page_bytes(), PROT_READ, MAP_PRIVATE, fd, 0);
   if (page == MAP_FAILED) return -ENODEV;  // procfs says EIO
@@ -71,12 +72,12 @@ int probe_empty(int fd) {
   return 0;
 }
 
-// Where the kernel has no call for it (macOS, Linux before 5.14): each page is asked for. The guard stands behind it.
+// For kernels without a call for it (macOS, Linux before 5.14): touches each page, protected by the guard.
 void touch(const char* begin, const char* end) {
   for (const volatile char* page = begin; page < end; page += page_bytes()) (void)*page;
 }
 
-// Why a store has not reached the file: it was truncated, or the disk has failed, or there was no room for the page.
+// Why a store has not reached the file: the file was truncated, the disk has failed, or there was no room for the page.
 int lost_reason(const Mapping* mapping, uintptr_t torn_at) {
   off_t at = mapping->offset + static_cast<off_t>(torn_at - reinterpret_cast<uintptr_t>(mapping->data()));
   char byte;
@@ -84,7 +85,7 @@ int lost_reason(const Mapping* mapping, uintptr_t torn_at) {
   return pread(mapping->fd, &byte, 1, at) < 0 ? -errno : -ENOSPC;
 }
 
-// Makes the file longer, with room on the disk where the file system can say that it has it.
+// Makes the file longer, and reserves room on the disk if the file system can.
 int extend(int fd, [[maybe_unused]] off_t from, off_t to) {
 #ifdef __linux__
   int result;
@@ -93,16 +94,16 @@ int extend(int fd, [[maybe_unused]] off_t from, off_t to) {
   if (result == 0) return 0;
   if (errno != EOPNOTSUPP && errno != ENOSYS) {
     int error = errno;
-    if (ftruncate(fd, from) != 0) return -errno;  // it may have got part of the way
+    if (ftruncate(fd, from) != 0) return -errno;  // fallocate may have done a part
     return -error;
   }
 #endif
   return ftruncate(fd, to) == 0 ? 0 : -errno;
 }
 
-// Copies from the pages, with the guard behind it. A file that now ends within the last of them gives zeros there, and no
-// fault: but where its last byte still is one, it did not end before it. Asking for the size would cost as much as all
-// the rest.
+// Copies from the pages, protected by the guard. If the file now ends within the last page, the rest of that page is
+// zeros, without a fault. But if the last copied byte is not zero, the file did not end before it, and the size need
+// not be asked for, which would cost as much as all the rest.
 int copy(const Mapping* mapping, int64_t offset, size_t bytes, char* into) {
   const char* from = mapping->data() + offset;
   memcpy(into, from, bytes);
@@ -116,7 +117,7 @@ int copy(const Mapping* mapping, int64_t offset, size_t bytes, char* into) {
 
 int map_file(Request* request, Mapping* mapping) {
   struct stat status;
-  // Before it is opened: that would already do something to a FIFO's writer or to a device.
+  // Before the open, which would already have an effect on a FIFO's writer or on a device.
   request->call = "stat";
   if (stat(request->path, &status) != 0) return -errno;
   request->call = "mmap";
@@ -166,7 +167,7 @@ bool reads_pages(const Mapping* mapping) { return mapping->access == Access::kCo
 
 void discard(Mapping* mapping, size_t from, size_t bytes) {
   mmap(mapping->base + from, bytes, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_ANONYMOUS | MAP_PRIVATE | MAP_NORESERVE, -1,
-       0);  // no memory: then it goes in one call
+       0);  // if it fails, all is unmapped in one call
 }
 
 int end_mapping(Mapping* mapping) {
@@ -182,8 +183,8 @@ bool sync(Request* request) {
   Mapping* mapping = request->mapping;
   request->result = 0;
 #ifdef __linux__
-  // Little by little to the device, so that what is more urgent finds no full queue there. msync then has only what
-  // makes it last: the metadata, and the device's own cache.
+  // Little by little to the device, so that more urgent operations find no full queue there. What is left for msync is
+  // the metadata and the device's own cache.
   if (request->done_bytes < mapping->mapped_bytes) {
     off_t from = mapping->offset - mapping->lead_bytes + request->done_bytes;
     size_t left = mapping->mapped_bytes - request->done_bytes, bytes = left < kSyncStep ? left : kSyncStep;
@@ -194,13 +195,13 @@ bool sync(Request* request) {
       request->result = -errno;
       return true;
     }
-    request->done_bytes = mapping->mapped_bytes;  // not here: then all at once
+    request->done_bytes = mapping->mapped_bytes;  // no such call here: then all at once
   }
 #endif
   int result = mapping->base == nullptr ? 0 : msync(mapping->base, mapping->mapped_bytes, MS_SYNC);
   if (result == 0 && (!kPopulates || mapping->base == nullptr)) result = sync_file(mapping->fd);
   if (result != 0) request->result = -errno;
-  // Only now: a store that found the disk full was perhaps made while this went on.
+  // Checked only now: a store may have found the disk full while this went on.
   uintptr_t torn_at = mapping->torn_at.load();
   if (torn_at != 0)
     request->result = lost_reason(mapping, torn_at);
@@ -232,7 +233,7 @@ int resize_file(Request* request, Mapping* made) {
 
 int read_now(Mapping* mapping, int64_t offset, size_t bytes, char* into) {
   if (mapping->torn_at.load(std::memory_order_relaxed) != 0) return kTorn;
-  // A system call costs as much as copying two pages. From copy-on-write pages it would not give what was stored there.
+  // A system call costs as much as copying two pages, and would not see stores into copy-on-write pages.
   if (mapping->access == Access::kCopyOnWrite || bytes <= kCopyBytes) return copy(mapping, offset, bytes, into);
   for (size_t done = 0; done < bytes;) {
     ssize_t count = pread(mapping->fd, into + done, bytes - done, mapping->offset + offset + done);
@@ -257,7 +258,7 @@ int read_cached([[maybe_unused]] Mapping* mapping, [[maybe_unused]] int64_t offs
 }
 
 int write_now(Mapping* mapping, int64_t offset, size_t bytes, const char* from) {
-  // Writing behind the end would make the file longer again, with a hole in between.
+  // A write beyond the end would make the file longer again, with a hole in between.
   if (is_torn(mapping)) return kTorn;
   for (size_t done = 0; done < bytes;) {
     ssize_t count = pwrite(mapping->fd, from + done, bytes - done, mapping->offset + offset + done);

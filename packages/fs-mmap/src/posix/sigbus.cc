@@ -1,6 +1,6 @@
-// A file that somebody truncates under a mapping, or a disk that is full under a shared one, is a SIGBUS at the next
-// access: from JavaScript, which cannot be asked to check first. The handler puts zeros there, notes it, and returns.
-// The only state of the process as a whole is what a signal handler needs.
+// If a file is truncated under a mapping, or a disk is full under a shared one, the next access is a SIGBUS: also from
+// JavaScript, which cannot check first. The handler puts zeros there, notes it, and returns. Only what a signal handler
+// needs is global.
 #include "../fault.h"
 
 #include <errno.h>
@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-// Never freed, so that the handler can look at any of them at any time.
+// Never freed, so that the handler can read any of them at any time.
 struct Guard {
   std::atomic<bool> is_taken;
   std::atomic<uintptr_t> begin;  // 0: guards nothing
@@ -32,11 +32,11 @@ Block first_block;
 pthread_mutex_t install_mutex = PTHREAD_MUTEX_INITIALIZER;
 std::atomic<const struct sigaction*> previous_action;
 
-// Initial-exec: the other models may allocate at the first access, which a signal handler must not. macOS has only such
-// a one: there a fault of somebody else's, which is what it is for, is one of WebAssembly's, not within malloc.
+// Initial-exec: other models may allocate at the first access, which a signal handler must not. macOS has only another
+// model, but there the faults of others that this is for are WebAssembly's, not within malloc.
 __thread bool is_chaining __attribute__((tls_model("initial-exec")));
 
-// As opposed to a signal that somebody has sent: 0 or less on Linux, 0 or SI_USER and what follows it on macOS.
+// Not a signal that was sent, whose si_code is 0 or less on Linux, and 0 or SI_USER and above on macOS.
 bool is_fault(const siginfo_t* info) { return info->si_code > 0 && info->si_code < 0x10000; }
 
 void note(Mapping* mapping, uintptr_t address) {
@@ -52,14 +52,14 @@ bool cover(uintptr_t address) {
     for (Guard& guard : block->guards) {
       if (guard.begin.load(std::memory_order_relaxed) > address) continue;
       if (guard.end.load(std::memory_order_relaxed) <= address) continue;
-      // From here on unguard waits. It may have been at work before: so all of it is read again.
+      // From now on unguard waits. It may have run just before, so all fields are read again.
       guard.handlers.fetch_add(1);
       uintptr_t begin = guard.begin.load();
       uintptr_t end = guard.end.load();
       bool is_covered = false;
       if (begin != 0 && address >= begin && address < end) {
         note(guard.mapping.load(), address);
-        // To the end, not only this page: a page at a time could exceed the number of maps that a process may have.
+        // Up to the end, not only this page: single pages could exceed the number of maps that a process may have.
         uintptr_t page = address & ~(page_bytes() - 1);
         is_covered = mmap(reinterpret_cast<void*>(page), end - page, PROT_READ | PROT_WRITE,
                           MAP_FIXED | MAP_ANONYMOUS | MAP_PRIVATE | MAP_NORESERVE, -1, 0) != MAP_FAILED;
@@ -71,8 +71,8 @@ bool cover(uintptr_t address) {
   return false;
 }
 
-// As if there had never been a handler: the access is made again and ends the process, with its core dump; a signal
-// that was sent is sent again. It is blocked until this handler returns.
+// Acts as if there were no handler: the access is made again and ends the process, with its core dump; a signal that
+// was sent is sent again. It is blocked until this handler returns.
 void die(int signal, const siginfo_t* info) {
   struct sigaction action = {};
   action.sa_handler = SIG_DFL;
@@ -82,11 +82,11 @@ void die(int signal, const siginfo_t* info) {
 
 void chain(int signal, siginfo_t* info, void* context) {
   const struct sigaction* previous = previous_action.load();
-  // Two copies of this addon may have each other for the previous one.
+  // Two copies of this addon may each be the other's previous handler.
   if (previous == nullptr || is_chaining) return die(signal, info);
   if (!(previous->sa_flags & SA_SIGINFO)) {
     if (previous->sa_handler == SIG_DFL) return die(signal, info);
-    // The kernel does not let a fault be ignored: it would come again for ever.
+    // A fault cannot be ignored: it would come again for ever.
     if (previous->sa_handler == SIG_IGN) return is_fault(info) ? die(signal, info) : void();
   }
   is_chaining = true;
@@ -146,12 +146,12 @@ void install_fault_handler() {
   pthread_mutex_lock(&install_mutex);
   sigaction(SIGBUS, nullptr, &current);
   if (!(current.sa_flags & SA_SIGINFO) || current.sa_sigaction != on_sigbus) {
-    // The one before it is never freed: a handler may be reading it. It is rare that there is one.
+    // The earlier one is never freed, since a handler may be reading it. There rarely is one.
     previous_action.store(new struct sigaction(current));
     struct sigaction action = {};
     action.sa_sigaction = on_sigbus;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK | (current.sa_flags & (SA_NODEFER | SA_RESTART));
-    action.sa_mask = current.sa_mask;  // what the previous handler must not be interrupted by
+    action.sa_mask = current.sa_mask;  // signals that must not interrupt the previous handler
     sigaction(SIGBUS, &action, nullptr);
   }
   pthread_mutex_unlock(&install_mutex);

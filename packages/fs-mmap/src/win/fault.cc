@@ -1,6 +1,6 @@
-// Faults on Windows: a page that its disk or its server no longer gives is an exception at the access, from JavaScript
-// too. The handler puts memory of the process in place of the view, with what can still be read of the file, notes it, and
-// lets the access go on. The only state of the process as a whole is what the handler needs.
+// Faults on Windows: a page that cannot be read from its disk or server is an exception at the access, also from
+// JavaScript. The handler replaces the view with memory of the process, which has the parts of the file that can still
+// be read, notes it, and lets the access go on. Only what the handler needs is global.
 #include "pages.h"
 
 #include <string.h>
@@ -15,10 +15,11 @@ extern "C" char kiruna_copy[], kiruna_copied[];
 
 namespace {
 
-SRWLOCK lock = SRWLOCK_INIT;  // of the guards, and of what the handler does
+SRWLOCK lock = SRWLOCK_INIT;  // for the guards, and for the handler's work
 Guard* guards = nullptr;
 
-// One instruction, which stops at the byte that it cannot copy: the handler looks for its address. Returns what is left.
+// One instruction, which stops at the byte that it cannot copy: the handler recognizes its address. Returns what is
+// left.
 __attribute__((noinline, noclone)) size_t copy(void* into, const void* from, size_t bytes) {
   asm volatile(".globl kiruna_copy, kiruna_copied\n"
                "kiruna_copy: rep movsb\n"
@@ -58,13 +59,13 @@ bool retire(Mapping* mapping) {
     UnmapViewOfFile(mapping->base);
   else if (region.State != MEM_FREE)
     return true;
-  // Whoever allocates just now may be given these addresses: Windows has one call for both only since 1803.
+  // Another thread may be given these addresses now: Windows has one call for both only since 1803.
   void* reserved = VirtualAlloc(mapping->base, mapping->mapped_bytes, MEM_RESERVE, PAGE_READWRITE);
   mapping->base = static_cast<char*>(reserved);
   return reserved != nullptr;
 }
 
-// A page of the process's own, with what the file has there: zeros where that cannot be had.
+// Makes a page of the process, with the file's bytes, or zeros if they cannot be read.
 bool fill(Mapping* mapping, char* page) {
   if (VirtualAlloc(page, page_bytes(), MEM_COMMIT, PAGE_READWRITE) == nullptr) return false;
   if (mapping->file == nullptr) return true;
@@ -84,8 +85,8 @@ bool fill(Mapping* mapping, char* page) {
   return true;
 }
 
-// A store into a view of access read: from here on the view is a copy-on-write one, at the same addresses. It is not
-// mapped as one from the start, because Windows reserves memory for all of such a view.
+// After a store into a view of access 'read', the view is a copy-on-write one, at the same addresses. It is not mapped
+// like this from the start, because Windows commits memory for all of such a view.
 bool allow_stores(Mapping* mapping) {
   HANDLE section = CreateFileMappingW(mapping->file, nullptr, PAGE_WRITECOPY, 0, 0, nullptr);
   if (section == nullptr) return false;
@@ -105,14 +106,14 @@ bool cover(char* address, bool is_store) {
   MEMORY_BASIC_INFORMATION region = region_at(page);
   if (is_store && region.Type == MEM_MAPPED && region.Protect == PAGE_READONLY && allow_stores(mapping)) return true;
   char byte;
-  if (copy(&byte, page, 1) == 0) return true;  // another thread has seen to it
+  if (copy(&byte, page, 1) == 0) return true;  // another thread has done it
   if (mapping->file != nullptr) note(mapping, address);
   return retire(mapping) && fill(mapping, page);
 }
 
 LONG CALLBACK on_exception(EXCEPTION_POINTERS* pointers) {
   const EXCEPTION_RECORD* record = pointers->ExceptionRecord;
-  // Wine has only the second, for both.
+  // Wine has only the second one, for both.
   if (record->ExceptionCode != EXCEPTION_IN_PAGE_ERROR && record->ExceptionCode != EXCEPTION_ACCESS_VIOLATION)
     return EXCEPTION_CONTINUE_SEARCH;
   if (pointers->ContextRecord->Rip == reinterpret_cast<uintptr_t>(kiruna_copy)) {
@@ -133,7 +134,7 @@ LONG CALLBACK on_exception(EXCEPTION_POINTERS* pointers) {
 size_t copy_guarded(void* into, const void* from, size_t bytes) {
   size_t left = copy(into, from, bytes);
   if (left == 0) return 0;
-  // The handler may have been about to put other pages there, for another thread.
+  // The handler may be putting other pages there, for another thread.
   AcquireSRWLockExclusive(&lock);
   size_t done = bytes - left;
   left = copy(static_cast<char*>(into) + done, static_cast<const char*>(from) + done, left);
@@ -174,10 +175,10 @@ void unguard(Guard* guard) {
   delete guard;
 }
 
-// Nobody can take it away: handlers are a list here. It comes first, as others may end the process.
+// It cannot be replaced, since handlers are a list here. It comes first, since others may end the process.
 void install_fault_handler() {
   [[maybe_unused]] static const void* installed = [] {
-    // Node unloads an addon with its last worker. The handler has to stay.
+    // Node unloads an addon with its last worker, but the handler has to stay.
     HMODULE self;
     GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_PIN | GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS,
                        reinterpret_cast<LPCWSTR>(on_exception), &self);

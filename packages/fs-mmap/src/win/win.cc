@@ -1,5 +1,5 @@
-// The system calls on Windows, as posix.cc has them elsewhere. Those of the first half are made by the native threads, a
-// step at a time; those of the second by JavaScript's own.
+// The system calls on Windows, as in posix.cc for other systems. The native threads make those of the first half, a
+// step at a time; JavaScript's thread makes those of the second.
 #include "../fault.h"
 #include "../system.h"
 #include "pages.h"
@@ -13,15 +13,15 @@
 
 namespace {
 
-// After so much a more urgent request gets its turn.
+// After this a more urgent request gets its turn.
 constexpr size_t kSyncStep = 1 << 20;
 
-// What the JavaScript thread may copy of pages that are there: operations.ts asks for no more.
+// How many cached pages the JavaScript thread may copy: operations.ts asks for no more.
 constexpr size_t kMostCachedPages = 17;
 
 template <typename T> T min(T a, T b) { return a < b ? a : b; }
 
-// Negative, as libuv has it; what libuv has no number for too.
+// A negative errno, also for errors that libuv has no number for.
 int error_number(DWORD error) {
   switch (error) {
   case ERROR_USER_MAPPED_FILE:
@@ -43,10 +43,10 @@ size_t granularity_bytes() {
   return system.dwAllocationGranularity;
 }
 
-// Why pages cannot be had: the disk or the server has failed, or the file has become shorter on the server.
+// Why pages cannot be read: the disk or the server has failed, or the file has become shorter on the server.
 int fault_reason(const Mapping* mapping) { return is_torn(mapping) ? kTorn : static_cast<int>(UV_EIO); }
 
-// Maps `bytes` of the file from `offset` on. Returns a negative error number.
+// Maps `bytes` of the file from `offset` on. Returns 0 or a negative errno.
 // https://learn.microsoft.com/windows/win32/api/memoryapi/nf-memoryapi-mapviewoffile
 int map_pages(Mapping* mapping) {
   if (mapping->bytes == 0) return 0;
@@ -69,7 +69,7 @@ int map_pages(Mapping* mapping) {
   return 0;
 }
 
-// By its name: opening a pipe would already take a place at its server. Returns 0 for what may be a file.
+// Recognizes a device by its name: an open would already take an instance of a pipe. Returns 0 for what may be a file.
 int64_t device_kind(const wchar_t* path) {
   const wchar_t* pipe = L"pipe\\";
   bool is_device = wcsncmp(path, L"\\\\.\\", 4) == 0;
@@ -79,7 +79,7 @@ int64_t device_kind(const wchar_t* path) {
 
 // https://learn.microsoft.com/windows/win32/api/memoryapi/nf-memoryapi-flushviewoffile
 int flush(Mapping* mapping, size_t from, size_t bytes) {
-  // Another flush of the same pages is under way: there is nothing to wait for it with.
+  // Another flush of the same pages may be under way, and there is no way to wait for it.
   for (int tries = 0; tries < 200; tries++) {
     if (FlushViewOfFile(mapping->base + from, bytes)) return 0;
     if (GetLastError() != ERROR_LOCK_VIOLATION) break;
@@ -88,14 +88,14 @@ int flush(Mapping* mapping, size_t from, size_t bytes) {
   return last_error();
 }
 
-// New bytes are zeros, and have their room on the disk, unless the file is a sparse or compressed one.
+// New bytes are zeros, and have room on the disk, unless the file is sparse or compressed.
 int set_end_of_file(HANDLE file, int64_t end) {
   FILE_END_OF_FILE_INFO info;
   info.EndOfFile.QuadPart = end;
   return SetFileInformationByHandle(file, FileEndOfFileInfo, &info, sizeof info) ? 0 : last_error();
 }
 
-// Windows makes no file shorter that is mapped: so the old view goes first. Where somebody else has mapped it too, this
+// Windows does not truncate a mapped file, so the old view is unmapped first. If others have mapped the file too, this
 // fails, and `made` is as long as before.
 int shrink(Mapping* mapping, Mapping* made) {
   if (mapping->base != nullptr) retire_pages(mapping);
@@ -121,7 +121,7 @@ int map_file(Request* request, Mapping* mapping) {
   request->found = S_IFDIR;
   if (attributes & FILE_ATTRIBUTE_DIRECTORY) return UV_ENODEV;
   request->call = "open";
-  // Others may read, write, rename and delete it, as with node:fs. Overlapped: no call on the file waits for another one.
+  // Others may read, write, rename and delete it, as in node:fs. Overlapped: no call on the file waits for another one.
   DWORD access = request->access == Access::kReadWrite ? GENERIC_READ | GENERIC_WRITE : GENERIC_READ;
   HANDLE file = CreateFileW(path, access, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, nullptr,
                             OPEN_EXISTING, FILE_FLAG_OVERLAPPED, nullptr);
@@ -147,13 +147,14 @@ int map_file(Request* request, Mapping* mapping) {
   return map_pages(mapping);
 }
 
-// The first call asks for large pieces of the disk, but returns before the data is there: so each page is asked for as well.
+// The first call reads large pieces from the disk, but returns before the data is there: so each page is touched as
+// well.
 // https://learn.microsoft.com/windows/win32/api/memoryapi/nf-memoryapi-prefetchvirtualmemory
 int populate(Mapping* mapping, int64_t offset, size_t bytes) {
   char* begin = mapping->base + ((mapping->lead_bytes + offset) & ~(page_bytes() - 1));
   char* end = mapping->data() + offset + bytes;
   WIN32_MEMORY_RANGE_ENTRY range = {begin, static_cast<SIZE_T>(end - begin)};
-  PrefetchVirtualMemory(GetCurrentProcess(), 1, &range, 0);  // where it fails, the pages come one by one
+  PrefetchVirtualMemory(GetCurrentProcess(), 1, &range, 0);  // if it fails, the pages come one by one
   char byte;
   for (const char* page = begin; page < end; page += page_bytes())
     if (copy_guarded(&byte, page, 1) != 0) return fault_reason(mapping);
@@ -162,8 +163,8 @@ int populate(Mapping* mapping, int64_t offset, size_t bytes) {
 
 bool reads_pages(const Mapping*) { return true; }
 
-// A view can only be unmapped as a whole. Before that its pages leave the process, which is most of the work:
-// VirtualUnlock does it for pages that nobody has locked.
+// A view can only be unmapped as a whole. Before that its pages are removed from the process, which is most of the
+// work: VirtualUnlock does so for pages that are not locked.
 // https://learn.microsoft.com/windows/win32/api/memoryapi/nf-memoryapi-virtualunlock
 void discard(Mapping* mapping, size_t from, size_t bytes) { VirtualUnlock(mapping->base + from, bytes); }
 
@@ -173,8 +174,8 @@ int end_mapping(Mapping* mapping) {
   return 0;
 }
 
-// Little by little to the device, so that what is more urgent finds no full queue there. FlushFileBuffers then has only
-// what makes it last: the metadata, and the device's own cache.
+// Little by little to the device, so that more urgent operations find no full queue there. What is left for
+// FlushFileBuffers is the metadata and the device's own cache.
 bool sync(Request* request) {
   Mapping* mapping = request->mapping;
   size_t bytes = min(mapping->mapped_bytes - request->done_bytes, kSyncStep);
@@ -183,7 +184,7 @@ bool sync(Request* request) {
   if (request->result != 0) return true;
   if (request->done_bytes < mapping->mapped_bytes) return false;
   if (!FlushFileBuffers(mapping->file)) request->result = last_error();
-  // Only now: the disk has failed a store, perhaps, that was made while this went on.
+  // Checked only now: the disk may have failed for a store while this went on.
   if (mapping->torn_at.load() != 0)
     request->result = mapping->was_short.load() || has_shrunk(mapping) ? kTorn : static_cast<int>(UV_EIO);
   else if (has_shrunk(mapping))
@@ -209,8 +210,9 @@ int resize_file(Request* request, Mapping* made) {
   return error;
 }
 
-// A file that has become shorter gives zeros in its last page, and no fault: but where its last byte still is one, it did
-// not end before it. Asking for the size would cost as much as all the rest.
+// If the file now ends within the last page, the rest of that page is zeros, without a fault. But if the last copied
+// byte is not zero, the file did not end before it, and the size need not be asked for, which would cost as much as all
+// the rest.
 int read_now(Mapping* mapping, int64_t offset, size_t bytes, char* into) {
   if (mapping->torn_at.load(std::memory_order_relaxed) != 0) return kTorn;
   const char* from = mapping->data() + offset;
@@ -221,7 +223,7 @@ int read_now(Mapping* mapping, int64_t offset, size_t bytes, char* into) {
   return last == 0 && has_shrunk(mapping) ? kTorn : 0;
 }
 
-// Of pages that this process has. It is not asked whether the system has others.
+// Reads only pages in this process's working set; the system's cache is not asked.
 int read_cached(Mapping* mapping, int64_t offset, size_t bytes, char* into) {
   PSAPI_WORKING_SET_EX_INFORMATION pages[kMostCachedPages];
   uintptr_t begin = reinterpret_cast<uintptr_t>(mapping->data() + offset) & ~(page_bytes() - 1);
@@ -237,7 +239,7 @@ int read_cached(Mapping* mapping, int64_t offset, size_t bytes, char* into) {
 
 // https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-writefile
 int write_now(Mapping* mapping, int64_t offset, size_t bytes, const char* from) {
-  // Writing behind the end would make the file longer again, with a hole in between.
+  // A write beyond the end would make the file longer again, with a hole in between.
   if (is_torn(mapping)) return kTorn;
   OVERLAPPED overlapped = {};
   overlapped.hEvent = CreateEventW(nullptr, TRUE, FALSE, nullptr);
@@ -267,7 +269,7 @@ bool has_shrunk(const Mapping* mapping) {
 void unmap_now(Mapping* mapping) {
   if (mapping->guard != nullptr) unguard(mapping->guard);
   mapping->guard = nullptr;
-  // What has been retired is memory of the process.
+  // After retire_pages it is memory of the process.
   if (mapping->base != nullptr && !VirtualFree(mapping->base, 0, MEM_RELEASE)) UnmapViewOfFile(mapping->base);
   mapping->base = nullptr;
   close_file(mapping);

@@ -1,7 +1,7 @@
-// What every addon needs of Node.js: functions for JavaScript, and what it keeps for each environment, which is a thread
-// of JavaScript's: a worker loads the addon again.
+// What every addon needs: functions for JavaScript, and its data for each environment, that is for each JavaScript
+// thread: a worker loads the addon again.
 #pragma once
-// A worker can be terminated within a function of ours. From then on nothing can be thrown, and nobody would catch it.
+// A worker can be terminated within one of our functions. From then on nothing can be thrown or caught.
 #define NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS
 #include <napi.h>
 #include <stdlib.h>
@@ -17,22 +17,22 @@
 
 namespace kiruna {
 
-// A process that ends waits no longer than this for a disk that does not answer. A worker waits for as long as it takes.
+// A process that ends waits no longer than this for a disk that does not answer. A worker waits as long as it takes.
 constexpr int64_t kExitTimeoutMs = 1000;
 
-// The memory of a Uint8Array, which JavaScript holds; none where it is none.
+// The memory of a Uint8Array, which JavaScript holds; empty if the value is not one.
 struct Bytes {
   char* data = nullptr;
   size_t length = 0;
 };
 
-// A string in UTF-8, with a 0 at its end. What does not fit is cut off.
+// A string in UTF-8, with a 0 at its end, truncated to fit.
 struct Text {
   char data[256] = {};
   size_t length = 0;
 };
 
-// What JavaScript gives, as a function of ours takes it.
+// Converts a value from JavaScript to the type of a parameter.
 template <typename Type> Type argument(Napi::Value value) {
   if constexpr (std::is_same_v<Type, bool>) {
     return value.As<Napi::Boolean>().Value();
@@ -76,8 +76,8 @@ napi_value call(Result (*function)(Napi::Env, Types...), napi_env env, napi_call
   return call(function, env, given, std::index_sequence_for<Types...>());
 }
 
-// Makes a function of JavaScript's of one that takes the environment, and then what JavaScript gives. It takes half of the
-// time that a Napi::CallbackInfo does.
+// Makes a JavaScript function from one that takes the environment, then JavaScript's arguments. A call takes half of
+// the time that one with a Napi::CallbackInfo does.
 template <auto function> napi_value method(napi_env env, napi_callback_info info) { return call(function, env, info); }
 
 struct Method {
@@ -101,15 +101,16 @@ inline void keep_loaded() {
 }
 #endif
 
-// What an addon keeps for an environment. `Own` is derived from this, and has
+// An addon's data for an environment. `Own` is derived from this, and has
 //
 //     static constexpr const char* kName;  // of its async context
-//     int start();                         // with all of this in place; returns 0 or a negative error number
+//     int start();                         // called when all of this is in place; returns 0 or a negative errno
 //     bool stop();                         // cancels and drains, then frees what it may; returns whether it has drained
-//     void closed();                       // if needed: the handle has been closed
+//     void closed();                       // optional: the handle has been closed
 //
-// The environment can end at any moment, with anything under way. Then the order is: stop, the instance data, the handle,
-// the async context, the callback, the hook. What has not drained is never freed, as threads may be looking at it.
+// The environment can end at any moment, with anything under way. Then the order is: stop, the instance data, the
+// handle, the async context, the callback, the hook. If it has not drained, it is never freed, since threads may still
+// use it.
 template <typename Own, typename Handle = uv_async_t> struct InstanceData {
   napi_env env;
   bool is_main_thread;
@@ -125,8 +126,7 @@ template <typename Own, typename Handle = uv_async_t> struct InstanceData {
     return static_cast<Own*>(own);
   }
 
-  // setup(onReady: () => void, isMainThread: boolean): 0 | negative error number. Whoever sends to `wake` has onReady
-  // called.
+  // setup(onReady: () => void, isMainThread: boolean): 0 | negative errno. A send to `wake` calls onReady.
   static int Setup(Napi::Env env, Napi::Function on_ready, bool is_main_thread) {
     if (of(env) != nullptr) return UV_EBUSY;  // another copy of the package has it
     Own* own = create();
@@ -140,10 +140,10 @@ template <typename Own, typename Handle = uv_async_t> struct InstanceData {
     return own->start();
   }
 
-  // ref(): what is under way keeps the process alive.
+  // ref(): operations under way keep the process alive.
   static void Ref(Napi::Env env) { uv_ref(of(env)->handle()); }
 
-  // unref(): it does not.
+  // unref(): they do not.
   static void Unref(Napi::Env env) { uv_unref(of(env)->handle()); }
 
 protected:
@@ -185,7 +185,7 @@ protected:
   void closed() {}
 
 private:
-  // Before the environment's memory goes.
+  // Runs before the environment's memory is freed.
   static void end(napi_async_cleanup_hook_handle, void* data) {
     Own* own = static_cast<Own*>(data);
     own->has_drained = own->stop();
