@@ -154,7 +154,7 @@ void disown(Environment* environment, int fd) {
 }
 
 static Napi::Object Init(Napi::Env, Napi::Object exports) {
-  kiruna::keep_loaded();  // a block of ours may be about to return
+  kiruna::keep_loaded();  // one of our blocks may be about to return
   using kiruna::method;
   kiruna::add_methods(exports, {{"setup", method<Environment::Setup>},
                                 {"ref", method<Environment::Ref>},

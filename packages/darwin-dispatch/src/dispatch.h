@@ -64,7 +64,7 @@ struct Environment : kiruna::InstanceData<Environment> {
   static constexpr const char* kName = "KirunaDispatch";
   Request** requests;  // by id; JavaScript's thread alone looks at them
   uint32_t capacity;
-  FdSet channelled;  // of ours that GCD has, perhaps, until it has cleaned up; JavaScript's thread alone
+  FdSet channelled;  // our fds that GCD may have until it has cleaned up; JavaScript's thread alone
   dispatch_group_t
       group;              // of requests, channels and sources: when it is empty, nothing of GCD's touches this any more
   pthread_mutex_t mutex;  // of all that follows

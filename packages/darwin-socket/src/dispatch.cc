@@ -128,7 +128,7 @@ void release(Socket* socket) {
 }
 
 static Napi::Object Init(Napi::Env, Napi::Object exports) {
-  kiruna::keep_loaded();  // a handler of ours may be about to return
+  kiruna::keep_loaded();  // one of our handlers may be about to return
   using kiruna::method;
   kiruna::add_methods(exports, {{"setup", method<Environment::Setup>},
                                 {"ref", method<Environment::Ref>},

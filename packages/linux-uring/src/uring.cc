@@ -101,7 +101,7 @@ bool Ring::stop() {
   if (!is_main_thread) close_owned(this);
   uv_poll_stop(&wake);
   if (!has_drained) fd = -1;  // left open: the process ends, and the kernel closes it
-  return true;                // no thread of ours looks at it
+  return true;                // none of our threads uses it
 }
 
 void Ring::closed() {
