@@ -75,11 +75,19 @@ export function setUp(native: Native, onReady: () => void): NativeRing {
   if ('errno' in ring && ring.errno === EINVAL && ring.syscall === 'io_uring_setup')
     ring = native.setup(memory, onReady, isMainThread, true)
   if ('errno' in ring) throw failed(ring)
-  const inWords = { ...ring }
-  for (const field of ['sqHead', 'sqTail', 'sqFlags', 'sqArray', 'cqHead', 'cqTail', 'cqes'] as const) {
-    inWords[field] /= 4
+  const { submissions, rings, owned } = ring
+  return {
+    submissions,
+    rings,
+    owned,
+    sqHead: ring.sqHead >> 2,
+    sqTail: ring.sqTail >> 2,
+    sqFlags: ring.sqFlags >> 2,
+    sqArray: ring.sqArray >> 2,
+    cqHead: ring.cqHead >> 2,
+    cqTail: ring.cqTail >> 2,
+    cqes: ring.cqes >> 2,
   }
-  return inWords
 }
 
 function failed({ errno, syscall }: NativeFailure): Error {

@@ -323,8 +323,7 @@ export class Ring implements Submissions {
     const most = Math.min(this.#stagedCount, sqEntries)
     const { words } = this
     const queue = this.#shared.submissions
-    let copiedBytes = 0
-    let count = 0
+    let [copiedBytes, count] = [0, 0]
     for (let sqe = this.#stagedFirst * sqeWords; count < most; count++, sqe += sqeWords) {
       copiedBytes += inlineBytesOf(this, sqe)
       if (copiedBytes > maxInlineBytes && count > 0) break
@@ -374,7 +373,8 @@ export class Ring implements Submissions {
     this.#reaping = false
     for (let rank: Rank = 0; rank < 4; rank++) {
       const operations = this.#batch.take(rank as Rank)
-      if (operations.length > 0 && rank <= 1) this.#settledUrgent = true
+      if (operations.length === 0) continue
+      if (rank <= 1) this.#settledUrgent = true
       this.#undelivered[rank]! += operations.length
       for (const operation of operations) {
         operation.deliveredRank = rank as Rank

@@ -89,7 +89,7 @@ export interface Submissions {
 /** Writes a number of up to 53 bits, or −1, as 64 bits. */
 function set64(words: Uint32Array, at: number, value: number): void {
   words[at] = value
-  words[at + 1] = Math.floor(value / 2 ** 32)
+  words[at + 1] = value < 0 ? value : value / 2 ** 32
 }
 
 function prepMemory(
