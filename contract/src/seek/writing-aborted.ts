@@ -315,4 +315,22 @@ export const writingAborted: Contract[] = [
       assert.ok(!existsSync(join(test.folder, 'missing')))
     },
   },
+  {
+    name: 'an abort with null for its reason rejects with null, at any step of writeAll',
+    async run(seek, test) {
+      const path = join(test.folder, 'null')
+      const content = pattern(6 * MiB)
+      for (let round = 0; round < 24; round++) {
+        const controller = new AbortController()
+        const caller = { priority: 'background', signal: controller.signal } as const
+        const timer = setTimeout(() => controller.abort(null), round / 2)
+        const reason = await seek.writeAll(path, content, caller).then(
+          () => null,
+          error => error,
+        )
+        clearTimeout(timer)
+        assert.equal(reason, null)
+      }
+    },
+  },
 ]

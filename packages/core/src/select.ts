@@ -28,7 +28,7 @@ const require = createRequire(import.meta.url)
 
 /**
  * Which package is for which system: no other file knows. A package is loaded when it is needed. The names are
- * literals, so that bundlers see them.
+ * literals, for bundlers that follow createRequire; for others `@kiruna/*` is external.
  */
 const ownPackages: {
   [System in NodeJS.Platform]?: Record<Personality, () => OwnPackage> & Pick<Implementation, 'name'>

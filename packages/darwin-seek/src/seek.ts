@@ -13,7 +13,6 @@ import {
 } from '@kiruna/darwin-dispatch/operation'
 import { statsOf } from '@kiruna/darwin-dispatch/stat'
 import type { OpenOptions } from '@kiruna/fs-seek'
-import type { Chunk, ChunksOptions } from '@kiruna/fs-seek/chunks'
 import { GrowingBuffer } from '@kiruna/fs-seek/growing-buffer'
 import {
   type ReadManyOptions,
@@ -34,8 +33,8 @@ import { parseFlags } from '@kiruna/priority/flags'
 import { maxPieceBytes } from '@kiruna/priority/lane'
 import { File, Write } from './file.ts'
 
+export type * from '@kiruna/fs-seek'
 export { File } from './file.ts'
-export type { Chunk, ChunksOptions, PathLike, ReadManyOptions, ReadResult, WriteAllOptions }
 
 /** Opens a file, close-on-exec. @see open(2) */
 export function open(path: PathLike, caller: Caller, options: OpenOptions = {}): Promise<File> {

@@ -13,7 +13,7 @@ import { systemError } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
 import { StreamRead, stateOf } from './read.ts'
 
-export type { PathLike, Writer }
+export type * from '@kiruna/fs-stream'
 
 /** Reads in order; each `next` makes one read. @see dispatch_source_create(3), dispatch_io_read(3) */
 export function read(

@@ -243,6 +243,13 @@ class ReadAll extends RingOperation<Buffer> {
   }
 }
 
+/** A file system without it is no failure: the fsync at the end is what counts. */
+class WriteBack extends RingCall<void> {
+  override complete(result: number): void {
+    super.complete(result === EINVAL || result === EOPNOTSUPP ? 0 : result)
+  }
+}
+
 /** A rename is quick, and an interrupted one may have happened or not: it is neither cancelled nor tried again. */
 class Rename extends RingCall<void> {
   protected override stop(): void {}
@@ -273,10 +280,7 @@ const calls: WriteCalls<File> = {
     new Promise<void>((resolve, reject) => {
       const prepare = (ring: Ring, call: RingCall<void>) =>
         prepSyncFileRange(ring, ring.sqe(fd, call), position, lengthBytes)
-      new RingCall<void>({ syscall: 'sync_file_range' }, prepare, () => {}, asker, resolve, reject).run()
-    }).catch(error => {
-      // A file system without it is no failure: the fsync at the end is enough.
-      if (error.errno !== EINVAL && error.errno !== EOPNOTSUPP) throw error
+      new WriteBack({ syscall: 'sync_file_range' }, prepare, () => {}, asker, resolve, reject).run()
     }),
   fchown: ({ fd }, uid, gid, asker) => pooled(done => fs.fchown(fd, uid, gid, done), changes, asker),
   fchmod: ({ fd }, mode, asker) => pooled(done => fs.fchmod(fd, mode, done), changes, asker),

@@ -21,7 +21,7 @@ interface RingDeliverable extends Deliverable {
 const IORING_SQ_CQ_OVERFLOW = 2 // linux/io_uring.h
 const EBUSY = -16
 
-// The same as in uring.cc.
+// The same as in ring.h.
 const sqEntries = 64
 const cqEntries = 128
 const sqeWords = 16

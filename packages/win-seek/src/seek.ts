@@ -1,6 +1,5 @@
 import * as fs from 'node:fs'
 import type { OpenOptions, WriteData } from '@kiruna/fs-seek'
-import type { Chunk, ChunksOptions } from '@kiruna/fs-seek/chunks'
 import { GrowingBuffer } from '@kiruna/fs-seek/growing-buffer'
 import {
   type ReadManyOptions,
@@ -20,8 +19,8 @@ import { Close, createFile, OpenFile, widePath } from '@kiruna/win-iocp/open-fil
 import { bytesAt, PortCall, PortOperation } from '@kiruna/win-iocp/operation'
 import { File, Write } from './file.ts'
 
+export type * from '@kiruna/fs-seek'
 export { File } from './file.ts'
-export type { Chunk, ChunksOptions, PathLike, ReadManyOptions, ReadResult, WriteAllOptions }
 
 type Resolve<T> = (value: T) => void
 type Reject = (reason: unknown) => void
@@ -212,9 +211,13 @@ class ReadAll extends PortOperation<Buffer> {
   }
 }
 
-/** A rename is not cancelled: it may have happened even if the system says that it was cancelled. */
+/** A rename that is interrupted may have happened: it is neither cancelled nor tried again. */
 class Rename extends PortCall<void> {
   protected override stop(): void {}
+
+  protected override retry(): boolean {
+    return false
+  }
 }
 
 // writeAll puts its own path into their errors.

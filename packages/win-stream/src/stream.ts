@@ -12,7 +12,7 @@ import { Close, createFile, isConsolePath, isPipePath, widePath } from '@kiruna/
 import { PortOperation } from '@kiruna/win-iocp/operation'
 import { type ReadState, StreamRead, StreamWrite, type WriteState } from './transfer.ts'
 
-export type { PathLike, Writer }
+export type * from '@kiruna/fs-stream'
 
 const EBUSY = errnoOf('EBUSY')
 const [firstRetryMs, longestRetryMs] = [1, 50]
