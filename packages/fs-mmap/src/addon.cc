@@ -5,9 +5,6 @@
 #include "system.h"
 
 #include <string.h>
-#ifdef __APPLE__
-#include <dlfcn.h>
-#endif
 
 using kiruna::Bytes;
 
@@ -132,10 +129,7 @@ void Detach(Napi::Env, Napi::ArrayBuffer window) { window.Detach(); }
 
 Napi::Object Init(Napi::Env, Napi::Object exports) {
 #ifdef __APPLE__  // elsewhere the linker says so
-  // Node.js unloads an addon with its last worker, but the signal handler has to stay.
-  Dl_info self;
-  if (dladdr(reinterpret_cast<void*>(install_fault_handler), &self) != 0)
-    dlopen(self.dli_fname, RTLD_NOW | RTLD_NODELETE);
+  kiruna::keep_loaded();
 #endif
   using kiruna::method;
   kiruna::add_methods(exports, {{"setup", method<Environment::Setup>},

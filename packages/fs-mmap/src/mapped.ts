@@ -1,5 +1,5 @@
 import { unavailable } from '@kiruna/priority/addon'
-import { coded, errnoOf, systemError } from '@kiruna/priority/error'
+import { coded, errnoOf, fileClosed, systemError } from '@kiruna/priority/error'
 import { InUse } from '@kiruna/priority/operation'
 import type { Handle } from './native.ts'
 import { kind, native, outcome, request } from './thread.ts'
@@ -165,11 +165,4 @@ function openWindow(handle: Handle, start: number, lengthBytes: number): ArrayBu
     )
   }
   return window
-}
-
-/** The error of a closed FileHandle. */
-function fileClosed(syscall: string): Error {
-  const error = systemError(errnoOf('EBADF'), syscall)
-  error.message = 'file closed'
-  return error
 }

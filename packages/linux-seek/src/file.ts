@@ -1,7 +1,7 @@
 import { ftruncate, type Stats } from 'node:fs'
 import type { Chunk, ChunksOptions, File as SeekFile } from '@kiruna/fs-seek'
 import { chunks } from '@kiruna/fs-seek/chunks'
-import { Close, type OpenFile, RingCall, RingOperation, statx } from '@kiruna/linux-uring/operation'
+import { Close, nothing, type OpenFile, RingCall, RingOperation, statx } from '@kiruna/linux-uring/operation'
 import type { Ring } from '@kiruna/linux-uring/ring'
 import {
   EINVAL,
@@ -69,8 +69,8 @@ export class File implements SeekFile {
     return new Promise((resolve, reject) => {
       const { fd, path, inUse } = this.#file
       const prepare = (ring: Ring, call: RingCall<void>) => prepFsync(ring, ring.sqe(fd, call))
-      const about = { syscall: 'fsync', path, inUse }
-      new RingCall<void>(about, prepare, undefined, caller, resolve, reject).run()
+      const about = { syscall: 'fsync', path, inUse, changes: true }
+      new RingCall(about, prepare, nothing, caller, resolve, reject).run()
     })
   }
 
@@ -83,8 +83,8 @@ export class File implements SeekFile {
         if (call.pooled) ftruncate(fd, lengthBytes, error => call.complete(error?.errno ?? 0))
         else prepFtruncate(ring, ring.sqe(fd, call), lengthBytes)
       }
-      const about = { syscall: 'ftruncate', path, inUse }
-      new Ftruncate(about, prepare, undefined, caller, resolve, reject).run()
+      const about = { syscall: 'ftruncate', path, inUse, changes: true }
+      new Ftruncate(about, prepare, nothing, caller, resolve, reject).run()
     })
   }
 
@@ -96,8 +96,8 @@ export class File implements SeekFile {
       const { fd, path, inUse } = this.#file
       const prepare = (ring: Ring, call: RingCall<void>) =>
         prepFallocate(ring, ring.sqe(fd, call), offsetBytes, lengthBytes)
-      const about = { syscall: 'fallocate', path, inUse }
-      new RingCall<void>(about, prepare, undefined, caller, resolve, reject).run()
+      const about = { syscall: 'fallocate', path, inUse, changes: true }
+      new RingCall(about, prepare, nothing, caller, resolve, reject).run()
     })
   }
 

@@ -3,7 +3,7 @@ import type { OpenOptions, PathLike, Seek } from '@kiruna/fs-seek'
 import { GrowingBuffer } from '@kiruna/fs-seek/growing-buffer'
 import { type ReadUpTo, readMany as readManyWith } from '@kiruna/fs-seek/read-many'
 import { type WriteCalls, writeAll as writeAllWith } from '@kiruna/fs-seek/write-all'
-import { openat, RingCall, RingOperation, statx, statxSize } from '@kiruna/linux-uring/operation'
+import { nothing, openat, RingCall, RingOperation, statx, statxSize } from '@kiruna/linux-uring/operation'
 import { type Ring, ring } from '@kiruna/linux-uring/ring'
 import {
   AT_FDCWD,
@@ -280,7 +280,7 @@ const calls: WriteCalls<File> = {
     new Promise<void>((resolve, reject) => {
       const prepare = (ring: Ring, call: RingCall<void>) =>
         prepSyncFileRange(ring, ring.sqe(fd, call), position, lengthBytes)
-      new WriteBack({ syscall: 'sync_file_range' }, prepare, () => {}, asker, resolve, reject).run()
+      new WriteBack({ syscall: 'sync_file_range' }, prepare, nothing, asker, resolve, reject).run()
     }),
   fchown: ({ fd }, uid, gid, asker) => pooled(done => fs.fchown(fd, uid, gid, done), changes, asker),
   fchmod: ({ fd }, mode, asker) => pooled(done => fs.fchmod(fd, mode, done), changes, asker),
@@ -289,12 +289,12 @@ const calls: WriteCalls<File> = {
       const [source, target] = [cString(from), cString(to)]
       const prepare = (ring: Ring, call: RingCall<void>) =>
         prepRenameat(ring, ring.sqe(AT_FDCWD, call), source, target)
-      new Rename({ syscall: 'rename' }, prepare, undefined, asker, resolve, reject).run()
+      new Rename({ syscall: 'rename', changes: true }, prepare, nothing, asker, resolve, reject).run()
     }),
   unlink: (path, asker) =>
     new Promise((resolve, reject) => {
       const name = cString(path)
       const prepare = (ring: Ring, call: RingCall<void>) => prepUnlinkat(ring, ring.sqe(AT_FDCWD, call), name)
-      new RingCall<void>({ syscall: 'unlink' }, prepare, undefined, asker, resolve, reject).run()
+      new RingCall({ syscall: 'unlink', changes: true }, prepare, nothing, asker, resolve, reject).run()
     }),
 }

@@ -49,24 +49,28 @@ interface About {
   path?: string | Buffer | undefined
   /** The open file's: it does not close before the call is done. */
   inUse?: InUse | undefined
+  /** The call changes a file: once begun, it has the outcome that the kernel gives it, even if the signal has aborted. */
+  changes?: boolean
 }
+
+/** What a call that returns nothing makes of its result. */
+export const nothing = (): void => {}
 
 /** An operation that is one submission. It takes a closure, so it is for calls that cost far more than that. */
 export class RingCall<T> extends RingOperation<T> {
   protected readonly ownsBuffer: boolean
   readonly #about: About
   readonly #prepare: (ring: Ring, call: RingCall<T>) => void
-  readonly #toValue: ((result: number) => T) | undefined
+  readonly #toValue: (result: number) => T
 
   /**
    * @param prepare fills the submission, once the lane has admitted it
-   * @param toValue makes the value from the result. Without it the call changes a file: once begun, it has the outcome
-   *   that the kernel gives it, even if the signal has aborted by then
+   * @param toValue makes the value from the result
    */
   constructor(
     about: About,
     prepare: (ring: Ring, call: RingCall<T>) => void,
-    toValue: ((result: number) => T) | undefined,
+    toValue: (result: number) => T,
     caller: Caller,
     resolve: (value: T) => void,
     reject: (reason: unknown) => void,
@@ -75,7 +79,7 @@ export class RingCall<T> extends RingOperation<T> {
     this.#about = about
     this.#prepare = prepare
     this.#toValue = toValue
-    this.ownsBuffer = toValue !== undefined
+    this.ownsBuffer = about.changes !== true
   }
 
   /** @throws EBADF: the file has been closed */
@@ -92,8 +96,9 @@ export class RingCall<T> extends RingOperation<T> {
   complete(result: number): void {
     this.leave()
     if (this.retry(result, () => this.enter(0))) return
-    if (result < 0) this.fail(systemError(result, this.#about.syscall, this.#about.path))
-    else if (this.#toValue === undefined) this.commit(undefined as T)
+    const { syscall, path, changes } = this.#about
+    if (result < 0) this.fail(systemError(result, syscall, path))
+    else if (changes) this.commit(this.#toValue(result))
     else this.succeed(this.#toValue(result))
     this.end()
   }

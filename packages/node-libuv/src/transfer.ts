@@ -44,8 +44,21 @@ export abstract class Transfer<T> extends PoolOperation<T> {
     this.lengthBytes = buffer.byteLength
   }
 
+  /** @throws EBADF: the file has been closed */
+  run(syscall: string): void {
+    this.file.inUse?.enter(syscall)
+    if (this.lengthBytes > 0 || this.asker.signal?.aborted) this.begin(this.nextBytes)
+    else {
+      this.finish()
+      this.end()
+    }
+  }
+
+  /** Runs when all bytes have been transferred. */
+  protected abstract finish(): void
+
   /** The bytes that the lane counts for the next piece. */
-  get nextBytes(): number {
+  protected get nextBytes(): number {
     return Math.min(this.lengthBytes - this.doneBytes, maxPieceBytes)
   }
 
@@ -70,7 +83,7 @@ export class Write extends Transfer<void> {
         this.fail(withPath(error, path))
       } else {
         this.doneBytes += bytes
-        if (this.doneBytes === this.lengthBytes) this.commit(undefined)
+        if (this.doneBytes === this.lengthBytes) this.finish()
         // Another try could write nothing, for ever.
         else if (bytes === 0) this.fail(systemError(EIO, 'write', path))
         else if (this.aborted) this.fail(undefined)
@@ -78,5 +91,9 @@ export class Write extends Transfer<void> {
       }
       this.end()
     })
+  }
+
+  protected finish(): void {
+    this.commit(undefined)
   }
 }

@@ -26,11 +26,7 @@ export class File implements SeekFile {
     return new Promise((resolve, reject) => {
       checkBuffer(buffer)
       checkInteger(position, 'position')
-      const read = new Read(this.#file, buffer, position, caller, resolve, reject)
-      this.#file.inUse.enter('read')
-      if (buffer.byteLength > 0 || read.asker.signal?.aborted) return read.begin(read.nextBytes)
-      read.succeed(0)
-      read.end()
+      new Read(this.#file, buffer, position, caller, resolve, reject).run('read')
     })
   }
 
@@ -39,11 +35,7 @@ export class File implements SeekFile {
     return new Promise((resolve, reject) => {
       checkBuffer(buffer)
       checkInteger(position, 'position')
-      const write = new Write(this.#file, buffer, position, caller, resolve, reject)
-      this.#file.inUse.enter('write')
-      if (buffer.byteLength > 0 || write.asker.signal?.aborted) return write.begin(write.nextBytes)
-      write.succeed(undefined)
-      write.end()
+      new Write(this.#file, buffer, position, caller, resolve, reject).run('write')
     })
   }
 
@@ -112,9 +104,13 @@ class Read extends Transfer<number> {
         // A short direct read was the last: the next one would begin unaligned.
         const isEnd = bytes === 0 || this.doneBytes === this.lengthBytes || (direct && bytes < askedBytes)
         if (!isEnd) return this.enter(this.nextBytes)
-        this.succeed(this.doneBytes)
+        this.finish()
       }
       this.end()
     })
+  }
+
+  protected finish(): void {
+    this.succeed(this.doneBytes)
   }
 }

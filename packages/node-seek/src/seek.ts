@@ -78,10 +78,9 @@ const calls: WriteCalls<File> = {
   fstat: (file, asker) => file.stat(asker),
   readlink: (path, asker) => pooled(done => fs.readlink(path, 'buffer', done), reads, asker),
   write: ({ fd }, bytes, position, asker) =>
-    new Promise((resolve, reject) => {
-      const write = new Write({ fd, path: '' }, bytes, position, asker, resolve, reject)
-      write.begin(write.nextBytes)
-    }),
+    new Promise((resolve, reject) =>
+      new Write({ fd, path: '' }, bytes, position, asker, resolve, reject).run('write'),
+    ),
   fsync: (file, asker) => file.sync(asker),
   // node:fs has no sync_file_range.
   writeBack: ({ fd }, _position, _lengthBytes, asker) =>

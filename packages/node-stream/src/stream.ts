@@ -97,10 +97,9 @@ async function openSink(to: string | Buffer | number, flags: number, asker: Aske
 function writing(fd: number, path: string | Buffer | undefined, close: () => Promise<void>): Writing {
   return {
     write: (bytes, asker) =>
-      new Promise((resolve, reject) => {
-        const write = new Write({ fd, path }, bytes, -1, asker, resolve, reject)
-        write.begin(write.nextBytes)
-      }),
+      new Promise((resolve, reject) =>
+        new Write({ fd, path }, bytes, -1, asker, resolve, reject).run('write'),
+      ),
     close,
   }
 }

@@ -41,6 +41,13 @@ export function systemError(errno: number, syscall: string, path?: string | Buff
   return error
 }
 
+/** EBADF, as a closed FileHandle gives it. */
+export function fileClosed(syscall: string): ErrnoException {
+  const error = systemError(errnoOf('EBADF'), syscall)
+  error.message = 'file closed'
+  return error
+}
+
 /** A TypeError with code ERR_INVALID_ARG_TYPE, worded as Node words it. */
 export function invalidType(name: string, expected: string, received: unknown): TypeError {
   return coded(

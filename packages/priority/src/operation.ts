@@ -1,11 +1,10 @@
-import { errnoOf, reportUncaught, systemError } from './error.ts'
+import { errnoOf, fileClosed, reportUncaught } from './error.ts'
 import { type Abortable, follow, unfollow } from './follow-signal.ts'
 import { LaneEntry, lane, maxPieceBytes, maxUrgentPieceBytes } from './lane.ts'
 import type { Link } from './linked-list.ts'
 import { type Asker, askerOf, type Caller, deliver, type Rank, rankOf } from './priority.ts'
 
 const EAGAIN = errnoOf('EAGAIN')
-const EBADF = errnoOf('EBADF')
 const EINTR = errnoOf('EINTR')
 /** The pause before the OS, short of something, is asked again. */
 const pauseMs = 1
@@ -193,11 +192,7 @@ export class InUse {
 
   /** @throws EBADF, as a closed FileHandle does */
   enter(syscall: string): void {
-    if (this.#closed !== undefined) {
-      const error = systemError(EBADF, syscall)
-      error.message = 'file closed'
-      throw error
-    }
+    if (this.#closed !== undefined) throw fileClosed(syscall)
     this.#count++
   }
 

@@ -36,7 +36,7 @@ struct Text {
 template <typename Type> Type argument(Napi::Value value) {
   if constexpr (std::is_same_v<Type, bool>) {
     return value.As<Napi::Boolean>().Value();
-  } else if constexpr (std::is_arithmetic_v<Type> || std::is_enum_v<Type>) {
+  } else if constexpr (std::is_integral_v<Type> || std::is_enum_v<Type>) {
     return static_cast<Type>(value.As<Napi::Number>().Int64Value());
   } else {
     return value.As<Type>();
