@@ -100,7 +100,8 @@ function prepMemory(
   bytes: number,
 ): void {
   words[sqe + OPCODE] = opcode
-  set64(words, sqe + ADDR, address)
+  words[sqe + ADDR] = address
+  words[sqe + ADDR + 1] = address / 2 ** 32
   words[sqe + LEN] = bytes
 }
 

@@ -26,8 +26,13 @@ export abstract class PoolOperation<T> extends Operation<T> {
   protected stop(): void {}
 
   protected override handOver(): void {
-    if (this.aborted) this.deliver()
-    else if (batch.add(this)) setImmediate(() => batch.deliver())
+    if (this.aborted) {
+      this.deliver()
+      return
+    }
+    const isFirst = batch.isEmpty
+    batch.add(this)
+    if (isFirst) setImmediate(() => batch.deliver())
   }
 }
 

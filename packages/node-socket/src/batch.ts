@@ -13,7 +13,9 @@ let batchCount = 0
  * @see https://docs.libuv.org/en/v1.x/design.html
  */
 export function handOver(one: Waiting<never>): void {
-  if (batch.add(one)) setImmediate(deliverBatch)
+  const isFirst = batch.isEmpty
+  batch.add(one)
+  if (isFirst) setImmediate(deliverBatch)
 }
 
 /** The number of the batch that is being collected. */

@@ -10,21 +10,19 @@ export interface Deliverable {
 /** Operations that completed together, delivered most urgent first, in order of completion within a priority. */
 export class Batch<One extends Deliverable = Deliverable> {
   #byRank: One[][] = [[], [], [], []]
-  #count = 0
 
-  /** @returns whether it is the first of its batch */
-  add(one: One): boolean {
+  get isEmpty(): boolean {
+    return this.#byRank.every(all => all.length === 0)
+  }
+
+  add(one: One): void {
     this.#byRank[rankOf(one.asker.priority)]!.push(one)
-    return this.#count++ === 0
   }
 
   /** Removes those of one rank. */
   take(rank: Rank): One[] {
     const all = this.#byRank[rank]!
-    if (all.length > 0) {
-      this.#byRank[rank] = []
-      this.#count -= all.length
-    }
+    if (all.length > 0) this.#byRank[rank] = []
     return all
   }
 
@@ -32,7 +30,6 @@ export class Batch<One extends Deliverable = Deliverable> {
   deliver(): void {
     const batch = this.#byRank
     this.#byRank = [[], [], [], []]
-    this.#count = 0
     for (const all of batch) for (const one of all) one.deliver()
   }
 }
