@@ -22,7 +22,11 @@ if (!isWindows && spawnSync('wine', ['--version'], { stdio: 'ignore' }).status !
   )
   process.exit(1)
 }
-const [command, env] = isWindows ? [process.execPath, process.env] : ['wine', wineEnvironment()]
+// Wine without address randomisation: where the heap happens to cover 0x7ffe0000, the shared user data of a new process
+// cannot be mapped there, and its spawn fails as UNKNOWN, about once in 2,500. A container may forbid personality(2).
+const isFixed = spawnSync('setarch', ['--addr-no-randomize', 'true']).status === 0
+const [starter, before] = isFixed ? ['setarch', ['--addr-no-randomize']] : ['env', []]
+const env = isWindows ? process.env : wineEnvironment()
 for (const folder of new Set(files.map(file => dirname(dirname(file))))) prepare(folder)
 for (const file of files) {
   console.log(`\n${file}`)
@@ -67,12 +71,10 @@ function wineEnvironment() {
   }
   if (existsSync(join(folder, 'system.reg'))) return env
   mkdirSync(folder, { recursive: true })
-  const { status } = spawnSync('wineboot', ['-i'], { env, stdio: 'ignore' })
+  const { status } = spawnSync(starter, [...before, 'wineboot', '-i'], { env, stdio: 'ignore' })
   if (status !== 0) throw new Error(`wineboot ended with ${status}`)
-  spawnSync('wine', ['reg', 'add', 'HKCU\\Software\\Wine', '/v', 'Version', '/d', 'win10', '/f'], {
-    env,
-    stdio: 'ignore',
-  })
+  const version = ['wine', 'reg', 'add', 'HKCU\\Software\\Wine', '/v', 'Version', '/d', 'win10', '/f']
+  spawnSync(starter, [...before, ...version], { env, stdio: 'ignore' })
   return env
 }
 
@@ -80,19 +82,19 @@ function wineEnvironment() {
 async function test(file) {
   // What a failed test has left open would keep its file from ending.
   const args = ['--test', '--test-reporter=spec', '--test-force-exit', '--expose-gc', join(root, file)]
-  if (isWindows) return (await run(args, 'inherit')) ?? 1
+  if (isWindows) return (await run(process.execPath, args, 'inherit')) ?? 1
   // Under wine, node.exe cannot write to a pipe of Linux's.
   const output = join(root, 'node_modules/.kiruna-wine/output.txt')
   const fd = openSync(output, 'w')
   const links = pathToFileURL(`Z:${join(root, 'scripts/windows/resolve.mjs')}`, { windows: true }).href
-  const code = await run([nodeExe(), '--import', links, ...args], fd)
+  const code = await run(starter, [...before, 'wine', nodeExe(), '--import', links, ...args], fd)
   closeSync(fd)
   process.stdout.write(readFileSync(output))
   return code ?? 1
 }
 
-/** @param {string[]} args @param {number | 'inherit'} output @returns {Promise<number | null>} */
-function run(args, output) {
+/** @param {string} command @param {string[]} args @param {number | 'inherit'} output @returns {Promise<number | null>} */
+function run(command, args, output) {
   return new Promise((resolve, reject) => {
     spawn(command, args, {
       cwd: root,

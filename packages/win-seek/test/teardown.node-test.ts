@@ -9,7 +9,7 @@ import { test } from 'node:test'
 import { setTimeout } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { Worker } from 'node:worker_threads'
-import { isWine, seekUrl, withFolder } from './folder.test-support.ts'
+import { seekUrl, withFolder } from './folder.test-support.ts'
 
 const streamUrl = pathToFileURL(createRequire(import.meta.url).resolve('@kiruna/win-stream')).href
 
@@ -61,22 +61,14 @@ async function withSilentPipe(run: (path: string) => Promise<void>): Promise<voi
   }
 }
 
-/** Runs a program in a process of its own. Wine now and then cannot start one, and says UNKNOWN; the next time it can. */
-function start(program: string, attempts = 3) {
-  try {
-    return spawn(process.execPath, ['--eval', program], { stdio: ['pipe', 'ignore', 'pipe'] })
-  } catch (error) {
-    if (!isWine || attempts === 1 || (error as NodeJS.ErrnoException).code !== 'UNKNOWN') throw error
-    return start(program, attempts - 1)
-  }
-}
-
 test(`with operations in flight, process.exit ends the process: ${runs} times`, () =>
   withFolder(folder =>
     withSilentPipe(async pipe => {
       for (let round = 0; round < runs; round++) {
         const begun = `globalThis.begun = () => setTimeout(() => process.exit(7), ${(round * 7) % 60})`
-        const child = start(`${begun};${busy(folder, pipe)}`)
+        const child = spawn(process.execPath, ['--eval', `${begun};${busy(folder, pipe)}`], {
+          stdio: ['pipe', 'ignore', 'pipe'],
+        })
         let stderr = ''
         child.stderr.setEncoding('utf8').on('data', data => (stderr += data))
         const late = globalThis.setTimeout(() => child.kill(), 10_000)
