@@ -24,7 +24,7 @@ if (!isWindows && spawnSync('wine', ['--version'], { stdio: 'ignore' }).status !
 }
 // Wine without address randomisation: where the heap happens to cover 0x7ffe0000, the shared user data of a new process
 // cannot be mapped there, and its spawn fails as UNKNOWN, about once in 2,500. A container may forbid personality(2).
-const isFixed = spawnSync('setarch', ['--addr-no-randomize', 'true']).status === 0
+const isFixed = !isWindows && spawnSync('setarch', ['--addr-no-randomize', 'true']).status === 0
 const [starter, before] = isFixed ? ['setarch', ['--addr-no-randomize']] : ['env', []]
 const env = isWindows ? process.env : wineEnvironment()
 for (const folder of new Set(files.map(file => dirname(dirname(file))))) prepare(folder)

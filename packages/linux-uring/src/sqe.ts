@@ -100,6 +100,7 @@ function prepMemory(
   bytes: number,
 ): void {
   words[sqe + OPCODE] = opcode
+  // Not by set64: an address is never negative, and each read and write asks here.
   words[sqe + ADDR] = address
   words[sqe + ADDR + 1] = address / 2 ** 32
   words[sqe + LEN] = bytes

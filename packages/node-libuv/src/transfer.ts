@@ -54,7 +54,7 @@ export abstract class Transfer<T> extends PoolOperation<T> {
     }
   }
 
-  /** Runs when all bytes have been transferred. */
+  /** Nothing is left to transfer. */
   protected abstract finish(): void
 
   /** The bytes that the lane counts for the next piece. */

@@ -173,4 +173,5 @@ function attributesOf(path: string, flags: number, mode: number): number {
   return attributes >>> 0
 }
 
-const nothing = () => {}
+/** What a call that returns nothing makes of its result. */
+export const nothing = (): void => {}

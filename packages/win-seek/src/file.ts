@@ -7,7 +7,7 @@ import type { Caller } from '@kiruna/priority'
 import { checkBuffer, checkInteger, detached } from '@kiruna/priority/arguments'
 import { errnoOf, systemError } from '@kiruna/priority/error'
 import { maxPieceBytes } from '@kiruna/priority/lane'
-import type { OpenFile } from '@kiruna/win-iocp/open-file'
+import { nothing, type OpenFile } from '@kiruna/win-iocp/open-file'
 import { bytesAt, PortCall, PortOperation } from '@kiruna/win-iocp/operation'
 
 const EBADF = errnoOf('EBADF')
@@ -89,7 +89,7 @@ export class File implements SeekFile {
       new PortCall(
         { syscall: 'fsync', file, changes: true },
         (native, slot, rank) => native.flush(slot, rank, file.handle),
-        () => {},
+        nothing,
         caller,
         resolve,
         reject,
@@ -108,7 +108,7 @@ export class File implements SeekFile {
       new PortCall(
         { syscall: 'ftruncate', file, changes: true },
         (native, slot, rank) => native.setEndOfFile(slot, rank, file.handle, lengthBytes),
-        () => {},
+        nothing,
         caller,
         resolve,
         reject,

@@ -15,7 +15,7 @@ import { largestFileBytes, systemError } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
 import { maxPieceBytes } from '@kiruna/priority/lane'
 import { port } from '@kiruna/win-iocp/iocp'
-import { Close, createFile, OpenFile, widePath } from '@kiruna/win-iocp/open-file'
+import { Close, createFile, nothing, OpenFile, widePath } from '@kiruna/win-iocp/open-file'
 import { bytesAt, PortCall, PortOperation } from '@kiruna/win-iocp/operation'
 import { File, Write } from './file.ts'
 
@@ -247,7 +247,7 @@ const calls: WriteCalls<File> = {
       new Rename(
         { syscall: 'rename', changes: true },
         (native, slot, rank) => native.moveFile(slot, rank, widePath(from), widePath(to)),
-        () => {},
+        nothing,
         asker,
         resolve,
         reject,
