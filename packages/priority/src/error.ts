@@ -1,4 +1,5 @@
 import { getSystemErrorMap, inspect } from 'node:util'
+import { nextTick } from './timers.ts'
 
 const systemErrors = getSystemErrorMap()
 const errnos = new Map([...systemErrors].map(([errno, [code]]) => [code, errno]))
@@ -96,7 +97,7 @@ export function coded<E extends Error>(Kind: new (message: string) => E, code: s
 
 /** Throws an error that no caller can receive, as an uncaught exception, once the running code is done. */
 export function reportUncaught(error: unknown): void {
-  process.nextTick(rethrow, error)
+  nextTick(rethrow, error)
 }
 
 function rethrow(error: unknown): never {

@@ -1,5 +1,6 @@
 import { type Link, LinkedList } from './linked-list.ts'
 import { type Asker, type Rank, rankOf, shared } from './priority.ts'
+import { nowMs } from './timers.ts'
 
 /** The largest piece of a transfer below user-blocking; each piece is admitted by itself. */
 export const maxPieceBytes = 256 * 1024
@@ -88,10 +89,7 @@ export class Lane {
   #pumping = false
   readonly #climb: Climb
 
-  constructor({
-    now = () => performance.now(),
-    poolThreads = poolThreadsFromEnvironment(),
-  }: LaneOptions = {}) {
+  constructor({ now = nowMs, poolThreads = poolThreadsFromEnvironment() }: LaneOptions = {}) {
     this.#now = now
     this.#poolThreads = poolThreads
     this.#climb = new Climb(now())

@@ -3,6 +3,7 @@ import { type Abortable, follow, unfollow } from './follow-signal.ts'
 import { LaneEntry, lane, maxPieceBytes, maxUrgentPieceBytes } from './lane.ts'
 import type { Link } from './linked-list.ts'
 import { type Asker, askerOf, type Caller, deliver, type Rank, rankOf } from './priority.ts'
+import { setTimeout } from './timers.ts'
 
 const EAGAIN = errnoOf('EAGAIN')
 const EINTR = errnoOf('EINTR')
