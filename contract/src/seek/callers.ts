@@ -108,7 +108,10 @@ export const callers: Contract[] = [
     async run(seek, test) {
       const path = file(test, 'file', pattern(MiB))
       const opened = await seek.open(path, 'user-blocking')
-      const flood = Array.from({ length: 64 }, () => opened.read(Buffer.alloc(MiB), 0, 'background'))
+      const flood = [
+        ...Array.from({ length: 64 }, () => opened.read(Buffer.alloc(MiB), 0, 'background')),
+        ...Array.from({ length: 16 }, () => seek.readAll(path, 'background')),
+      ]
       const controller = new AbortController()
       const asker = new Asker('background', controller.signal)
       const reads = [seek.readAll(path, asker), opened.read(Buffer.alloc(10), 0, asker)].map(rejection)

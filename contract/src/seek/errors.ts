@@ -27,6 +27,35 @@ async function assertFailsAsNode(seek: Seek, path: Path, flags: string, code: st
 
 export const errors: Contract[] = [
   {
+    name: 'an error names the functions that await it',
+    async run(seek, test) {
+      const missing = join(test.folder, 'missing')
+      const path = file(test, 'file', 'content')
+      await using written = await seek.open(path, 'user-visible', { flags: 'w' })
+      await using read = await seek.open(path, 'user-visible')
+      const calls = [
+        () => seek.open(missing, 'user-visible'),
+        () => seek.readAll(missing, 'user-visible'),
+        () => seek.stat(missing, 'user-visible'),
+        () => seek.readdir(missing, 'user-visible'),
+        () => seek.writeAll(join(missing, 'file'), 'x', 'user-visible'),
+        () => written.read(Buffer.alloc(1), 0, 'user-visible'),
+        () => read.write(Buffer.alloc(1), 0, 'user-visible'),
+      ]
+      for (const call of calls) {
+        async function loadsConfig() {
+          return await call()
+        }
+        async function startsProgram() {
+          return await loadsConfig()
+        }
+        const { stack, message } = await rejection(startsProgram())
+        assert.match(stack!, /at (async )?loadsConfig .*\n.*at (async )?startsProgram /, String(call))
+        assert.ok(stack!.startsWith(`Error: ${message}\n`), stack)
+      }
+    },
+  },
+  {
     name: 'ENOENT is as node:fs gives it, whatever the form of the path',
     async run(seek, test) {
       const path = join(test.folder, 'ä missing file')

@@ -80,6 +80,7 @@ export class Scheduler {
     if (asker.onPriorityChange !== undefined) {
       const unfollow = asker.onPriorityChange(() => {
         started.priority = asker.priority
+        if (asker.fault !== undefined) started.cancel(asker.fault.error)
       })
       started.onEnd(unfollow)
     }

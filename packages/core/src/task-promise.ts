@@ -1,4 +1,4 @@
-import type { Priority } from '@kiruna/priority'
+import { type Priority, trusted } from '@kiruna/priority'
 import type { Task } from './task.ts'
 
 /** The task behind its handle. */
@@ -28,6 +28,15 @@ export class TaskPromise<T> extends Promise<T> implements Task<T> {
   ) {
     super(executor)
     this.#work = work
+  }
+
+  get [trusted](): true {
+    return true
+  }
+
+  /** @internal as its scope has it */
+  get owner(): object {
+    return this.#work
   }
 
   get priority(): Priority {

@@ -1,4 +1,4 @@
-import { type Priority, priorities, type Rank, rankOf } from '@kiruna/priority'
+import { type Priority, priorities, type Rank, rankOf, trusted } from '@kiruna/priority'
 import { checkSignal } from '@kiruna/priority/arguments'
 import { coded, invalidType } from '@kiruna/priority/error'
 import { follow, unfollow } from '@kiruna/priority/follow-signal'
@@ -87,6 +87,11 @@ export class Work extends Turns implements Scope {
       () => this.#begin(work),
       error => this.#workThrew(error),
     )
+  }
+
+  /** @internal */
+  get [trusted](): true {
+    return true
   }
 
   get priority(): Priority {

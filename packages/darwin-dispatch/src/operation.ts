@@ -32,7 +32,7 @@ export class OpenFile extends InUse {
   readonly path: string | Buffer
 
   constructor(fd: number, path: string | Buffer) {
-    super()
+    super(path)
     this.fd = fd
     this.path = path
   }
@@ -78,9 +78,10 @@ export class Call<T> extends DispatchOperation<T> {
   }
 
   /** @throws EBADF: the file is closed */
-  run(): void {
-    this.#about.file?.enter(this.#about.syscall)
-    this.begin(0)
+  run(): this {
+    const { file, syscall } = this.#about
+    if (file !== undefined) this.use(file, syscall)
+    return this.begin(0)
   }
 
   start(): void {

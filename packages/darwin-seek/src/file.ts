@@ -10,6 +10,7 @@ import type { Caller } from '@kiruna/priority'
 import { checkBuffer, checkInteger, detached } from '@kiruna/priority/arguments'
 import { systemError } from '@kiruna/priority/error'
 import { maxPieceBytes } from '@kiruna/priority/lane'
+import { promised } from '@kiruna/priority/promised'
 
 /** An open file. `@kiruna/fs-seek` says what its functions promise. */
 export class File implements SeekFile {
@@ -27,19 +28,19 @@ export class File implements SeekFile {
 
   /** Fills `buffer` from `position` on. @see pread(2), dispatch_io_read(3): from 2 MiB on */
   read(buffer: NodeJS.ArrayBufferView, position: number, caller: Caller): Promise<number> {
-    return new Promise((resolve, reject) => {
+    return promised((resolve, reject) => {
       checkBuffer(buffer)
       checkInteger(position, 'position')
-      new Read(this.#file, buffer, position, caller, resolve, reject).run('read')
+      return new Read(this.#file, buffer, position, caller, resolve, reject).run('read')
     })
   }
 
   /** Writes all of `buffer` at `position`. @see dispatch_io_write(3) */
   write(buffer: NodeJS.ArrayBufferView, position: number, caller: Caller): Promise<void> {
-    return new Promise((resolve, reject) => {
+    return promised((resolve, reject) => {
       checkBuffer(buffer)
       checkInteger(position, 'position')
-      new Write(this.#file, buffer, position, caller, resolve, reject).run('write')
+      return new Write(this.#file, buffer, position, caller, resolve, reject).run('write')
     })
   }
 
@@ -50,7 +51,7 @@ export class File implements SeekFile {
 
   /** @see fstat(2) */
   stat(caller: Caller): Promise<Stats> {
-    return new Promise((resolve, reject) =>
+    return promised((resolve, reject) =>
       new Call(
         { syscall: 'fstat', file: this.#file },
         (native, id, rank) => native.fstat(id, rank, this.fd),
@@ -64,7 +65,7 @@ export class File implements SeekFile {
 
   /** Brings what has been written to the disk, and out of the disk's own cache. @see fcntl(2): F_FULLFSYNC */
   sync(caller: Caller): Promise<void> {
-    return new Promise((resolve, reject) =>
+    return promised((resolve, reject) =>
       new Call(
         { syscall: 'fsync', file: this.#file, changes: true },
         (native, id, rank) => native.fsync(id, rank, this.fd, true),
@@ -78,9 +79,9 @@ export class File implements SeekFile {
 
   /** Makes the file `lengthBytes` long. @see ftruncate(2) */
   truncate(lengthBytes: number, caller: Caller): Promise<void> {
-    return new Promise((resolve, reject) => {
+    return promised((resolve, reject) => {
       checkInteger(lengthBytes, 'lengthBytes')
-      new Call(
+      return new Call(
         { syscall: 'ftruncate', file: this.#file, changes: true },
         (native, id, rank) => native.ftruncate(id, rank, this.fd, lengthBytes),
         nothing,
@@ -131,14 +132,12 @@ abstract class Transfer<T> extends DispatchOperation<T> {
   }
 
   /** @throws EBADF: the file is closed */
-  run(syscall: string): void {
-    this.file.enter(syscall)
-    if (this.lengthBytes > 0 || this.asker.signal?.aborted) {
-      this.begin(this.nextBytes)
-      return
-    }
+  run(syscall: string): this {
+    this.use(this.file, syscall)
+    if (this.lengthBytes > 0 || this.asker.signal?.aborted) return this.begin(this.nextBytes)
     this.finish()
     this.end()
+    return this
   }
 
   /** Nothing is left to transfer. */

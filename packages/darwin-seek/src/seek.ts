@@ -31,6 +31,7 @@ import { checkInteger, checkPath, type PathLike } from '@kiruna/priority/argumen
 import { largestFileBytes, systemError } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
 import { maxPieceBytes } from '@kiruna/priority/lane'
+import { promised } from '@kiruna/priority/promised'
 import { File, Write } from './file.ts'
 
 export type * from '@kiruna/fs-seek'
@@ -38,11 +39,11 @@ export { File } from './file.ts'
 
 /** Opens a file, close-on-exec. @see open(2) */
 export function open(path: PathLike, caller: Caller, options: OpenOptions = {}): Promise<File> {
-  return new Promise((resolve, reject) => {
+  return promised((resolve, reject) => {
     const { flags = 'r', mode = 0o666 } = options
     const name = checkPath(path)
     const permissions = checkInteger(mode, 'mode', 0, 2 ** 32 - 1)
-    new Open(
+    return new Open(
       { path: name, flags: parseFlags(flags), mode: permissions },
       (_status, fd) => new File(new OpenFile(fd, name)),
       caller,
@@ -54,7 +55,7 @@ export function open(path: PathLike, caller: Caller, options: OpenOptions = {}):
 
 /** Reads a whole file, also one that does not know its size. @see open(2), pread(2) */
 export function readAll(path: PathLike, caller: Caller): Promise<Buffer> {
-  return new Promise((resolve, reject) => readUpTo(largestFileBytes, path, caller, resolve, reject))
+  return promised((resolve, reject) => readUpTo(largestFileBytes, path, caller, resolve, reject))
 }
 
 /** Reads many files, in the order in which they complete. */
@@ -67,14 +68,14 @@ export function readMany(
 }
 
 const readUpTo: ReadUpTo = (maxBytes, path, caller, resolve, reject) => {
-  new ReadAll(checkPath(path), maxBytes, caller, resolve, reject).begin(maxPieceBytes)
+  return new ReadAll(checkPath(path), maxBytes, caller, resolve, reject).begin(maxPieceBytes)
 }
 
 /** The status of a file; a symbolic link is followed. @see stat(2) */
 export function stat(path: PathLike, caller: Caller): Promise<Stats> {
-  return new Promise((resolve, reject) => {
+  return promised((resolve, reject) => {
     const name = checkPath(path)
-    new Call(
+    return new Call(
       { syscall: 'stat', path: name },
       (native, id, rank) => native.stat(id, rank, pathBytes(name), true),
       statsOf,
@@ -87,9 +88,9 @@ export function stat(path: PathLike, caller: Caller): Promise<Stats> {
 
 /** The entries of a folder. @see readdir(3) */
 export function readdir(path: PathLike, caller: Caller): Promise<Dirent[]> {
-  return new Promise((resolve, reject) => {
+  return promised((resolve, reject) => {
     const name = checkPath(path)
-    new Call(
+    return new Call(
       { syscall: 'scandir', path: name },
       (native, id, rank) => native.readdir(id, rank, pathBytes(name)),
       entries => direntsOf(entries, name),
@@ -235,16 +236,16 @@ type MakeCall = (native: Native, id: number, rank: Rank) => void
 
 function openFile(opening: Opening, asker: Asker): Promise<OpenFile> {
   const opened = (_status: Buffer, fd: number) => new OpenFile(fd, opening.path)
-  return new Promise((resolve, reject) => new Open(opening, opened, asker, resolve, reject).run())
+  return promised((resolve, reject) => new Open(opening, opened, asker, resolve, reject).run())
 }
 
 function call<T>(syscall: string, make: MakeCall, toValue: (value: Buffer) => T, asker: Asker): Promise<T> {
-  return new Promise((resolve, reject) => new Call({ syscall }, make, toValue, asker, resolve, reject).run())
+  return promised((resolve, reject) => new Call({ syscall }, make, toValue, asker, resolve, reject).run())
 }
 
 function change(syscall: string, make: MakeCall, asker: Asker): Promise<void> {
   const about = { syscall, changes: true }
-  return new Promise((resolve, reject) => new Call(about, make, nothing, asker, resolve, reject).run())
+  return promised((resolve, reject) => new Call(about, make, nothing, asker, resolve, reject).run())
 }
 
 function identity(value: Buffer): Buffer {

@@ -30,7 +30,7 @@ export class Mapped {
   readonly handle: Handle
   readonly path: string | Buffer
   readonly lengthBytes: number
-  readonly inUse = new InUse()
+  readonly inUse: InUse
   readonly stoppable = new Set<Stoppable>()
   readonly #leadBytes: number
   readonly #windows: (WeakRef<ArrayBuffer> | undefined)[] = []
@@ -41,6 +41,7 @@ export class Mapped {
   constructor(handle: Handle, path: string | Buffer) {
     this.handle = handle
     this.path = path
+    this.inUse = new InUse(path)
     this.lengthBytes = native().lengthBytes(handle)
     this.#leadBytes = native().leadBytes(handle)
   }
@@ -122,7 +123,7 @@ export class Mapped {
 
   /** Ends the operations that `close` does not wait for. */
   stop(): void {
-    for (const operation of this.stoppable) operation.stopFor(fileClosed('mmap'))
+    for (const operation of this.stoppable) operation.stopFor(fileClosed('mmap', this.path))
   }
 
   #detach(): void {

@@ -183,9 +183,9 @@ abstract class PieceByPiece<T> extends MappedOperation<T> {
 export class Prefault extends PieceByPiece<void> implements Stoppable {
   protected readonly syscall = 'madvise'
 
-  override begin(bytes: number): void {
+  override begin(bytes: number): this {
     this.mapped.stoppable.add(this)
-    super.begin(bytes)
+    return super.begin(bytes)
   }
 
   start(): void {

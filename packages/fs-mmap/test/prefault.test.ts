@@ -199,7 +199,7 @@ test('close ends prefaults: their promises reject, and it does not wait for a gi
     'background',
   ].map(priority => mapping.prefault(0, largeBytes, priority as Priority).catch(error => error.message))
   await mapping.close()
-  expect(await Promise.all(outcomes)).toEqual(outcomes.map(() => 'file closed'))
+  expect(await Promise.all(outcomes)).toEqual(outcomes.map(() => expect.stringMatching(/^file closed/)))
   expect(held(folder)).toEqual([])
   expect(lane.isIdle).toBe(true)
 })
@@ -282,6 +282,9 @@ describe('chunks', () => {
     const loop = async () => {
       for await (const _ of mapping.chunks('background')) await mapping.close()
     }
-    await expect(loop()).rejects.toMatchObject({ code: 'EBADF', message: 'file closed' })
+    await expect(loop()).rejects.toMatchObject({
+      code: 'EBADF',
+      message: expect.stringMatching(/^file closed/),
+    })
   })
 })

@@ -173,7 +173,9 @@ describe('resize', () => {
     for (const bytes of await Promise.all(reads)) expect(bytes.equals(Buffer.alloc(MiB, 'x'))).toBe(true)
     await Promise.all([resized, closed])
     expect(view.length).toBe(0)
-    expect(() => mapping.view()).toThrow(expect.objectContaining({ message: 'file closed' }))
+    expect(() => mapping.view()).toThrow(
+      expect.objectContaining({ message: expect.stringMatching(/^file closed/) }),
+    )
     expect(held(folder).filter(one => one.includes(path))).toEqual([])
     expect(fs.statSync(path).size).toBe(2 * MiB)
   })

@@ -1,6 +1,7 @@
 import { type Asker, askerOf, type Caller, limit } from '@kiruna/priority'
 import { checkInteger, type PathLike } from '@kiruna/priority/arguments'
 import { type ErrnoException, invalidType, largestFileBytes } from '@kiruna/priority/error'
+import type { Promised } from '@kiruna/priority/promised'
 
 export interface ReadManyOptions {
   /** About how many bytes may be in flight or read and not yet taken; 16 MiB by default. One file may be larger. */
@@ -20,7 +21,7 @@ export type ReadUpTo = (
   caller: Caller,
   resolve: (bytes: Buffer) => void,
   reject: (reason: unknown) => void,
-) => void
+) => Promised<Buffer>
 
 /** Enough to keep an NVMe device busy; below user-blocking the lane admits fewer. */
 const readsAtOnce = 64

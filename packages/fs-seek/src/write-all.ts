@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { constants, type Stats } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { types } from 'node:util'
-import { type Asker, askerOf, type Caller, deliver, rankOf } from '@kiruna/priority'
+import { type Asker, askerOf, type Caller, deliver, type Fault, rankOf, trusted } from '@kiruna/priority'
 import { checkBuffer, checkInteger, checkPath, detached, type PathLike } from '@kiruna/priority/arguments'
 import { errnoOf, invalidType, reportUncaught, systemError } from '@kiruna/priority/error'
 import { isWindows } from '@kiruna/priority/system'
@@ -105,8 +105,16 @@ class StepAsker implements Asker {
     this.isContinuation = isContinuation
   }
 
+  get [trusted](): true {
+    return true
+  }
+
   get priority() {
     return this.#asker.priority
+  }
+
+  get fault(): Fault | undefined {
+    return this.#asker.fault
   }
 
   deliver(job: () => void): void {

@@ -2,7 +2,7 @@ import { ftruncate, type Stats } from 'node:fs'
 import type { Chunk, ChunksOptions, File as SeekFile } from '@kiruna/fs-seek'
 import { chunks } from '@kiruna/fs-seek/chunks'
 import { Close, nothing, type OpenFile, RingCall, RingOperation, statx } from '@kiruna/linux-uring/operation'
-import type { Ring } from '@kiruna/linux-uring/ring'
+import { type Ring, ring } from '@kiruna/linux-uring/ring'
 import {
   EINVAL,
   EIO,
@@ -17,8 +17,9 @@ import {
 import type { Caller, Rank } from '@kiruna/priority'
 import { checkBuffer, checkInteger, detached } from '@kiruna/priority/arguments'
 import { systemError } from '@kiruna/priority/error'
-import { maxPieceBytes } from '@kiruna/priority/lane'
+import { lane, maxPieceBytes } from '@kiruna/priority/lane'
 import { InUse } from '@kiruna/priority/operation'
+import { promised } from '@kiruna/priority/promised'
 
 /** A read of this size needs no readahead. */
 export const scanBytes = 128 * 1024
@@ -31,24 +32,26 @@ export class File implements SeekFile {
   /** @internal */
   constructor(fd: number, path: string | Buffer, direct: boolean) {
     this.fd = fd
-    this.#file = { fd, path, direct, inUse: new InUse(), scans: 0, readsAhead: true }
+    const device = ring().native.device(fd)
+    const inUse = new InUse(path, device < 0 ? undefined : lane.disk(device))
+    this.#file = { fd, path, direct, inUse, scans: 0, readsAhead: true }
   }
 
   /** @see io_uring_prep_read(3), pread(2) */
   read(buffer: NodeJS.ArrayBufferView, position: number, caller: Caller): Promise<number> {
-    return new Promise((resolve, reject) => {
+    return promised((resolve, reject) => {
       checkBuffer(buffer)
       checkInteger(position, 'position')
-      new Read(this.#file, buffer, position, caller, resolve, reject).run('read')
+      return new Read(this.#file, buffer, position, caller, resolve, reject).run('read')
     })
   }
 
   /** @see io_uring_prep_write(3), pwrite(2) */
   write(buffer: NodeJS.ArrayBufferView, position: number, caller: Caller): Promise<void> {
-    return new Promise((resolve, reject) => {
+    return promised((resolve, reject) => {
       checkBuffer(buffer)
       checkInteger(position, 'position')
-      new Write(this.#file, buffer, position, caller, resolve, reject).run('write')
+      return new Write(this.#file, buffer, position, caller, resolve, reject).run('write')
     })
   }
 
@@ -58,25 +61,25 @@ export class File implements SeekFile {
 
   /** @see io_uring_prep_statx(3), statx(2) */
   stat(caller: Caller): Promise<Stats> {
-    return new Promise((resolve, reject) => {
+    return promised((resolve, reject) => {
       const { fd, path, inUse } = this.#file
-      statx('fstat', fd, path, caller, resolve, reject, inUse).run()
+      return statx('fstat', fd, path, caller, resolve, reject, inUse).run()
     })
   }
 
   /** @see io_uring_prep_fsync(3), fsync(2) */
   sync(caller: Caller): Promise<void> {
-    return new Promise((resolve, reject) => {
+    return promised((resolve, reject) => {
       const { fd, path, inUse } = this.#file
       const prepare = (ring: Ring, call: RingCall<void>) => prepFsync(ring, ring.sqe(fd, call))
       const about = { syscall: 'fsync', path, inUse, changes: true }
-      new RingCall(about, prepare, nothing, caller, resolve, reject).run()
+      return new RingCall(about, prepare, nothing, caller, resolve, reject).run()
     })
   }
 
   /** Before Linux 6.9 node:fs's own. @see io_uring_prep_ftruncate(3), ftruncate(2) */
   truncate(lengthBytes: number, caller: Caller): Promise<void> {
-    return new Promise((resolve, reject) => {
+    return promised((resolve, reject) => {
       checkInteger(lengthBytes, 'lengthBytes')
       const { fd, path, inUse } = this.#file
       const prepare = (ring: Ring, call: RingCall<void>) => {
@@ -84,20 +87,20 @@ export class File implements SeekFile {
         else prepFtruncate(ring, ring.sqe(fd, call), lengthBytes)
       }
       const about = { syscall: 'ftruncate', path, inUse, changes: true }
-      new Ftruncate(about, prepare, nothing, caller, resolve, reject).run()
+      return new Ftruncate(about, prepare, nothing, caller, resolve, reject).run()
     })
   }
 
   /** @see io_uring_prep_fallocate(3), fallocate(2) */
   allocate(offsetBytes: number, lengthBytes: number, caller: Caller): Promise<void> {
-    return new Promise((resolve, reject) => {
+    return promised((resolve, reject) => {
       checkInteger(offsetBytes, 'offsetBytes')
       checkInteger(lengthBytes, 'lengthBytes', 1)
       const { fd, path, inUse } = this.#file
       const prepare = (ring: Ring, call: RingCall<void>) =>
         prepFallocate(ring, ring.sqe(fd, call), offsetBytes, lengthBytes)
       const about = { syscall: 'fallocate', path, inUse, changes: true }
-      new RingCall(about, prepare, nothing, caller, resolve, reject).run()
+      return new RingCall(about, prepare, nothing, caller, resolve, reject).run()
     })
   }
 
@@ -141,13 +144,15 @@ abstract class Transfer<T, Of extends Target> extends RingOperation<T> {
   }
 
   /** @throws EBADF: the file has been closed */
-  run(syscall: string): void {
-    this.file.inUse?.enter(syscall)
+  run(syscall: string): this {
+    const { inUse } = this.file
+    if (inUse !== undefined) this.use(inUse, syscall)
     if (this.lengthBytes > 0 || this.asker.signal?.aborted) this.begin(this.nextBytes)
     else {
       this.finish()
       this.end()
     }
+    return this
   }
 
   /** Nothing is left to transfer. */

@@ -26,6 +26,7 @@ import { checkInteger, checkPath } from '@kiruna/priority/arguments'
 import { largestFileBytes, systemError } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
 import { maxPieceBytes } from '@kiruna/priority/lane'
+import { promised } from '@kiruna/priority/promised'
 import { File, scanBytes, Write } from './file.ts'
 
 export type * from '@kiruna/fs-seek'
@@ -33,21 +34,21 @@ export { File }
 
 /** @see io_uring_prep_openat(3), open(2) */
 export function open(path: PathLike, caller: Caller, options: OpenOptions = {}): Promise<File> {
-  return new Promise((resolve, reject) => {
+  return promised((resolve, reject) => {
     const { flags = 'r', mode = 0o666 } = options
     const name = checkPath(path)
     const permissions = checkInteger(mode, 'mode', 0, 2 ** 32 - 1)
-    new Open(name, parseFlags(flags), permissions, false, caller, resolve, reject).begin(0)
+    return new Open(name, parseFlags(flags), permissions, false, caller, resolve, reject).begin(0)
   })
 }
 
 /** @see open(2), pread(2) */
 export function readAll(path: PathLike, caller: Caller): Promise<Buffer> {
-  return new Promise((resolve, reject) => readUpTo(largestFileBytes, path, caller, resolve, reject))
+  return promised((resolve, reject) => readUpTo(largestFileBytes, path, caller, resolve, reject))
 }
 
 const readUpTo: ReadUpTo = (maxBytes, path, caller, resolve, reject) => {
-  new ReadAll(checkPath(path), maxBytes, caller, resolve, reject).begin(maxPieceBytes)
+  return new ReadAll(checkPath(path), maxBytes, caller, resolve, reject).begin(maxPieceBytes)
 }
 
 /** Each file is one operation, without a promise of its own. */
@@ -56,7 +57,7 @@ export const readMany: Seek['readMany'] = (paths, caller, options) =>
 
 /** @see io_uring_prep_statx(3), statx(2) */
 export function stat(path: PathLike, caller: Caller): Promise<fs.Stats> {
-  return new Promise((resolve, reject) =>
+  return promised((resolve, reject) =>
     statx('stat', AT_FDCWD, checkPath(path), caller, resolve, reject).run(),
   )
 }

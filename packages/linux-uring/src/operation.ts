@@ -83,9 +83,10 @@ export class RingCall<T> extends RingOperation<T> {
   }
 
   /** @throws EBADF: the file has been closed */
-  run(): void {
-    this.#about.inUse?.enter(this.#about.syscall)
-    this.begin(0)
+  run(): this {
+    const { inUse, syscall } = this.#about
+    if (inUse !== undefined) this.use(inUse, syscall)
+    return this.begin(0)
   }
 
   start(): void {

@@ -1,4 +1,5 @@
 import { type Asker, askerOf, type Caller, priorities, type Rank, rankOf } from '@kiruna/priority'
+import { GuardedAsker } from '@kiruna/priority/guarded-asker'
 import { type Link, LinkedList } from '@kiruna/priority/linked-list'
 import { type Owner, Waiting } from './waiting.ts'
 
@@ -46,7 +47,7 @@ export abstract class Reads<T = Buffer> implements Owner {
    * @throws TypeError, as every function that takes a caller
    */
   get caller(): Caller {
-    return this.#asker
+    return this.#asker instanceof GuardedAsker ? this.#asker.caller : this.#asker
   }
 
   set caller(caller: Caller) {

@@ -3,6 +3,8 @@ import type { Caller } from '@kiruna/priority'
 import { Batch } from '@kiruna/priority/batch'
 import { systemError } from '@kiruna/priority/error'
 import { type InUse, Operation } from '@kiruna/priority/operation'
+import { promised } from '@kiruna/priority/promised'
+import { setImmediate } from '@kiruna/priority/timers'
 
 export type Failure = NodeJS.ErrnoException | null
 /** A callback of node:fs. */
@@ -84,7 +86,7 @@ export class PoolCall<T> extends PoolOperation<T> {
 
 /** Makes one call of node:fs through the lane. */
 export function pooled<T>(call: (done: Done<T>) => void, about: About, caller: Caller): Promise<T> {
-  return new Promise((resolve, reject) => new PoolCall(call, about, caller, resolve, reject).begin(0))
+  return promised((resolve, reject) => new PoolCall(call, about, caller, resolve, reject).begin(0))
 }
 
 /** Closes an fd, outside of the lane. @see close(2) */

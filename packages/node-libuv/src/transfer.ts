@@ -45,13 +45,15 @@ export abstract class Transfer<T> extends PoolOperation<T> {
   }
 
   /** @throws EBADF: the file has been closed */
-  run(syscall: string): void {
-    this.file.inUse?.enter(syscall)
+  run(syscall: string): this {
+    const { inUse } = this.file
+    if (inUse !== undefined) this.use(inUse, syscall)
     if (this.lengthBytes > 0 || this.asker.signal?.aborted) this.begin(this.nextBytes)
     else {
       this.finish()
       this.end()
     }
+    return this
   }
 
   /** Nothing is left to transfer. */

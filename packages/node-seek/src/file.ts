@@ -8,6 +8,7 @@ import { type OpenFile, Transfer, Write } from '@kiruna/node-libuv/transfer'
 import type { Caller } from '@kiruna/priority'
 import { checkBuffer, checkInteger, detached } from '@kiruna/priority/arguments'
 import { InUse } from '@kiruna/priority/operation'
+import { promised } from '@kiruna/priority/promised'
 
 /** An open file, read and written at offsets: any number of operations at once. */
 export class File implements SeekFile {
@@ -18,24 +19,24 @@ export class File implements SeekFile {
   /** @internal */
   constructor(fd: number, path: string | Buffer, direct: boolean) {
     this.fd = fd
-    this.#file = { fd, path, direct, inUse: new InUse() }
+    this.#file = { fd, path, direct, inUse: new InUse(path) }
   }
 
   /** Fills `buffer` from `position` on. An abort waits for the piece that libuv has begun. @see pread(2) */
   read(buffer: NodeJS.ArrayBufferView, position: number, caller: Caller): Promise<number> {
-    return new Promise((resolve, reject) => {
+    return promised((resolve, reject) => {
       checkBuffer(buffer)
       checkInteger(position, 'position')
-      new Read(this.#file, buffer, position, caller, resolve, reject).run('read')
+      return new Read(this.#file, buffer, position, caller, resolve, reject).run('read')
     })
   }
 
   /** Writes all of `buffer` at `position`. An abort waits for the piece that libuv has begun. @see pwrite(2) */
   write(buffer: NodeJS.ArrayBufferView, position: number, caller: Caller): Promise<void> {
-    return new Promise((resolve, reject) => {
+    return promised((resolve, reject) => {
       checkBuffer(buffer)
       checkInteger(position, 'position')
-      new Write(this.#file, buffer, position, caller, resolve, reject).run('write')
+      return new Write(this.#file, buffer, position, caller, resolve, reject).run('write')
     })
   }
 
@@ -66,11 +67,11 @@ export class File implements SeekFile {
   }
 
   #call<T>(syscall: string, call: (done: Done<T>) => void, changes: boolean, caller: Caller): Promise<T> {
-    return new Promise((resolve, reject) => {
+    return promised((resolve, reject) => {
       const { path, inUse } = this.#file
       const one = new PoolCall(call, { path, changes, inUse }, caller, resolve, reject)
-      inUse.enter(syscall)
-      one.begin(0)
+      one.use(inUse, syscall)
+      return one.begin(0)
     })
   }
 

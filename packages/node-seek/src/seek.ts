@@ -11,6 +11,7 @@ import { checkInteger, checkPath } from '@kiruna/priority/arguments'
 import { largestFileBytes } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
 import { maxPieceBytes } from '@kiruna/priority/lane'
+import { promised } from '@kiruna/priority/promised'
 import { File } from './file.ts'
 
 export type * from '@kiruna/fs-seek'
@@ -18,21 +19,21 @@ export { File }
 
 /** Opens a file, close-on-exec. @see open(2) */
 export function open(path: PathLike, caller: Caller, options: OpenOptions = {}): Promise<File> {
-  return new Promise((resolve, reject) => {
+  return promised((resolve, reject) => {
     const { flags = 'r', mode = 0o666 } = options
     const name = checkPath(path)
     const permissions = checkInteger(mode, 'mode', 0, 2 ** 32 - 1)
-    new Open(name, parseFlags(flags), permissions, false, caller, resolve, reject).begin(0)
+    return new Open(name, parseFlags(flags), permissions, false, caller, resolve, reject).begin(0)
   })
 }
 
 /** Reads a whole file, also one that does not know its size, as in /proc. @see open(2), pread(2) */
 export function readAll(path: PathLike, caller: Caller): Promise<Buffer> {
-  return new Promise((resolve, reject) => readUpTo(largestFileBytes, path, caller, resolve, reject))
+  return promised((resolve, reject) => readUpTo(largestFileBytes, path, caller, resolve, reject))
 }
 
 const readUpTo: ReadUpTo = (maxBytes, path, caller, resolve, reject) => {
-  new ReadAll(checkPath(path), maxBytes, caller, resolve, reject).begin(maxPieceBytes)
+  return new ReadAll(checkPath(path), maxBytes, caller, resolve, reject).begin(maxPieceBytes)
 }
 
 /** Reads many files, in the order in which they complete: each is one operation, without a promise of its own. */
@@ -41,18 +42,18 @@ export const readMany: Seek['readMany'] = (paths, caller, options) =>
 
 /** The status of a file; a symbolic link is followed. @see stat(2) */
 export function stat(path: PathLike, caller: Caller): Promise<Stats> {
-  return new Promise((resolve, reject) => {
+  return promised((resolve, reject) => {
     const name = checkPath(path)
-    new PoolCall<Stats>(done => fs.stat(name, done), { path: name }, caller, resolve, reject).begin(0)
+    return new PoolCall<Stats>(done => fs.stat(name, done), { path: name }, caller, resolve, reject).begin(0)
   })
 }
 
 /** The entries of a folder. @see readdir(3) */
 export function readdir(path: PathLike, caller: Caller): Promise<Dirent[]> {
-  return new Promise((resolve, reject) => {
+  return promised((resolve, reject) => {
     const name = checkPath(path)
     const list = (done: Done<Dirent[]>) => fs.readdir(name, { withFileTypes: true }, done)
-    new PoolCall(list, { path: name }, caller, resolve, reject).begin(0)
+    return new PoolCall(list, { path: name }, caller, resolve, reject).begin(0)
   })
 }
 

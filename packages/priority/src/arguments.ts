@@ -29,8 +29,27 @@ export function checkInteger(value: number, name: string, least = 0, most = Numb
 
 /** @throws TypeError ERR_INVALID_ARG_TYPE: given, and not an AbortSignal */
 export function checkSignal(signal: AbortSignal | undefined, name: string): void {
-  if (signal !== undefined && !(signal instanceof AbortSignal))
-    throw invalidType(name, 'an AbortSignal', signal)
+  if (signal !== undefined && !isAbortSignal(signal)) throw invalidType(name, 'an AbortSignal', signal)
+}
+
+/** Also one of another realm: what jest and node:vm run has an AbortSignal of its own. */
+export function isAbortSignal(value: unknown): value is AbortSignal {
+  return (
+    value instanceof AbortSignal ||
+    (value instanceof EventTarget && typeof (value as { aborted?: unknown }).aborted === 'boolean')
+  )
+}
+
+const none = Object.freeze(Object.create(null)) as object
+
+/**
+ * What was given, and nothing that somebody has put on Object.prototype. Each option is read once.
+ * @throws TypeError ERR_INVALID_ARG_TYPE: neither an object nor undefined
+ */
+export function ownOptions<Options extends object>(given: Options | undefined, name = 'options'): Options {
+  if (given === undefined) return none as Options
+  if (typeof given !== 'object' || given === null) throw invalidType(name, 'an object', given)
+  return { __proto__: null, ...given }
 }
 
 /**

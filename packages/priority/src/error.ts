@@ -43,9 +43,9 @@ export function systemError(errno: number, syscall: string, path?: string | Buff
 }
 
 /** EBADF, as a closed FileHandle gives it. */
-export function fileClosed(syscall: string): ErrnoException {
-  const error = systemError(errnoOf('EBADF'), syscall)
-  error.message = 'file closed'
+export function fileClosed(syscall: string, path?: string | Buffer): ErrnoException {
+  const error = systemError(errnoOf('EBADF'), syscall, path)
+  error.message = path === undefined ? 'file closed' : `file closed, ${syscall} '${path}'`
   return error
 }
 

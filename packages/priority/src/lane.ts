@@ -1,35 +1,38 @@
+import { quietMs, shallowDepth } from './climb.ts'
+import { Disk } from './disk.ts'
 import { type Link, LinkedList } from './linked-list.ts'
 import { type Asker, type Rank, rankOf, shared } from './priority.ts'
-import { nowMs } from './timers.ts'
+import { clearTimeout, nowMs, setTimeout } from './timers.ts'
 
 /** The largest piece of a transfer below user-blocking; each piece is admitted by itself. */
 export const maxPieceBytes = 256 * 1024
 /** The largest piece at user-blocking or above, so that an abort does not wait for a gigabyte. */
 export const maxUrgentPieceBytes = 8 * 1024 * 1024
-/** How many operations below user-blocking are in flight together while there are urgent ones. */
-const shallowDepth = 4
-const deepestDepth = 64
 /**
  * The bytes that may be in flight for each of them: 768 KiB at the shallow depth, three whole pieces. A fourth piece
  * keeps a disk of 1 GB/s always busy; an urgent read then waits for what is queued, 0.75 ms instead of 0.1, for a tenth
  * more throughput.
  */
 const bytesPerOperation = 192 * 1024
-/** The limit for bytes completed but not yet delivered below user-blocking: beyond it nothing more is admitted. */
+/**
+ * The limit for bytes completed but not yet delivered below user-blocking, for each caller: beyond it nothing more is
+ * admitted of that caller's.
+ */
 const undeliveredLimitBytes = 16 * 1024 * 1024
-/** The time after an urgent operation before the lane goes deeper; after a realtime one it bounds user-blocking. */
-const quietMs = 1000
-/** How long throughput is measured before and after a step deeper, and how much it must rise for the step to stay. */
-const windowMs = 100
-const worthwhileRise = 1.05
-/** The pause after a step that did not pay. */
-const retryStepMs = 2000
 /** An operation's own weight in the throughput, also if it moves no bytes (open, stat). */
 const operationWeightBytes = 4096
+/**
+ * How long something that its caller has given up still counts; so much longer for each that is lost, up to the most:
+ * a mount that hangs gets ever fewer.
+ */
+const givenUpMs = 100
+const mostGivenUpMs = 10_000
 
 /** One piece of work for the disk: it asks to be admitted, is started by the lane, and says when the OS is done. */
 export abstract class LaneEntry {
   abstract readonly asker: Asker
+  /** Whose account it is on; undefined: that of calls by path. */
+  disk: Disk<LaneEntry> | undefined = undefined
   /** How much this piece transfers; 0 for open, stat, readdir, fsync. */
   bytes = 0
   /** It runs on libuv's thread pool, of which the less urgent may have only half. */
@@ -49,6 +52,14 @@ export abstract class LaneEntry {
   place: Link<LaneEntry> | undefined = undefined
   /** @internal ends the subscription to its asker's priority */
   unsubscribe: (() => void) | undefined = undefined
+  /** @internal runs until it is lost: given up by its caller, and the OS does not give it back; then 'lost' */
+  givenUp: NodeJS.Timeout | 'lost' | undefined = undefined
+}
+
+/** What one caller has been given and has not taken, and what waits for that. */
+interface Holder {
+  bytes: number
+  readonly waiting: LinkedList<LaneEntry>
 }
 
 interface LaneOptions {
@@ -60,7 +71,7 @@ interface LaneOptions {
 
 /**
  * Bounds what the less urgent have in flight. A device's queue is first in, first out, so only a queue that is not full
- * can promise anything to the urgent.
+ * can promise anything to the urgent. Each disk has an account of its own:
  *
  *     realtime       ─────────────────────────────► always admitted
  *     user-blocking  ───┬─────────────────────────► admitted; within 1 s of a realtime one, 4 at a time
@@ -71,53 +82,68 @@ interface LaneOptions {
  * One entry below user-blocking is always admitted. Within a priority: first in, first out.
  */
 export class Lane {
-  /** How many operations below user-blocking may be in flight together, of `bytesPerOperation` on average. */
-  depth = shallowDepth
   readonly #now: () => number
   readonly #poolThreads: number
-  readonly #waiting = [queue(), queue(), queue(), queue()] as const
-  #waitingCount = 0
-  /** In flight, by rank at admission. */
-  readonly #operations = [0, 0, 0, 0]
-  /** In flight below user-blocking. */
-  #bytes = 0
+  readonly #paths: Disk<LaneEntry>
+  readonly #disks = new Map<number, Disk<LaneEntry>>()
+  /** The disks that something waits for. */
+  readonly #busy: Disk<LaneEntry>[] = []
+  #inFlight = 0
+  #urgentCount = 0
   #pooledLow = 0
   #pooledUrgent = 0
-  /** Below user-blocking, by rank at completion. */
-  readonly #undeliveredBytes = [0, 0, 0, 0]
+  /** Given up by their callers; the OS still has them. Theirs are threads of the pool, too. */
+  #lost = 0
+  #lostPooled = 0
+  /** Those who have undelivered bytes below user-blocking. */
+  readonly #holders = new Map<object, Holder>()
+  #waitingForHolders = 0
   #realtimeUntil = 0
   #pumping = false
-  readonly #climb: Climb
 
   constructor({ now = nowMs, poolThreads = poolThreadsFromEnvironment() }: LaneOptions = {}) {
     this.#now = now
     this.#poolThreads = poolThreads
-    this.#climb = new Climb(now())
+    this.#paths = new Disk(now())
+  }
+
+  /** The account of the disk with this `st_dev`, for what is done with an open file. */
+  disk(stDev: number): Disk<LaneEntry> {
+    let disk = this.#disks.get(stDev)
+    if (disk === undefined) this.#disks.set(stDev, (disk = new Disk(this.#now())))
+    return disk
+  }
+
+  /** How many operations below user-blocking may be in flight together, of calls by path. */
+  get depth(): number {
+    return this.#depthOf(this.#paths)
   }
 
   /** Admits the entry now (`start` runs before this returns) or when its turn comes. */
   enter(entry: LaneEntry): void {
     const rank = rankOf(entry.asker.priority)
-    if (!this.#waitsBefore(rank) && this.#admits(rank, entry)) this.#admit(rank, entry)
+    const disk = entry.disk ?? this.#paths
+    if (!waitsBefore(disk, rank) && !this.#mustWaitForHolder(rank, entry) && this.#admits(rank, entry, disk))
+      this.#admit(rank, entry, disk)
     else {
-      this.#wait(rank, entry)
+      entry.unsubscribe = entry.asker.onPriorityChange?.(() => this.#rankChanged(entry))
+      entry.laneRank = rank
+      this.#wait(entry, isBegun(entry))
       this.#pump() // user-blocking may have waited for a realtime operation that is long done
     }
   }
 
   /** The OS is done with the entry's piece: the next may start. */
   leave(entry: LaneEntry): void {
+    if (entry.givenUp !== undefined) this.#isBack(entry)
     const rank = entry.laneRank
     if (rank === -1 || entry.place !== undefined) return
-    entry.laneRank = -1
-    this.#operations[rank]!--
-    if (rank >= 2) {
-      this.#bytes -= entry.bytes
-      if (entry.pooled) this.#pooledLow--
-      if (this.#waiting[3].first !== undefined || this.#waiting[2].first !== undefined) {
-        this.depth = this.#climb.done(this.depth, entry.bytes + operationWeightBytes, this.#now())
-      }
-    } else if (entry.pooled) this.#pooledUrgent--
+    this.#forget(entry, rank)
+    const disk = entry.disk ?? this.#paths
+    if (rank >= 2 && (disk.waiting[3].first !== undefined || disk.waiting[2].first !== undefined)) {
+      this.#depthOf(disk)
+      disk.depth = disk.climb.done(disk.depth, entry.bytes + operationWeightBytes, this.#now())
+    }
     this.#pump()
   }
 
@@ -130,57 +156,88 @@ export class Lane {
     return true
   }
 
+  /** Nobody waits any more for what is in flight. If the OS does not give it back soon, it stops counting. */
+  giveUp(entry: LaneEntry): void {
+    if (entry.laneRank === -1 || entry.place !== undefined || entry.givenUp !== undefined) return
+    const afterMs = Math.min(givenUpMs * (this.#lost + 1), mostGivenUpMs)
+    entry.givenUp = setTimeout(() => this.#lose(entry), afterMs).unref()
+  }
+
   /** Counts completed bytes in the library's memory for a caller below user-blocking, until they are delivered. */
-  hold(bytes: number, rank: Rank): void {
-    this.#undeliveredBytes[rank]! += bytes
+  hold(bytes: number, asker: Asker): void {
+    const owner = asker.owner ?? asker
+    const holder = this.#holders.get(owner)
+    if (holder === undefined) this.#holders.set(owner, { bytes, waiting: new LinkedList() })
+    else holder.bytes += bytes
+    this.#pump() // the caller's next may stand at the head, where it waits from now on for others than those behind it
   }
 
   /** They are delivered, or not wanted any more. */
-  release(bytes: number, rank: Rank): void {
-    this.#undeliveredBytes[rank]! -= bytes
+  release(bytes: number, asker: Asker): void {
+    const owner = asker.owner ?? asker
+    const holder = this.#holders.get(owner)!
+    holder.bytes -= bytes
+    if (holder.bytes >= undeliveredLimitBytes) return
+    if (holder.bytes === 0) this.#holders.delete(owner)
+    for (const entry of [...holder.waiting]) {
+      holder.waiting.remove(entry.place!)
+      this.#waitingForHolders--
+      this.#queue(entry, isBegun(entry))
+    }
     this.#pump()
   }
 
   /** Nothing waits, and nothing is in flight. */
   get isIdle(): boolean {
-    return this.#waitingCount === 0 && this.#operations.every(count => count === 0)
+    return this.#busy.length === 0 && this.#waitingForHolders === 0 && this.#inFlight === 0
   }
 
-  /** Whether something at least as urgent waits. */
-  #waitsBefore(rank: Rank): boolean {
-    if (this.#waitingCount === 0) return false
-    for (let before: Rank = 1; before <= rank; before++) {
-      if (this.#waiting[before as Rank].first !== undefined) return true
-    }
-    return false
+  #mustWaitForHolder(rank: Rank, { asker }: LaneEntry): boolean {
+    if (rank < 2 || this.#holders.size === 0) return false
+    const holder = this.#holders.get(asker.owner ?? asker)
+    return holder !== undefined && holder.bytes >= undeliveredLimitBytes
   }
 
-  #admits(rank: Rank, entry: LaneEntry): boolean {
+  #admits(rank: Rank, entry: LaneEntry, disk: Disk<LaneEntry>): boolean {
     if (rank === 0) return true
     if (rank === 1) {
       if (this.#realtimeUntil === 0 || this.#now() >= this.#realtimeUntil) return true
-      if (this.#operations[1]! === 0) return true
+      if (disk.operations[1]! === 0) return true
       if (entry.pooled && this.#pooledUrgent >= this.#poolThreads - 1) return false
-      return this.#operations[1]! < shallowDepth
+      return disk.operations[1]! < shallowDepth
     }
-    // `release` looks again. What a paused background caller has not taken does not hold up user-visible.
-    const undeliveredBytes = this.#undeliveredBytes[2]! + (rank === 3 ? this.#undeliveredBytes[3]! : 0)
-    if (undeliveredBytes >= undeliveredLimitBytes) return false
-    const operations = this.#operations[2]! + this.#operations[3]!
+    if (entry.pooled && this.#pooledLow >= this.#mostPooledLow) return false
+    const operations = disk.operations[2]! + disk.operations[3]!
     if (operations === 0) return true
-    if (entry.pooled && this.#pooledLow >= this.#poolThreads >> 1) return false
-    return operations < this.depth && this.#bytes + entry.bytes <= this.depth * bytesPerOperation
+    const depth = this.#depthOf(disk)
+    return operations < depth && disk.bytes + entry.bytes <= depth * bytesPerOperation
   }
 
-  #admit(rank: Rank, entry: LaneEntry): void {
+  /** Half of the threads that libuv's pool has left; of one thread, that one. */
+  get #mostPooledLow(): number {
+    if (this.#lostPooled > 0) return (this.#poolThreads - this.#lostPooled) >> 1
+    return this.#poolThreads >> 1 || 1
+  }
+
+  /** It is shallow again as soon as something urgent was admitted, on whichever disk that is. */
+  #depthOf(disk: Disk<LaneEntry>): number {
+    if (disk.urgentCount !== this.#urgentCount) {
+      disk.urgentCount = this.#urgentCount
+      disk.depth = shallowDepth
+      disk.climb.urgent = true
+    }
+    return disk.depth
+  }
+
+  #admit(rank: Rank, entry: LaneEntry, disk: Disk<LaneEntry>): void {
     entry.laneRank = rank
-    this.#operations[rank]!++
+    disk.operations[rank]!++
+    this.#inFlight++
     if (rank >= 2) {
-      this.#bytes += entry.bytes
+      disk.bytes += entry.bytes
       if (entry.pooled) this.#pooledLow++
     } else {
-      this.depth = shallowDepth
-      this.#climb.urgent = true
+      this.#urgentCount++
       if (entry.pooled) this.#pooledUrgent++
       if (rank === 0) this.#realtimeUntil = this.#now() + quietMs
     }
@@ -192,28 +249,74 @@ export class Lane {
     }
   }
 
-  #wait(rank: Rank, entry: LaneEntry): void {
-    entry.unsubscribe = entry.asker.onPriorityChange?.(() => this.#rankChanged(entry)) // it may throw: not queued yet
-    entry.laneRank = rank
-    const hasBegun = entry.isContinuation || entry.asker.isContinuation
-    entry.place = hasBegun ? this.#waiting[rank].addFirst(entry) : this.#waiting[rank].add(entry)
-    this.#waitingCount++
+  /** It does not count any more. */
+  #forget(entry: LaneEntry, rank: Rank): void {
+    const disk = entry.disk ?? this.#paths
+    entry.laneRank = -1
+    disk.operations[rank]!--
+    this.#inFlight--
+    if (rank >= 2) {
+      disk.bytes -= entry.bytes
+      if (entry.pooled) this.#pooledLow--
+    } else if (entry.pooled) this.#pooledUrgent--
+  }
+
+  #lose(entry: LaneEntry): void {
+    this.#forget(entry, entry.laneRank as Rank)
+    entry.givenUp = 'lost'
+    this.#lost++
+    if (entry.pooled) this.#lostPooled++
+    this.#pump()
+  }
+
+  /** The OS gives back what its caller had given up. */
+  #isBack(entry: LaneEntry): void {
+    if (entry.givenUp === 'lost') {
+      this.#lost--
+      if (entry.pooled) this.#lostPooled--
+    } else clearTimeout(entry.givenUp)
+    entry.givenUp = undefined
+    this.#pump()
+  }
+
+  #wait(entry: LaneEntry, goesFirst: boolean): void {
+    if (!this.#mustWaitForHolder(entry.laneRank as Rank, entry)) {
+      this.#queue(entry, goesFirst)
+      return
+    }
+    const { asker } = entry
+    entry.place = this.#holders.get(asker.owner ?? asker)!.waiting.add(entry)
+    this.#waitingForHolders++
+  }
+
+  #queue(entry: LaneEntry, goesFirst: boolean): void {
+    const disk = entry.disk ?? this.#paths
+    const waiting = disk.waiting[entry.laneRank as Rank]
+    entry.place = goesFirst ? waiting.addFirst(entry) : waiting.add(entry)
+    if (disk.waitingCount++ === 0) this.#busy.push(disk)
   }
 
   /** The entry goes to the tail of its new queue, and is admitted in this same call if there is room for it. */
   #rankChanged(entry: LaneEntry): void {
     const rank = rankOf(entry.asker.priority)
     if (entry.place === undefined || rank === entry.laneRank) return
-    this.#waiting[entry.laneRank as Rank].remove(entry.place)
+    this.#leaveQueue(entry)
     entry.laneRank = rank
-    entry.place = this.#waiting[rank].add(entry)
+    this.#wait(entry, false)
     this.#pump()
   }
 
-  #stopWaiting(entry: LaneEntry): void {
-    this.#waiting[entry.laneRank as Rank].remove(entry.place!)
-    this.#waitingCount--
+  #leaveQueue(entry: LaneEntry): void {
+    const disk = entry.disk ?? this.#paths
+    const { list } = entry.place!
+    list!.remove(entry.place!)
     entry.place = undefined
+    if (list !== disk.waiting[entry.laneRank as Rank]) this.#waitingForHolders--
+    else if (--disk.waitingCount === 0) this.#busy.splice(this.#busy.indexOf(disk), 1)
+  }
+
+  #stopWaiting(entry: LaneEntry): void {
+    this.#leaveQueue(entry)
     entry.unsubscribe?.()
     entry.unsubscribe = undefined
   }
@@ -221,86 +324,60 @@ export class Lane {
   /** Starts what may start, most urgent first. */
   #pump(): void {
     // An entry that the loop below starts may complete at once, or move another: the loop takes care of it.
-    if (this.#waitingCount === 0 || this.#pumping) return
+    if (this.#busy.length === 0 || this.#pumping) return
     this.#pumping = true
     try {
       for (let entry = this.#next(); entry !== undefined; entry = this.#next()) {
         const rank = entry.laneRank as Rank
+        const disk = entry.disk ?? this.#paths
         this.#stopWaiting(entry)
-        this.#admit(rank, entry)
+        // All disks share libuv's pool: each has its turn.
+        if (this.#busy.length > 1 && disk.waitingCount > 0)
+          this.#busy.push(...this.#busy.splice(this.#busy.indexOf(disk), 1))
+        this.#admit(rank, entry, disk)
       }
     } finally {
       this.#pumping = false
     }
   }
 
-  /** The entry that may start now. One that must wait is never overtaken by a later or a less urgent one. */
+  /** The entry that may start now. One that must wait is never overtaken by a later or a less urgent one of its disk. */
   #next(): LaneEntry | undefined {
-    const waiting = this.#waiting
-    const entry = (waiting[0].first ?? waiting[1].first ?? waiting[2].first ?? waiting[3].first)?.item
-    return entry !== undefined && this.#admits(entry.laneRank as Rank, entry) ? entry : undefined
+    if (this.#busy.length === 1) return this.#nextOf(this.#busy[0]!)
+    let next: LaneEntry | undefined
+    for (const disk of [...this.#busy]) {
+      const entry = this.#nextOf(disk)
+      if (entry !== undefined && (next === undefined || entry.laneRank < next.laneRank)) next = entry
+    }
+    return next
+  }
+
+  #nextOf(disk: Disk<LaneEntry>): LaneEntry | undefined {
+    for (let entry = disk.first; entry !== undefined; entry = disk.first) {
+      const rank = entry.laneRank as Rank
+      if (!this.#mustWaitForHolder(rank, entry)) return this.#admits(rank, entry, disk) ? entry : undefined
+      this.#leaveQueue(entry) // the caller has much that it has not taken: others of its priority go on
+      this.#wait(entry, false)
+    }
+    return undefined
   }
 }
 
-/**
- * How deep the lane may be. A deep queue helps only throughput, and makes the next urgent operation wait: so a step
- * deeper is tried after a quiet second, and kept if throughput rose.
- */
-class Climb {
-  /** An urgent operation was admitted since the last `done`. */
-  urgent = true
-  #urgentAtMs: number
-  #windowStartMs: number
-  #windowBytes = 0
-  /** Bytes per millisecond before the step that is being tried; 0: none is. */
-  #baseline = 0
-  #retryAtMs = 0
+function isBegun({ isContinuation, asker }: LaneEntry): boolean {
+  return isContinuation || asker.isContinuation === true
+}
 
-  constructor(nowMs: number) {
-    this.#urgentAtMs = this.#windowStartMs = nowMs
+/** Whether something at least as urgent waits for the disk. */
+function waitsBefore({ waiting, waitingCount }: Disk<LaneEntry>, rank: Rank): boolean {
+  if (waitingCount === 0) return false
+  for (let before: Rank = 1; before <= rank; before++) {
+    if (waiting[before as Rank].first !== undefined) return true
   }
-
-  /** An operation is done, and others wait. Returns the depth from here on. */
-  done(depth: number, bytes: number, nowMs: number): number {
-    if (this.urgent) {
-      this.urgent = false
-      this.#urgentAtMs = nowMs
-      this.#restart(nowMs)
-      this.#baseline = this.#retryAtMs = 0
-      return shallowDepth
-    }
-    this.#windowBytes += bytes
-    const elapsedMs = nowMs - this.#windowStartMs
-    if (elapsedMs < windowMs) return depth
-    const throughput = this.#windowBytes / elapsedMs
-    this.#restart(nowMs)
-    // A window that began long ago includes a pause in the work.
-    if (elapsedMs > 4 * windowMs || nowMs - this.#urgentAtMs < quietMs) return depth
-    if (this.#baseline > 0 && throughput < this.#baseline * worthwhileRise) {
-      this.#baseline = 0
-      this.#retryAtMs = nowMs + retryStepMs
-      return Math.max(shallowDepth, depth >> 1)
-    }
-    if (depth >= deepestDepth || nowMs < this.#retryAtMs) {
-      this.#baseline = 0
-      return depth
-    }
-    this.#baseline = throughput
-    return depth << 1
-  }
-
-  #restart(nowMs: number): void {
-    this.#windowStartMs = nowMs
-    this.#windowBytes = 0
-  }
+  return false
 }
 
 /** The lane of this thread: all implementations share it. */
 export const lane: Lane = (shared.lane ??= new Lane()) as Lane
-
-function queue(): LinkedList<LaneEntry> {
-  return new LinkedList()
-}
 
 /** @see https://docs.libuv.org/en/v1.x/threadpool.html */
 function poolThreadsFromEnvironment(): number {

@@ -1,8 +1,12 @@
+import type { Asker, Caller } from './asker.ts'
+import type { Disk } from './disk.ts'
 import { errnoOf, fileClosed, reportUncaught } from './error.ts'
 import { type Abortable, follow, unfollow } from './follow-signal.ts'
 import { LaneEntry, lane, maxPieceBytes, maxUrgentPieceBytes } from './lane.ts'
 import type { Link } from './linked-list.ts'
-import { type Asker, askerOf, type Caller, deliver, type Rank, rankOf } from './priority.ts'
+import { askerOf, deliver } from './priority.ts'
+import { rejectLocated } from './promised.ts'
+import { rankOf } from './rank.ts'
 import { setTimeout } from './timers.ts'
 
 const EAGAIN = errnoOf('EAGAIN')
@@ -20,14 +24,15 @@ const pauseMs = 1
  */
 export abstract class Operation<T> extends LaneEntry {
   readonly asker: Asker
-  /** The signal aborted: whatever the OS answers, the outcome is the signal's reason. */
-  aborted = false
+  /** What `promised` gave to the caller; undefined if the outcome goes to callbacks. */
+  promise: Promise<T> | undefined = undefined
   readonly #resolve: (value: T) => void
   readonly #reject: (reason: unknown) => void
-  #outcome: 'open' | 'value' | 'error' | 'settled' = 'open'
+  #aborted = false
+  /** A failure is an error that was made for this operation: its stack may be written anew. */
+  #outcome: 'open' | 'value' | 'error' | 'failure' | 'settled' = 'open'
   #result: unknown = undefined
   #heldBytes = 0
-  #heldRank: Rank = 3
   #following: Link<Abortable> | undefined = undefined
 
   /** @throws what `askerOf` throws */
@@ -47,19 +52,35 @@ export abstract class Operation<T> extends LaneEntry {
   /** Gives back what the operation holds. Runs here when it ends while the OS has nothing of it. */
   abstract end(): void
 
+  /**
+   * The signal has aborted, or the caller's own code has thrown: whatever the OS answers, the outcome is the signal's
+   * reason, or what was thrown.
+   */
+  get aborted(): boolean {
+    return this.#aborted || this.asker.fault !== undefined
+  }
+
+  /**
+   * The operation is one on an open file or a mapping: it is on its disk's account.
+   * @throws EBADF: it has been closed
+   */
+  use(inUse: InUse, syscall: string): void {
+    inUse.enter(syscall)
+    this.disk = inUse.disk
+  }
+
   /** Enters the lane with a first piece of `bytes`, unless the caller's signal has aborted already. */
-  begin(bytes: number): void {
-    const signal = this.asker.signal
-    if (signal !== undefined) {
-      if (signal.aborted) {
-        this.aborted = true
-        this.fail(undefined)
-        this.end()
-        return
-      }
-      this.#following = follow(signal, this)
+  begin(bytes: number): this {
+    const { signal } = this.asker
+    if (signal?.aborted) this.#aborted = true
+    if (this.aborted) {
+      this.fail(undefined)
+      this.end()
+    } else {
+      if (signal !== undefined) this.#following = follow(signal, this)
+      this.enter(bytes)
     }
-    this.enter(bytes)
+    return this
   }
 
   /** The most that the next piece may transfer. */
@@ -110,38 +131,35 @@ export abstract class Operation<T> extends LaneEntry {
       this.fail(undefined)
       return
     }
-    this.#outcome = 'value'
-    this.#result = value
-    const rank = rankOf(this.asker.priority)
-    if (ownedBytes > 0 && rank >= 2) {
+    if (ownedBytes > 0 && rankOf(this.asker.priority) >= 2) {
       this.#heldBytes = ownedBytes
-      this.#heldRank = rank
-      lane.hold(ownedBytes, rank)
+      lane.hold(ownedBytes, this.asker)
     }
-    this.#decided()
+    this.#decide('value', value)
   }
 
   /** Resolves even if the signal has aborted: a change to a file cannot be undone. */
   commit(value: T): void {
-    this.aborted = false
-    this.succeed(value)
+    if (this.#outcome === 'open') this.#decide('value', value)
   }
 
   fail(error: unknown): void {
     if (this.#outcome !== 'open') return
-    this.#outcome = 'error'
-    this.#result = this.aborted ? this.asker.signal!.reason : error
-    this.#decided()
+    const { signal, fault } = this.asker
+    if (this.#aborted) this.#decide('error', signal!.reason)
+    else if (fault !== undefined) this.#decide('error', fault.error)
+    else this.#decide('failure', error)
   }
 
   /** @internal */
   abort(): void {
-    this.aborted = true
+    this.#aborted = true
     if (lane.withdraw(this)) {
       this.fail(undefined)
       this.end()
       return
     }
+    lane.giveUp(this)
     if (this.ownsBuffer) this.fail(undefined)
     this.stop()
   }
@@ -153,13 +171,7 @@ export abstract class Operation<T> extends LaneEntry {
 
   /** Settles when the caller's turn comes. */
   deliver(): void {
-    try {
-      deliver(this.asker, settle, this)
-    } catch (error) {
-      // The asker's own deliver has thrown: an uncaught exception, but this promise and the others still settle.
-      reportUncaught(error)
-      this.settle()
-    }
+    deliver(this.asker, settle, this)
   }
 
   /** Runs when the outcome has been delivered. */
@@ -168,15 +180,22 @@ export abstract class Operation<T> extends LaneEntry {
   /** Resolves or rejects the promise. */
   settle(): void {
     if (this.#outcome === 'settled') return
-    if (this.#heldBytes > 0) lane.release(this.#heldBytes, this.#heldRank)
+    if (this.#heldBytes > 0) lane.release(this.#heldBytes, this.asker)
     const outcome = this.#outcome
     this.#outcome = 'settled'
-    if (outcome === 'value') this.#resolve(this.#result as T)
+    const { fault } = this.asker
+    if (outcome === 'value') {
+      this.#resolve(this.#result as T)
+      if (fault !== undefined) reportUncaught(fault.error) // it came too late for this call to be lost
+    } else if (outcome === 'failure' && this.promise !== undefined)
+      rejectLocated(this.promise, this.#reject, this.#result)
     else this.#reject(this.#result)
     this.delivered()
   }
 
-  #decided(): void {
+  #decide(outcome: 'value' | 'error' | 'failure', result: unknown): void {
+    this.#outcome = outcome
+    this.#result = result
     if (this.#following !== undefined) unfollow(this.asker.signal!, this.#following)
     this.handOver()
   }
@@ -187,13 +206,22 @@ export abstract class Operation<T> extends LaneEntry {
  * waits for those under way: an fd that is closed under an operation may be somebody else's a moment later.
  */
 export class InUse {
+  /** The account that its operations are on; undefined: that of calls by path. */
+  readonly disk: Disk<LaneEntry> | undefined
+  readonly #path: string | Buffer | undefined
   #count = 0
   #closed: Promise<void> | undefined = undefined
   #idle: (() => void) | undefined = undefined
 
+  /** @param path for errors */
+  constructor(path?: string | Buffer, disk?: Disk<LaneEntry>) {
+    this.#path = path
+    this.disk = disk
+  }
+
   /** @throws EBADF, as a closed FileHandle does */
   enter(syscall: string): void {
-    if (this.#closed !== undefined) throw fileClosed(syscall)
+    if (this.#closed !== undefined) throw fileClosed(syscall, this.#path)
     this.#count++
   }
 

@@ -1,31 +1,11 @@
-import { checkSignal } from './arguments.ts'
-import { invalidType, invalidValue } from './error.ts'
+import { checkSignal, isAbortSignal, ownOptions } from './arguments.ts'
+import { type Asker, type Caller, type Fault, trusted } from './asker.ts'
+import { invalidType } from './error.ts'
+import { GuardedAsker, GuardedDeliverer } from './guarded-asker.ts'
+import { oneOf, type Priority, priorities, type Rank, rankOf } from './rank.ts'
 
-/** How urgent something is, most urgent first. The last three are the web standard's names; `realtime` is ours. */
-export type Priority = 'realtime' | 'user-blocking' | 'user-visible' | 'background'
-
-/** The four priorities, most urgent first: an index into this is a rank. */
-export const priorities: readonly Priority[] = ['realtime', 'user-blocking', 'user-visible', 'background']
-
-/** A priority as a number: 0 is realtime, 3 is background. */
-export type Rank = 0 | 1 | 2 | 3
-
-/** On whose behalf an I/O call is made: it says how urgent the call is now, when to stop, and when to resume. */
-export interface Asker {
-  /** Read when it is needed, never cached: raising it moves what waits. */
-  readonly priority: Priority
-  /** Cancels what has not completed. */
-  readonly signal?: AbortSignal | undefined
-  /** Runs a completion when this caller's turn comes. Absent: when the turn of its bare priority comes. */
-  deliver?(job: () => void): void
-  /** Calls the listener when `priority` changes. Returns the unsubscribing; held only while an operation waits. */
-  onPriorityChange?(listener: () => void): () => void
-  /** @internal its calls are steps of an operation that has begun: in the lane they go before what has not */
-  readonly isContinuation?: boolean
-}
-
-/** What every I/O function takes: a priority, a task, a scope, or a web `TaskSignal`. */
-export type Caller = Priority | Asker | (AbortSignal & { readonly priority: Priority })
+export type { Asker, Caller, Fault }
+export { type Priority, priorities, type Rank, rankOf, trusted }
 
 /**
  * What all copies of this package in a thread share, in any version of this major: the four bare askers, core's hook
@@ -38,7 +18,8 @@ interface Shared {
   askers: readonly Asker[]
 }
 
-const key = Symbol.for('@kiruna/priority/1')
+const key = Symbol.for('@kiruna/priority/2')
+
 const realm = globalThis as { [key]?: Shared }
 
 class BareAsker implements Asker {
@@ -48,6 +29,10 @@ class BareAsker implements Asker {
   constructor(rank: Rank) {
     this.priority = priorities[rank]!
     this.#rank = rank
+  }
+
+  get [trusted](): true {
+    return true
   }
 
   deliver(job: () => void): void {
@@ -64,26 +49,7 @@ if (realm[key] === undefined) {
 export const shared: Shared = realm[key]!
 
 /**
- * @returns 0 for realtime to 3 for background
- * @throws TypeError ERR_INVALID_ARG_VALUE: not one of the four
- */
-export function rankOf(priority: Priority): Rank {
-  switch (priority) {
-    case 'realtime':
-      return 0
-    case 'user-blocking':
-      return 1
-    case 'user-visible':
-      return 2
-    case 'background':
-      return 3
-    default:
-      throw invalidValue('priority', `must be one of ${oneOf}`, priority)
-  }
-}
-
-/**
- * The asker behind a caller.
+ * The asker behind a caller. It throws nothing, and its priority is always one of the four: see GuardedAsker.
  * @throws TypeError ERR_INVALID_ARG_TYPE: no caller, or something that has no priority
  * @throws TypeError ERR_INVALID_ARG_VALUE: an unknown priority
  */
@@ -92,10 +58,22 @@ export function askerOf(caller: Caller): Asker {
   if (typeof caller !== 'object' || caller === null || !('priority' in caller)) {
     throw invalidType('caller', `a priority (${oneOf}), a task, or an object with a priority`, caller)
   }
-  rankOf(caller.priority)
-  if (caller instanceof AbortSignal) return signalAskerOf(caller)
-  checkSignal(caller.signal, 'caller.signal')
-  return caller
+  const isTrusted = trusted in caller
+  if (isAbortSignal(caller)) {
+    const asker = signalAskerOf(caller)
+    return isTrusted ? asker : guarded(asker)
+  }
+  return isTrusted ? caller : guarded(caller)
+}
+
+/** @throws what is wrong with the caller now; what goes wrong later is its `fault` */
+function guarded(caller: Asker): GuardedAsker {
+  const { priority, signal, deliver } = caller
+  rankOf(priority)
+  checkSignal(signal, 'caller.signal')
+  if (deliver === undefined) return new GuardedAsker(caller, priority, signal)
+  if (typeof deliver !== 'function') throw invalidType('caller.deliver', 'a function', deliver)
+  return new GuardedDeliverer(caller, priority, signal)
 }
 
 /** Runs `job(context)` when the asker's turn comes. With a context, the four bare askers need no closure. */
@@ -119,9 +97,13 @@ export function deliver<Context>(asker: Asker, job: (context: Context) => void, 
  * @throws TypeError ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE
  */
 export function limit(caller: Caller, options: { atMost?: Priority; signal?: AbortSignal }): Asker {
-  const { atMost, signal } = options
+  const { atMost, signal } = ownOptions(options)
   checkSignal(signal, 'options.signal')
-  return new LimitedAsker(askerOf(caller), atMost === undefined ? 0 : rankOf(atMost), signal)
+  const asker = askerOf(caller)
+  const mostUrgent = atMost === undefined ? 0 : rankOf(atMost)
+  return asker instanceof LimitedAsker
+    ? asker.limitedTo(mostUrgent, signal)
+    : new LimitedAsker(asker, mostUrgent, bothOf(asker.signal, signal))
 }
 
 class LimitedAsker implements Asker {
@@ -132,12 +114,36 @@ class LimitedAsker implements Asker {
   constructor(asker: Asker, mostUrgent: Rank, signal: AbortSignal | undefined) {
     this.#asker = asker
     this.#mostUrgent = mostUrgent
-    const signals = [asker.signal, signal].filter(one => one !== undefined)
-    this.signal = signals.length === 2 ? AbortSignal.any(signals) : signals[0]
+    this.signal = signal
+  }
+
+  get [trusted](): true {
+    return true
+  }
+
+  /** A limit of a limit is one limit, however many there are. */
+  limitedTo(mostUrgent: Rank, signal: AbortSignal | undefined): LimitedAsker {
+    return new LimitedAsker(
+      this.#asker,
+      Math.max(mostUrgent, this.#mostUrgent) as Rank,
+      bothOf(this.signal, signal),
+    )
   }
 
   get priority(): Priority {
     return priorities[Math.max(rankOf(this.#asker.priority), this.#mostUrgent)]!
+  }
+
+  get isContinuation(): boolean {
+    return this.#asker.isContinuation === true
+  }
+
+  get fault(): Fault | undefined {
+    return this.#asker.fault
+  }
+
+  get owner(): object {
+    return this.#asker.owner ?? this.#asker
   }
 
   deliver(job: () => void): void {
@@ -149,6 +155,11 @@ class LimitedAsker implements Asker {
   onPriorityChange(listener: () => void): () => void {
     return this.#asker.onPriorityChange?.(listener) ?? nothing
   }
+}
+
+function bothOf(one: AbortSignal | undefined, other: AbortSignal | undefined): AbortSignal | undefined {
+  if (one === undefined || other === undefined) return one ?? other
+  return AbortSignal.any([one, other])
 }
 
 type PrioritySignal = AbortSignal & { readonly priority: Priority }
@@ -165,8 +176,16 @@ class SignalAsker implements Asker {
     this.signal = signal
   }
 
+  get [trusted](): true {
+    return true
+  }
+
   get priority(): Priority {
     return this.signal.priority
+  }
+
+  get owner(): object {
+    return this.signal
   }
 
   onPriorityChange(listener: () => void): () => void {
@@ -191,6 +210,5 @@ function signalAskerOf(signal: PrioritySignal): SignalAsker {
   return asker
 }
 
-const oneOf = priorities.map(priority => `'${priority}'`).join(', ')
 const nothing = () => {}
 const call = (job: () => void) => job()

@@ -3,15 +3,7 @@
  * replace the globals, and I/O that waits for a fake never ends. They are the globals, not node:timers', because Electron
  * wraps those to wake its loop.
  */
-export const {
-  clearImmediate,
-  clearInterval,
-  clearTimeout,
-  queueMicrotask,
-  setImmediate,
-  setInterval,
-  setTimeout,
-} = globalThis
+export const { clearTimeout, queueMicrotask, setImmediate, setTimeout } = globalThis
 
 /** @see https://nodejs.org/api/process.html#processnexttickcallback-args */
 export const nextTick: typeof process.nextTick = process.nextTick.bind(process)

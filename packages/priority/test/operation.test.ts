@@ -7,7 +7,7 @@ import type { Asker, Caller, Priority } from '../src/priority.ts'
 /** An operation whose OS is this test: it counts what it is asked for, and completes when it is told to. */
 class Probe extends Operation<string> {
   protected readonly ownsBuffer: boolean
-  readonly promise: Promise<string>
+  override readonly promise: Promise<string>
   starts = 0
   stops = 0
   ends = 0
@@ -196,19 +196,23 @@ describe('the outcome', () => {
     expect(await probe.promise).toBe('first')
   })
 
-  test('undelivered bytes of a background caller hold back the next, until they are delivered', async () => {
+  test('undelivered bytes of a background caller hold back its next, until they are delivered', async () => {
     const turns: (() => void)[] = []
     const slow: Asker = { priority: 'background', deliver: job => turns.push(job) }
     const large = new Probe(slow)
     large.begin(0)
     large.leave()
     large.succeed('large', 16 * 1024 * 1024)
-    const next = new Probe('background')
+    const next = new Probe(slow)
     next.begin(0)
-    expect(next.starts).toBe(0)
+    const other = new Probe('background')
+    other.begin(0)
+    expect([next.starts, other.starts]).toEqual([0, 1])
     turns[0]!()
     expect(next.starts).toBe(1)
     next.complete()
+    other.complete()
+    turns[1]!()
     await next.promise
   })
 
@@ -241,6 +245,54 @@ describe('the outcome', () => {
     for (const blocker of blockers.slice(1)) blocker.complete()
     expect(await outcome(probe)).toMatchObject({ reason: { message: 'no memory' } })
     expect(await outcome(blockers[0]!)).toEqual({ value: 'done' })
+  })
+})
+
+describe("a caller's own code that throws costs its own call", () => {
+  test('its priority is bad while it waits: it rejects, and the others go on', async () => {
+    const blockers = Array.from({ length: 4 }, () => new Probe('background'))
+    for (const blocker of blockers) blocker.begin(0)
+    let changed = () => {}
+    const caller = {
+      priority: 'background',
+      onPriorityChange(listener: () => void) {
+        changed = listener
+        return () => {}
+      },
+    }
+    const bad = new Probe(caller as Asker)
+    const next = new Probe('background')
+    bad.begin(0)
+    next.begin(0)
+    caller.priority = 'urgent'
+    changed()
+    for (const blocker of blockers) blocker.complete()
+    bad.complete()
+    next.complete()
+    expect(await outcome(bad)).toMatchObject({ reason: { code: 'ERR_INVALID_ARG_VALUE' } })
+    expect(await outcome(next)).toEqual({ value: 'done' })
+    expect(lane.isIdle).toBe(true)
+  })
+
+  test('its unsubscribe throws: it rejects, and the others go on', async () => {
+    const blockers = Array.from({ length: 4 }, () => new Probe('background'))
+    for (const blocker of blockers) blocker.begin(0)
+    const error = new Error('mine')
+    const bad = new Probe({
+      priority: 'background',
+      onPriorityChange: () => () => {
+        throw error
+      },
+    })
+    const next = new Probe('background')
+    bad.begin(0)
+    next.begin(0)
+    for (const blocker of blockers) blocker.complete()
+    expect([bad.starts, next.starts]).toEqual([1, 1])
+    bad.complete()
+    next.complete()
+    expect(await outcome(bad)).toEqual({ reason: error })
+    expect([await outcome(next), lane.isIdle]).toEqual([{ value: 'done' }, true])
   })
 })
 

@@ -31,9 +31,16 @@ describe('a caller', () => {
     expect(askerOf(priority).signal).toBeUndefined()
   })
 
-  test('that is an asker stands for itself', () => {
+  test('that is an asker is guarded, once a call', () => {
     const asker: Asker = { priority: 'background' }
-    expect(askerOf(asker)).toBe(asker)
+    const guarded = askerOf(asker)
+    expect(guarded).not.toBe(askerOf(asker))
+    expect(askerOf(guarded)).toBe(guarded)
+    expect([guarded.priority, guarded.deliver, guarded.owner === asker]).toEqual([
+      'background',
+      undefined,
+      true,
+    ])
   })
 
   test.each([undefined, null, 0, 3, true, {}, [], () => {}, new AbortController().signal, Symbol('x')])(
@@ -112,7 +119,111 @@ describe('a TaskSignal', () => {
   })
 })
 
+describe("a caller's own code", () => {
+  const mine = new Error('mine')
+  const throws = () => {
+    throw mine
+  }
+  const broken = (what: object): Asker => Object.assign(Object.create(null), { priority: 'background' }, what)
+
+  test('whose priority becomes none of the four is at fault, and has its last one', () => {
+    const caller = { priority: 'user-visible' }
+    const asker = askerOf(caller as Caller)
+    caller.priority = 'urgent'
+    expect(asker.priority).toBe('user-visible')
+    expect(asker.fault).toMatchObject({ error: { code: 'ERR_INVALID_ARG_VALUE' } })
+    caller.priority = 'realtime'
+    expect(asker.priority).toBe('user-visible')
+    expect(askerOf(caller as Caller).fault).toBeUndefined()
+  })
+
+  test('whose priority throws is at fault, and has its last one', () => {
+    let isBroken = false
+    const asker = askerOf({
+      get priority(): Priority {
+        if (isBroken) throws()
+        return 'realtime'
+      },
+    })
+    isBroken = true
+    expect([asker.priority, asker.fault]).toEqual(['realtime', { error: mine }])
+  })
+
+  test('that throws when it is subscribed to, or unsubscribed, is at fault', () => {
+    const subscribed = askerOf(broken({ onPriorityChange: throws }))
+    subscribed.onPriorityChange!(() => {})()
+    const unsubscribed = askerOf(broken({ onPriorityChange: () => throws }))
+    const end = unsubscribed.onPriorityChange!(() => {})
+    expect(unsubscribed.fault).toBeUndefined()
+    end()
+    expect([subscribed.fault, unsubscribed.fault]).toEqual([{ error: mine }, { error: mine }])
+  })
+
+  test('that returns no function to unsubscribe with is at fault', () => {
+    const asker = askerOf(broken({ onPriorityChange: () => 1 }))
+    asker.onPriorityChange!(() => {})()
+    expect(asker.fault).toMatchObject({ error: { name: 'TypeError' } })
+  })
+
+  test('that delivers twice delivers once', () => {
+    const asker = askerOf({
+      priority: 'background',
+      deliver(job) {
+        job()
+        job()
+      },
+    })
+    let runs = 0
+    deliver(asker, () => runs++)
+    expect(runs).toBe(1)
+  })
+
+  test.each([
+    ['before it has run the job', (_: () => void) => throws()],
+    [
+      'after it has run the job',
+      (job: () => void) => {
+        job()
+        throws()
+      },
+    ],
+  ])('that throws in deliver %s: the job runs once, and the error is uncaught', async (_, toDeliver) => {
+    const uncaught: unknown[] = []
+    const others = process.listeners('uncaughtException')
+    process.removeAllListeners('uncaughtException')
+    process.on('uncaughtException', error => uncaught.push(error))
+    let runs = 0
+    try {
+      deliver(askerOf({ priority: 'background', deliver: toDeliver }), () => runs++)
+      await new Promise(resolve => setImmediate(resolve))
+    } finally {
+      process.removeAllListeners('uncaughtException')
+      for (const other of others) process.on('uncaughtException', other)
+    }
+    expect([runs, uncaught]).toEqual([1, [mine]])
+  })
+
+  test('has its fault through a limit, too', () => {
+    const caller = { priority: 'background' }
+    const limited = limit(caller as Caller, { atMost: 'background' })
+    caller.priority = 'urgent'
+    expect(limited.priority).toBe('background')
+    expect(limited.fault).toMatchObject({ error: { code: 'ERR_INVALID_ARG_VALUE' } })
+  })
+})
+
 describe('limit', () => {
+  test('of a limit, a hundred thousand times, is one limit', () => {
+    let caller: Asker = limit('realtime', { atMost: 'user-visible' })
+    for (let i = 0; i < 100_000; i++) caller = limit(caller, { atMost: 'realtime' })
+    expect(caller.priority).toBe('user-visible')
+    let ran = false
+    deliver(caller, () => {
+      ran = true
+    })
+    expect(ran).toBe(true)
+  })
+
   test.each(priorities.flatMap(asked => priorities.map(atMost => [asked, atMost] as const)))(
     '%s at most %s only ever lowers',
     (asked, atMost) => {

@@ -37,13 +37,14 @@ export class OpenFile {
   readonly path: string | Buffer
   /** Opened with O_DIRECT: reads and writes must be aligned. */
   readonly isDirect: boolean
-  readonly inUse = new InUse()
+  readonly inUse: InUse
   isClosed = false
   #descriptor = -1
 
   constructor(handle: number, path: string | Buffer, flags: number) {
     this.handle = handle
     this.path = path
+    this.inUse = new InUse(path)
     this.isDirect = (flags & O_DIRECT) !== 0
   }
 

@@ -72,9 +72,10 @@ export class PortCall<T> extends PortOperation<T> {
   }
 
   /** @throws EBADF: its file is closed */
-  run(): void {
-    this.#about.file?.inUse.enter(this.#about.syscall)
-    this.begin(0)
+  run(): this {
+    const { file, syscall } = this.#about
+    if (file !== undefined) this.use(file.inUse, syscall)
+    return this.begin(0)
   }
 
   start(): void {

@@ -7,6 +7,7 @@ import type { Caller } from '@kiruna/priority'
 import { checkBuffer, checkInteger, detached } from '@kiruna/priority/arguments'
 import { errnoOf, systemError } from '@kiruna/priority/error'
 import { maxPieceBytes } from '@kiruna/priority/lane'
+import { promised } from '@kiruna/priority/promised'
 import { nothing, type OpenFile } from '@kiruna/win-iocp/open-file'
 import { bytesAt, PortCall, PortOperation } from '@kiruna/win-iocp/operation'
 
@@ -43,10 +44,10 @@ export class File implements SeekFile {
    * @see https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-readfile
    */
   read(buffer: NodeJS.ArrayBufferView, position: number, caller: Caller): Promise<number> {
-    return new Promise((resolve, reject) => {
+    return promised((resolve, reject) => {
       checkBuffer(buffer)
       checkInteger(position, 'position')
-      new Read(this.#file, buffer, position, caller, resolve, reject).run('read')
+      return new Read(this.#file, buffer, position, caller, resolve, reject).run('read')
     })
   }
 
@@ -55,10 +56,10 @@ export class File implements SeekFile {
    * @see https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-writefile
    */
   write(buffer: NodeJS.ArrayBufferView, position: number, caller: Caller): Promise<void> {
-    return new Promise((resolve, reject) => {
+    return promised((resolve, reject) => {
       checkBuffer(buffer)
       checkInteger(position, 'position')
-      new Write(this.#file, buffer, position, caller, resolve, reject).run('write')
+      return new Write(this.#file, buffer, position, caller, resolve, reject).run('write')
     })
   }
 
@@ -69,13 +70,13 @@ export class File implements SeekFile {
 
   /** node:fs's fstat of `fd`, on a thread of libuv's pool. @see fstat(2) */
   stat(caller: Caller): Promise<Stats> {
-    return new Promise((resolve, reject) => {
+    return promised((resolve, reject) => {
       const file = this.#file
       const { path, inUse } = file
       const call = (done: (error: Failure, stats: Stats) => void) => fstat(file.descriptor, done)
       const fstatCall = new PoolCall(call, { path, inUse }, caller, resolve, reject)
-      inUse.enter('fstat')
-      fstatCall.begin(0)
+      fstatCall.use(inUse, 'fstat')
+      return fstatCall.begin(0)
     })
   }
 
@@ -84,9 +85,9 @@ export class File implements SeekFile {
    * @see https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-flushfilebuffers
    */
   sync(caller: Caller): Promise<void> {
-    return new Promise((resolve, reject) => {
+    return promised((resolve, reject) => {
       const file = this.#file
-      new PortCall(
+      return new PortCall(
         { syscall: 'fsync', file, changes: true },
         (native, slot, rank) => native.flush(slot, rank, file.handle),
         nothing,
@@ -102,10 +103,10 @@ export class File implements SeekFile {
    * @see https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-setfileinformationbyhandle
    */
   truncate(lengthBytes: number, caller: Caller): Promise<void> {
-    return new Promise((resolve, reject) => {
+    return promised((resolve, reject) => {
       checkInteger(lengthBytes, 'lengthBytes')
       const file = this.#file
-      new PortCall(
+      return new PortCall(
         { syscall: 'ftruncate', file, changes: true },
         (native, slot, rank) => native.setEndOfFile(slot, rank, file.handle, lengthBytes),
         nothing,
@@ -160,13 +161,14 @@ abstract class Transfer<T> extends PortOperation<T> {
   }
 
   /** @throws EBADF: the file is closed */
-  run(syscall: string): void {
-    this.file.inUse.enter(syscall)
+  run(syscall: string): this {
+    this.use(this.file.inUse, syscall)
     if (this.lengthBytes > 0 || this.asker.signal?.aborted) this.begin(this.nextBytes)
     else {
       this.finish()
       this.end()
     }
+    return this
   }
 
   /** Nothing is left to transfer. */

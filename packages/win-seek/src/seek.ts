@@ -14,6 +14,7 @@ import { checkInteger, checkPath, type PathLike } from '@kiruna/priority/argumen
 import { largestFileBytes, systemError } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
 import { maxPieceBytes } from '@kiruna/priority/lane'
+import { promised } from '@kiruna/priority/promised'
 import { port } from '@kiruna/win-iocp/iocp'
 import { Close, createFile, nothing, OpenFile, widePath } from '@kiruna/win-iocp/open-file'
 import { bytesAt, PortCall, PortOperation } from '@kiruna/win-iocp/operation'
@@ -31,11 +32,11 @@ type Reject = (reason: unknown) => void
  * @see https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-createfilew
  */
 export function open(path: PathLike, caller: Caller, options: OpenOptions = {}): Promise<File> {
-  return new Promise((resolve, reject) => {
+  return promised((resolve, reject) => {
     const { flags = 'r', mode = 0o666 } = options
     const name = checkPath(path)
     const permissions = checkInteger(mode, 'mode', 0, 2 ** 32 - 1)
-    opening(name, parseFlags(flags), permissions, false, caller, resolve, reject).run()
+    return opening(name, parseFlags(flags), permissions, false, caller, resolve, reject).run()
   })
 }
 
@@ -44,7 +45,7 @@ export function open(path: PathLike, caller: Caller, options: OpenOptions = {}):
  * @see https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-readfile
  */
 export function readAll(path: PathLike, caller: Caller): Promise<Buffer> {
-  return new Promise((resolve, reject) => readUpTo(largestFileBytes, path, caller, resolve, reject))
+  return promised((resolve, reject) => readUpTo(largestFileBytes, path, caller, resolve, reject))
 }
 
 /** Reads many files, in the order in which they complete. */
@@ -109,7 +110,7 @@ function opening(
 }
 
 const readUpTo: ReadUpTo = (maxBytes, path, caller, resolve, reject) => {
-  new ReadAll(checkPath(path), maxBytes, caller, resolve, reject).begin(maxPieceBytes)
+  return new ReadAll(checkPath(path), maxBytes, caller, resolve, reject).begin(maxPieceBytes)
 }
 
 /**

@@ -1,4 +1,5 @@
 import { getEventListeners } from 'node:events'
+import { trusted } from '@kiruna/priority'
 import { EventHandler, type EventHandlerValue } from './event-handler.ts'
 import { TaskPriorityChangeEvent } from './task-priority-change-event.ts'
 import { exposeInterface, type TaskPriority, toAbortSignals, toDictionary, toTaskPriority } from './webidl.ts'
@@ -41,6 +42,11 @@ const collected = new FinalizationRegistry<{
  * @see https://wicg.github.io/scheduling-apis/#sec-task-signal
  */
 export class TaskSignal extends AbortSignal {
+  /** @internal */
+  get [trusted](): true {
+    return true
+  }
+
   // AbortSignal's own constructor throws: Illegal constructor.
   private constructor() {
     super()

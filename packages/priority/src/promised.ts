@@ -1,0 +1,55 @@
+/** Something that knows the promise that it settles. */
+export interface Promised<T> {
+  promise: Promise<T> | undefined
+}
+
+/**
+ * A promise of what `begin` begins. An error of the OS names who awaits it: see `rejectLocated`.
+ * @param begin throws what is wrong with the arguments: the promise rejects with it
+ */
+export function promised<T>(
+  begin: (resolve: (value: T) => void, reject: (reason: unknown) => void) => Promised<T>,
+): Promise<T> {
+  let begun: Promised<T> | undefined
+  const promise = new Promise<T>((resolve, reject) => {
+    begun = begin(resolve, reject)
+  })
+  if (begun !== undefined) begun.promise = promise
+  return promise
+}
+
+/**
+ * Rejects a promise with an error that was made for it alone, once the error's stack tells which functions await it. V8
+ * knows them while it runs a reaction whose promise, or whose promise's only reaction's, is that one. So this derives
+ * one from another: what `then` derives is what a constructor gives it, and here that is `promise` itself. It costs
+ * nothing where nothing fails.
+ * @see https://v8.dev/docs/stack-trace-api
+ */
+export function rejectLocated(
+  promise: Promise<unknown>,
+  reject: (reason: unknown) => void,
+  error: unknown,
+): void {
+  if (!(error instanceof Error) || typeof Error.captureStackTrace !== 'function') {
+    reject(error)
+    return
+  }
+  /** What `then` constructs. */
+  function Derived(executor: (resolve: () => void, reject: (reason: unknown) => void) => void) {
+    executor(nothing, reject)
+    return promise
+  }
+  const located = Promise.resolve().then(function locate() {
+    const { stack = '' } = error
+    Error.captureStackTrace(error, locate)
+    const frames = error.stack?.indexOf(firstFrame) ?? -1
+    error.stack = frames === -1 ? stack : stack.split(firstFrame, 1)[0] + error.stack!.slice(frames)
+    throw error
+  })
+  located.constructor = { [Symbol.species]: Derived } as unknown as PromiseConstructor
+  located.then()
+}
+
+/** What stands before it is the error's name, its code and its message. */
+const firstFrame = '\n    at '
+const nothing = () => {}
