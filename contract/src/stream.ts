@@ -4,6 +4,7 @@ import { callers } from './stream/callers.ts'
 import type { StreamContract } from './stream/contract.ts'
 import { errors } from './stream/errors.ts'
 import { leaving } from './stream/leaving.ts'
+import { positions } from './stream/positions.ts'
 import { processes } from './stream/process.ts'
 import { random } from './stream/random.ts'
 import { reading } from './stream/reading.ts'
@@ -15,6 +16,7 @@ export const streamContract: Record<string, StreamContract[]> = {
   reading,
   leaving,
   writing,
+  positions,
   terminals,
   aborting,
   callers,

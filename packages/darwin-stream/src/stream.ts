@@ -8,7 +8,7 @@ import { concatenate, pieces, type Reading } from '@kiruna/fs-stream/pieces'
 import { QueuedWriter, type Writer, type Writing } from '@kiruna/fs-stream/queued-writer'
 import { borrow, borrowSink, checkPathOrFd, isOnDisk, StreamSource } from '@kiruna/fs-stream/stream-source'
 import { type Asker, askerOf, type Caller } from '@kiruna/priority'
-import { checkInteger, detached, type PathLike } from '@kiruna/priority/arguments'
+import { checkInteger, detached, ownOptions, type PathLike } from '@kiruna/priority/arguments'
 import { systemError } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
 import { StreamRead, stateOf } from './read.ts'
@@ -19,9 +19,9 @@ export type * from '@kiruna/fs-stream'
 export function read(
   source: PathLike | number,
   caller: Caller,
-  options: ReadOptions = {},
+  options?: ReadOptions,
 ): AsyncIterableIterator<Buffer, undefined, undefined> {
-  const { chunkBytes = 64 * 1024 } = options
+  const { chunkBytes = 64 * 1024 } = ownOptions(options)
   const from = checkPathOrFd(source)
   checkInteger(chunkBytes, 'chunkBytes', 1)
   dispatcher()
@@ -34,8 +34,8 @@ export async function all(source: PathLike | number, caller: Caller): Promise<Bu
 }
 
 /** Writes in order. @see dispatch_io_write(3) */
-export function write(sink: PathLike | number, caller: Caller, options: WriteOptions = {}): Writer {
-  const { flags = 'w' } = options
+export function write(sink: PathLike | number, caller: Caller, options?: WriteOptions): Writer {
+  const { flags = 'w' } = ownOptions(options)
   const to = checkPathOrFd(sink)
   const openFlags = parseFlags(flags)
   dispatcher()

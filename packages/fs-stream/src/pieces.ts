@@ -62,5 +62,12 @@ export async function concatenate(source: PathLike | number, chunks: AsyncIterab
     if (lengthBytes > largestFileBytes) throw fileTooLarge(String(checkPathOrFd(source)), largestFileBytes)
     all.push(bytes)
   }
-  return Buffer.concat(all, lengthBytes)
+  if (all.length === 1) return all[0]!
+  const whole = Buffer.allocUnsafeSlow(lengthBytes) // Buffer.concat takes from the pool
+  let at = 0
+  for (const bytes of all) {
+    whole.set(bytes, at)
+    at += bytes.length
+  }
+  return whole
 }

@@ -1,5 +1,6 @@
+import { types } from 'node:util'
 import { type Asker, deliver } from '@kiruna/priority'
-import { checkBuffer } from '@kiruna/priority/arguments'
+import { checkBuffer, detached } from '@kiruna/priority/arguments'
 import { coded, invalidType } from '@kiruna/priority/error'
 import { type Abortable, follow, unfollow } from '@kiruna/priority/follow-signal'
 import type { Link } from '@kiruna/priority/linked-list'
@@ -30,6 +31,7 @@ export interface Writing {
 interface Entry {
   /** undefined: the end. */
   bytes: Uint8Array | undefined
+  lengthBytes: number
   resolve(): void
   reject(reason: unknown): void
 }
@@ -55,15 +57,17 @@ export class QueuedWriter implements Writer {
   write(bytes: string | Uint8Array): Promise<void> {
     return new Promise((resolve, reject) => {
       const memory = typeof bytes === 'string' ? Buffer.from(bytes) : bytes
-      if (!(memory instanceof Uint8Array)) throw invalidType('bytes', 'a string or a Uint8Array', bytes)
+      if (!types.isUint8Array(memory)) throw invalidType('bytes', 'a string or a Uint8Array', bytes)
       checkBuffer(memory)
       if (this.#ended !== undefined) throw coded(Error, 'ERR_STREAM_WRITE_AFTER_END', 'write after end')
-      this.#enter({ bytes: memory, resolve, reject })
+      this.#enter({ bytes: memory, lengthBytes: memory.length, resolve, reject })
     })
   }
 
   end(): Promise<void> {
-    this.#ended ??= new Promise((resolve, reject) => this.#enter({ bytes: undefined, resolve, reject }))
+    this.#ended ??= new Promise((resolve, reject) =>
+      this.#enter({ bytes: undefined, lengthBytes: 0, resolve, reject }),
+    )
     return this.#ended
   }
 
@@ -112,7 +116,9 @@ export class QueuedWriter implements Writer {
     else if (this.#following !== undefined) unfollow(this.#asker.signal!, this.#following)
   }
 
-  async #perform({ bytes }: Entry): Promise<void> {
+  async #perform({ bytes, lengthBytes }: Entry): Promise<void> {
+    // They were checked at the call, but may have been transferred while they waited.
+    if (bytes !== undefined && bytes.length !== lengthBytes) throw detached()
     this.#sink ??= await this.#open(this.#asker)
     if (bytes === undefined) await this.#close()
     else if (bytes.length > 0) await this.#sink.write(bytes, this.#asker)

@@ -60,7 +60,7 @@ export class StreamSource<Status extends StreamKind = Stats> {
   cut(memory: Buffer, bytes: number): Buffer {
     if (bytes > memory.length / 2) return memory.subarray(0, bytes)
     this.#memory = memory
-    return Buffer.from(memory.subarray(0, bytes))
+    return copyOf(memory.subarray(0, bytes))
   }
 
   /** A cancelled read has taken these bytes: they are for the next reader of the fd. */
@@ -79,7 +79,7 @@ export class StreamSource<Status extends StreamKind = Stats> {
     const bytes = this.#leftover.shift()
     if (bytes === undefined || bytes.length <= mostBytes) return bytes
     this.#leftover.unshift(bytes.subarray(mostBytes))
-    return bytes.subarray(0, mostBytes)
+    return copyOf(bytes.subarray(0, mostBytes))
   }
 
   addReader(): this {
@@ -113,6 +113,13 @@ export class StreamSource<Status extends StreamKind = Stats> {
       return true
     }
   }
+}
+
+/** A copy with memory of its own: Buffer's pool would be transferred with it, and whatever else is in there. */
+export function copyOf(bytes: Buffer): Buffer {
+  const copy = Buffer.allocUnsafeSlow(bytes.length)
+  copy.set(bytes)
+  return copy
 }
 
 /** Whether reads go through the disk's queue. A directory is on the disk too: a read says EISDIR. */

@@ -2,28 +2,36 @@ import { constants, type Stats } from 'node:fs'
 import type { PathLike, ReadOptions, WriteOptions, Writer } from '@kiruna/fs-stream'
 import { concatenate, pieces, type Reading } from '@kiruna/fs-stream/pieces'
 import { QueuedWriter, type Writing } from '@kiruna/fs-stream/queued-writer'
-import { borrow, borrowSink, checkPathOrFd, isOnDisk, StreamSource } from '@kiruna/fs-stream/stream-source'
+import {
+  borrow,
+  borrowSink,
+  checkPathOrFd,
+  flagsOf,
+  isOnDisk,
+  StreamSource,
+} from '@kiruna/fs-stream/stream-source'
 import { Close, openat, RingOperation, statsOf } from '@kiruna/linux-uring/operation'
 import { ring } from '@kiruna/linux-uring/ring'
 import { AT_FDCWD, cString, EINTR, ENOENT, ENXIO, prepStatx, statxBytes } from '@kiruna/linux-uring/sqe'
 import { type Asker, askerOf, type Caller, type Rank } from '@kiruna/priority'
-import { checkInteger } from '@kiruna/priority/arguments'
+import { checkInteger, ownOptions } from '@kiruna/priority/arguments'
 import { systemError } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
-import { type ReadState, StreamRead, StreamWrite, type WriteState } from './transfer.ts'
+import { promised } from '@kiruna/priority/promised'
+import { type Position, type ReadState, StreamRead, StreamWrite, type WriteState } from './transfer.ts'
 
 export type * from '@kiruna/fs-stream'
 
-const { O_CREAT, O_NOCTTY, O_NONBLOCK } = constants
+const { O_APPEND, O_CREAT, O_NOCTTY, O_NONBLOCK } = constants
 const [firstRetryMs, longestRetryMs] = [1, 50]
 
 /** Each `next` is one read: a read that would have to wait waits in a poll. @see preadv2(2), poll(2) */
 export function read(
   source: PathLike | number,
   caller: Caller,
-  options: ReadOptions = {},
+  options?: ReadOptions,
 ): AsyncIterableIterator<Buffer, undefined, undefined> {
-  const { chunkBytes = 64 * 1024 } = options
+  const { chunkBytes = 64 * 1024 } = ownOptions(options)
   const from = checkPathOrFd(source)
   checkInteger(chunkBytes, 'chunkBytes', 1)
   check()
@@ -36,8 +44,8 @@ export async function all(source: PathLike | number, caller: Caller): Promise<Bu
 }
 
 /** Each write is made whole, in the order of the calls. @see pwritev2(2), poll(2) */
-export function write(sink: PathLike | number, caller: Caller, options: WriteOptions = {}): Writer {
-  const { flags = 'w' } = options
+export function write(sink: PathLike | number, caller: Caller, options?: WriteOptions): Writer {
+  const { flags = 'w' } = ownOptions(options)
   const to = checkPathOrFd(sink)
   const openFlags = parseFlags(flags)
   check()
@@ -56,18 +64,20 @@ async function openSource(
 ): Promise<Reading> {
   if (typeof from === 'number') {
     ring().noteFuse(from)
-    return reading(borrow(from), chunkBytes, () => {})
+    const source = borrow(from)
+    return reading(source, source.isOnDisk ? 'shared' : 'none', chunkBytes, () => {})
   }
   const { fd, stats } = await open(from, constants.O_RDONLY, asker)
-  return reading(new StreamSource(fd, stats!, from), chunkBytes, () => ring().close(fd))
+  const source = new StreamSource(fd, stats!, from)
+  return reading(source, source.isOnDisk ? 0 : 'none', chunkBytes, () => ring().close(fd))
 }
 
-function reading(source: StreamSource, chunkBytes: number, close: () => void): Reading {
-  const state: ReadState = { source, nowait: true, pollFirst: source.stats.isFIFO() }
+function reading(source: StreamSource, position: Position, chunkBytes: number, close: () => void): Reading {
+  const state: ReadState = { source, position, nowait: true, pollFirst: source.stats.isFIFO() }
   source.addReader()
   return {
     read: asker =>
-      new Promise((resolve, reject) => new StreamRead(state, chunkBytes, asker, resolve, reject).begin(0)),
+      promised((resolve, reject) => new StreamRead(state, chunkBytes, asker, resolve, reject).begin(0)),
     close: () => source.removeReader(close),
   }
 }
@@ -75,17 +85,21 @@ function reading(source: StreamSource, chunkBytes: number, close: () => void): R
 async function openSink(to: string | Buffer | number, flags: number, asker: Asker): Promise<Writing> {
   if (typeof to === 'number') {
     ring().noteFuse(to)
-    return writing(to, undefined, borrowSink(to), async () => {})
+    const stats = borrowSink(to)
+    const hasPosition = isOnDisk(stats) && (flagsOf(to) & O_APPEND) === 0
+    return writing(to, undefined, stats, hasPosition ? 'shared' : 'none', async () => {})
   }
   const { fd, stats } = await open(to, flags, asker)
   const close = () => new Promise<void>((resolve, reject) => new Close(fd, to, resolve, reject))
-  return writing(fd, to, stats, close)
+  const hasPosition = (stats === undefined || isOnDisk(stats)) && (flags & O_APPEND) === 0
+  return writing(fd, to, stats, hasPosition ? 0 : 'none', close)
 }
 
 function writing(
   fd: number,
   path: string | Buffer | undefined,
   stats: Stats | undefined,
+  position: Position,
   close: () => Promise<void>,
 ): Writing {
   const state: WriteState = {
@@ -93,18 +107,19 @@ function writing(
     path,
     isOnDisk: stats === undefined || isOnDisk(stats),
     isFifo: stats?.isFIFO() ?? false,
+    position,
     nowait: true,
     pollFirst: false,
   }
   return {
     write: (bytes, asker) =>
-      new Promise((resolve, reject) => new StreamWrite(state, bytes, asker, resolve, reject).begin(0)),
+      promised((resolve, reject) => new StreamWrite(state, bytes, asker, resolve, reject).begin(0)),
     close,
   }
 }
 
 function open(path: string | Buffer, flags: number, asker: Asker): Promise<OpenedStream> {
-  return new Promise((resolve, reject) => new OpenStream(path, flags, asker, resolve, reject).begin(0))
+  return promised((resolve, reject) => new OpenStream(path, flags, asker, resolve, reject).begin(0))
 }
 
 interface OpenedStream {

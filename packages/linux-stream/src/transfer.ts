@@ -1,4 +1,4 @@
-import { constants, readSync, writeSync } from 'node:fs'
+import { constants, read, readSync, write, writeSync } from 'node:fs'
 import { flagsOf, isPtyMaster, type StreamSource, waitingPieceBytes } from '@kiruna/fs-stream/stream-source'
 import type { InTurn } from '@kiruna/fs-stream/turns'
 import { RingOperation } from '@kiruna/linux-uring/operation'
@@ -25,9 +25,19 @@ const RWF_NOWAIT = 8
 /** A copy of this size out of the page cache is left to the kernel's threads. */
 const largeBytes = 64 * 1024
 
+/**
+ * Where a transfer begins. io_uring's own "current position", −1, is right only where there is none: in a pipe, a
+ * device, a socket, and with O_APPEND. On a file or a block device it takes no lock, and if only a part is transferred,
+ * the kernel tries the rest by itself and leaves the position behind: so a stream counts in a file that it has opened,
+ * and read(2) and write(2), on a thread of libuv's pool, count in one that it has borrowed.
+ * @see lseek(2)
+ */
+export type Position = number | 'none' | 'shared'
+
 /** What the reads of one stream know of their fd. */
 export interface ReadState {
   readonly source: StreamSource
+  position: Position
   /** The fd supports RWF_NOWAIT: a pipe, a socket and most devices do, a terminal and a FIFO do not. */
   nowait: boolean
   /** Poll before a read: a FIFO that nobody has opened for writing yet would report end of file. */
@@ -37,7 +47,7 @@ export interface ReadState {
 /**
  * One read of a stream. A file's goes through the lane:
  *
- *     lane ─► READ
+ *     lane ─► READ at our own position; read(2) if the file is borrowed
  *
  * A read that may have to wait does not, and waits in a POLL_ADD, so that a cancelled wait has taken nothing:
  *
@@ -66,6 +76,7 @@ export class StreamRead extends RingOperation<Buffer> implements InTurn {
     super(asker, resolve, reject)
     this.#state = state
     this.#askedBytes = Math.min(chunkBytes, state.source.isOnDisk ? this.maxBytes : waitingPieceBytes)
+    this.pooled = state.position === 'shared'
   }
 
   override enter(bytes: number): void {
@@ -85,8 +96,14 @@ export class StreamRead extends RingOperation<Buffer> implements InTurn {
   }
 
   start(): void {
-    const { source, nowait } = this.#state
+    const { source, nowait, position } = this.#state
     const memory = (this.#memory ??= source.takeMemory(this.#askedBytes))
+    if (position === 'shared') {
+      read(source.fd, memory, 0, this.#askedBytes, null, (error, bytes) =>
+        this.complete(error === null ? bytes : error.errno!),
+      )
+      return
+    }
     const address = this.ring.addressOf(memory)
     this.#flags = nowait && !source.isOnDisk ? RWF_NOWAIT : 0
     // Large copies out of the page cache, and reads that may wait all the same (FUSE too), are left to the kernel's
@@ -96,7 +113,7 @@ export class StreamRead extends RingOperation<Buffer> implements InTurn {
       : !nowait && !source.stats.isFIFO()
     const { ring } = this
     const sqe = ring.sqe(source.fd, this)
-    prepRead(ring, sqe, address, this.#askedBytes, -1)
+    prepRead(ring, sqe, address, this.#askedBytes, position === 'none' ? -1 : position)
     setRwFlags(ring, sqe, this.#flags)
     if (isPunted) punt(ring, sqe)
     ring.submitSoon(rankOf(this.asker.priority))
@@ -153,6 +170,7 @@ export class StreamRead extends RingOperation<Buffer> implements InTurn {
 
   #took(bytes: number): void {
     const { source } = this.#state
+    if (typeof this.#state.position === 'number') this.#state.position += bytes
     const piece = source.cut(this.#memory!, bytes)
     this.#memory = undefined
     if (this.aborted) source.giveBack(piece)
@@ -205,6 +223,7 @@ export interface WriteState {
   readonly path: string | Buffer | undefined
   readonly isOnDisk: boolean
   readonly isFifo: boolean
+  position: Position
   /** The fd supports RWF_NOWAIT. */
   nowait: boolean
   /** Poll before each write. */
@@ -238,6 +257,7 @@ export class StreamWrite extends RingOperation<void> {
     this.#state = state
     this.#data = data
     this.#lengthBytes = data.byteLength
+    this.pooled = state.position === 'shared'
   }
 
   override enter(): void {
@@ -252,7 +272,13 @@ export class StreamWrite extends RingOperation<void> {
   start(): void {
     // The bytes were checked at the call, but may have been transferred while this waited.
     if (this.#data.byteLength !== this.#lengthBytes) throw detached()
-    const { fd, isOnDisk, isFifo, nowait } = this.#state
+    const { fd, isOnDisk, isFifo, nowait, position } = this.#state
+    if (position === 'shared') {
+      write(fd, this.#data, this.#doneBytes, this.#askedBytes, null, (error, bytes) =>
+        this.complete(error === null ? bytes : error.errno!),
+      )
+      return
+    }
     const address = this.ring.addressOf(this.#data) + this.#doneBytes
     this.#flags = nowait && !isOnDisk ? RWF_NOWAIT : 0
     const isPunted = isOnDisk
@@ -260,7 +286,7 @@ export class StreamWrite extends RingOperation<void> {
       : !nowait && !isFifo
     const { ring } = this
     const sqe = ring.sqe(fd, this)
-    prepWrite(ring, sqe, address, this.#askedBytes, -1)
+    prepWrite(ring, sqe, address, this.#askedBytes, position === 'none' ? -1 : position)
     setRwFlags(ring, sqe, this.#flags)
     if (isPunted) punt(ring, sqe)
     ring.submitSoon(rankOf(this.asker.priority))
@@ -293,7 +319,10 @@ export class StreamWrite extends RingOperation<void> {
     this.leave()
     const isReady = this.#isReady
     this.#isReady = false
-    if (result > 0) this.#doneBytes += result
+    if (result > 0) {
+      this.#doneBytes += result
+      if (typeof this.#state.position === 'number') this.#state.position += result
+    }
     if (this.#doneBytes === this.#lengthBytes) {
       this.commit(undefined) // all of it is written, so an abort comes too late
     } else if (this.aborted) this.fail(undefined)

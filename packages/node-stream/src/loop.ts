@@ -4,7 +4,13 @@ import { isatty, ReadStream } from 'node:tty'
 import { isMainThread } from 'node:worker_threads'
 import type { Reading } from '@kiruna/fs-stream/pieces'
 import type { Writing } from '@kiruna/fs-stream/queued-writer'
-import { flagsOf, isPtyMaster, type StreamSource, waitingPieceBytes } from '@kiruna/fs-stream/stream-source'
+import {
+  copyOf,
+  flagsOf,
+  isPtyMaster,
+  type StreamSource,
+  waitingPieceBytes,
+} from '@kiruna/fs-stream/stream-source'
 import type { InTurn } from '@kiruna/fs-stream/turns'
 import { PoolOperation, withPath } from '@kiruna/node-libuv/pool'
 import type { Asker } from '@kiruna/priority'
@@ -154,7 +160,7 @@ class Arrivals {
   }
 
   #cut(bytes: number): Buffer {
-    return Buffer.from(this.#memory.subarray(0, bytes))
+    return copyOf(this.#memory.subarray(0, bytes))
   }
 
   /** Reads an O_NONBLOCK fd. Returns undefined if there is nothing yet. */

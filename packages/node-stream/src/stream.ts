@@ -13,7 +13,7 @@ import type { InTurn } from '@kiruna/fs-stream/turns'
 import { close, type Failure, PoolOperation, withPath } from '@kiruna/node-libuv/pool'
 import { Write } from '@kiruna/node-libuv/transfer'
 import { type Asker, askerOf, type Caller } from '@kiruna/priority'
-import { checkInteger } from '@kiruna/priority/arguments'
+import { checkInteger, ownOptions } from '@kiruna/priority/arguments'
 import { errnoOf } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
 import { borrowForLoop, isForLoop, loopReading, loopWriting, noWait } from './loop.ts'
@@ -36,9 +36,9 @@ const deviceRetryMs = 20
 export function read(
   source: PathLike | number,
   caller: Caller,
-  options: ReadOptions = {},
+  options?: ReadOptions,
 ): AsyncIterableIterator<Buffer, undefined, undefined> {
-  const { chunkBytes = 64 * 1024 } = options
+  const { chunkBytes = 64 * 1024 } = ownOptions(options)
   const from = checkPathOrFd(source)
   checkInteger(chunkBytes, 'chunkBytes', 1)
   return pieces(asker => openSource(from, chunkBytes, asker), askerOf(caller))
@@ -50,8 +50,8 @@ export async function all(source: PathLike | number, caller: Caller): Promise<Bu
 }
 
 /** Writes in order. @throws ERR_KIRUNA_UNAVAILABLE from `write`: as from `read` @see write(2) */
-export function write(sink: PathLike | number, caller: Caller, options: WriteOptions = {}): Writer {
-  const { flags = 'w' } = options
+export function write(sink: PathLike | number, caller: Caller, options?: WriteOptions): Writer {
+  const { flags = 'w' } = ownOptions(options)
   const to = checkPathOrFd(sink)
   const openFlags = parseFlags(flags)
   return new QueuedWriter(asker => openSink(to, openFlags, asker), askerOf(caller))

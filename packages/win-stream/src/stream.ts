@@ -4,7 +4,7 @@ import { concatenate, pieces, type Reading } from '@kiruna/fs-stream/pieces'
 import { QueuedWriter, type Writer, type Writing } from '@kiruna/fs-stream/queued-writer'
 import { borrow, borrowSink, checkPathOrFd, isOnDisk, StreamSource } from '@kiruna/fs-stream/stream-source'
 import { type Asker, askerOf, type Caller } from '@kiruna/priority'
-import { checkInteger, type PathLike } from '@kiruna/priority/arguments'
+import { checkInteger, ownOptions, type PathLike } from '@kiruna/priority/arguments'
 import { errnoOf, systemError } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
 import { port } from '@kiruna/win-iocp/iocp'
@@ -24,9 +24,9 @@ const [firstRetryMs, longestRetryMs] = [1, 50]
 export function read(
   source: PathLike | number,
   caller: Caller,
-  options: ReadOptions = {},
+  options?: ReadOptions,
 ): AsyncIterableIterator<Buffer, undefined, undefined> {
-  const { chunkBytes = 64 * 1024 } = options
+  const { chunkBytes = 64 * 1024 } = ownOptions(options)
   const from = checkPathOrFd(source)
   checkInteger(chunkBytes, 'chunkBytes', 1)
   port()
@@ -42,8 +42,8 @@ export async function all(source: PathLike | number, caller: Caller): Promise<Bu
  * Writes named pipes, consoles, devices, and files in order.
  * @see https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-writefile
  */
-export function write(sink: PathLike | number, caller: Caller, options: WriteOptions = {}): Writer {
-  const { flags = 'w' } = options
+export function write(sink: PathLike | number, caller: Caller, options?: WriteOptions): Writer {
+  const { flags = 'w' } = ownOptions(options)
   const to = checkPathOrFd(sink)
   const openFlags = parseFlags(flags)
   port()
