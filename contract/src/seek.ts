@@ -10,6 +10,7 @@ import { model } from './seek/model.ts'
 import { opening } from './seek/opening.ts'
 import { processes } from './seek/process.ts'
 import { reading } from './seek/reading.ts'
+import { saving } from './seek/saving.ts'
 import { wholeFiles } from './seek/whole-files.ts'
 import { writing } from './seek/writing.ts'
 import { writingAborted } from './seek/writing-aborted.ts'
@@ -30,6 +31,7 @@ export const seekContract: Record<string, Contract[]> = {
   writing,
   'allocating room': allocating,
   'writing whole files': writingAll,
+  saving,
   'writes that fail': writingErrors,
   'writes that are aborted': writingAborted,
   'writes of processes': writingProcesses,

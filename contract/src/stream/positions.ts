@@ -119,7 +119,8 @@ export const positions: StreamContract[] = [
       const [mine, others] = [await stream.all(one!, 'background'), await stream.all(other!, 'background')]
       const pieces: Buffer[] = []
       for await (const bytes of stream.read(one!, 'background', { chunkBytes: 1 })) pieces.push(bytes)
-      for (const bytes of [mine, ...pieces.slice(1)]) structuredClone(bytes, { transfer: [bytes.buffer as ArrayBuffer] })
+      for (const bytes of [mine, ...pieces.slice(1)])
+        structuredClone(bytes, { transfer: [bytes.buffer as ArrayBuffer] })
       assert.deepEqual([String(others), String(pieces[0])], ['other', 'o'])
     },
   },

@@ -27,7 +27,7 @@ import {
   writeAll as writeAllWith,
 } from '@kiruna/fs-seek/write-all'
 import type { Asker, Caller, Rank } from '@kiruna/priority'
-import { checkInteger, checkPath, type PathLike } from '@kiruna/priority/arguments'
+import { checkInteger, checkPath, ownOptions, type PathLike } from '@kiruna/priority/arguments'
 import { largestFileBytes, systemError } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
 import { maxPieceBytes } from '@kiruna/priority/lane'
@@ -38,9 +38,9 @@ export type * from '@kiruna/fs-seek'
 export { File } from './file.ts'
 
 /** Opens a file, close-on-exec. @see open(2) */
-export function open(path: PathLike, caller: Caller, options: OpenOptions = {}): Promise<File> {
+export function open(path: PathLike, caller: Caller, options?: OpenOptions): Promise<File> {
   return promised((resolve, reject) => {
-    const { flags = 'r', mode = 0o666 } = options
+    const { flags = 'r', mode = 0o666 } = ownOptions(options)
     const name = checkPath(path)
     const permissions = checkInteger(mode, 'mode', 0, 2 ** 32 - 1)
     return new Open(
@@ -175,16 +175,21 @@ class ReadAll extends DispatchOperation<Buffer> {
       this.#step = 'read' // within the same admission
       this.start()
     } else if (this.#step === 'fstat') {
-      content.expect(statsOf(status!).size)
-      this.#enterAgain('read', maxPieceBytes)
+      const stats = statsOf(status!)
+      content.expect(stats.size, stats.isFile())
+      if (content.isComplete) this.#done(content)
+      else this.#enterAgain('read', maxPieceBytes)
     } else {
       content.add(result)
-      if (result < this.#askedBytes) {
-        this.succeed(content.take(), content.lengthBytes)
-        this.#finish()
-      } else if (content.outgrown) this.#enterAgain('fstat', 0)
+      if (result < this.#askedBytes || content.isComplete) this.#done(content)
+      else if (content.outgrown) this.#enterAgain('fstat', 0)
       else this.#enterAgain('read', maxPieceBytes)
     }
+  }
+
+  #done(content: GrowingBuffer): void {
+    this.succeed(content.take(), content.lengthBytes)
+    this.#finish()
   }
 
   #enterAgain(step: 'read' | 'fstat', bytes: number): void {

@@ -1,5 +1,5 @@
 import { type Asker, askerOf, type Caller, limit } from '@kiruna/priority'
-import { checkInteger } from '@kiruna/priority/arguments'
+import { checkInteger, ownOptions } from '@kiruna/priority/arguments'
 import { outOfRange } from '@kiruna/priority/error'
 
 export interface ChunksOptions {
@@ -49,12 +49,13 @@ export function chunks(
   mapping: Source,
   tornError: () => Error,
   caller: Caller,
-  options: ChunksOptions = {},
+  options?: ChunksOptions,
 ): AsyncGenerator<Chunk, void, void> {
   const { byteLength } = mapping
-  const { offsetBytes = 0, chunkBytes = 256 * 1024, overlapBytes = 0 } = options
+  const given = ownOptions(options)
+  const { offsetBytes = 0, chunkBytes = 256 * 1024, overlapBytes = 0 } = given
   checkInteger(offsetBytes, 'offsetBytes', 0, byteLength)
-  const { lengthBytes = byteLength - offsetBytes } = options
+  const { lengthBytes = byteLength - offsetBytes } = given
   checkInteger(lengthBytes, 'lengthBytes', 0, byteLength - offsetBytes)
   checkInteger(chunkBytes, 'chunkBytes', 1)
   checkInteger(overlapBytes, 'overlapBytes')

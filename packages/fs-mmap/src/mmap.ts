@@ -1,5 +1,5 @@
 import type { Caller } from '@kiruna/priority'
-import { checkInteger, checkPath, type PathLike } from '@kiruna/priority/arguments'
+import { checkInteger, checkPath, ownOptions, type PathLike } from '@kiruna/priority/arguments'
 import { coded, invalidType, invalidValue } from '@kiruna/priority/error'
 import { type Chunk, type ChunksOptions, chunks } from './chunks.ts'
 import type { Mapped } from './mapped.ts'
@@ -35,7 +35,7 @@ const accesses: readonly Access[] = ['read', 'copy-on-write', 'read-write']
  */
 export function map(path: PathLike, caller: Caller, options: MapOptions = {}): Promise<Mapping> {
   return new Promise((resolve, reject) => {
-    const { offsetBytes = 0, lengthBytes, access = 'read' } = options
+    const { offsetBytes = 0, lengthBytes, access = 'read' } = ownOptions(options)
     const name = checkPath(path)
     checkInteger(offsetBytes, 'options.offsetBytes')
     if (lengthBytes !== undefined) checkInteger(lengthBytes, 'options.lengthBytes')

@@ -1,5 +1,5 @@
 import { type Asker, askerOf, type Caller, limit } from '@kiruna/priority'
-import { checkInteger } from '@kiruna/priority/arguments'
+import { checkInteger, ownOptions } from '@kiruna/priority/arguments'
 import { outOfRange } from '@kiruna/priority/error'
 
 export interface ChunksOptions {
@@ -30,14 +30,14 @@ const readAhead = 2
 export function chunks(
   read: Read,
   caller: Caller,
-  options: ChunksOptions = {},
+  options?: ChunksOptions,
 ): AsyncGenerator<Chunk, void, void> {
   const {
     position = 0,
     lengthBytes = Number.MAX_SAFE_INTEGER,
     chunkBytes = 256 * 1024,
     overlapBytes = 0,
-  } = options
+  } = ownOptions(options)
   checkInteger(position, 'position')
   checkInteger(lengthBytes, 'lengthBytes')
   checkInteger(chunkBytes, 'chunkBytes', 1)

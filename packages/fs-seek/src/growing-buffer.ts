@@ -17,7 +17,7 @@ let blockUsedBytes = 0
 
 /**
  * The content of a file while it is read. It ends where a read returns 0: a file's size may be out of date, and in
- * /proc it is 0.
+ * /proc it is 0. A large file ends at the size that it had when it was asked for: somebody may append to it for ever.
  *
  *     landing, 32 KiB, used again by the next file   ─► a small file's bytes are copied out of it
  *     body, once the landing is full: 256 KiB,       ─► a large file is the body itself
@@ -31,6 +31,7 @@ export class GrowingBuffer {
   readonly #maxBytes: number
   #landing: Buffer | undefined = this.memory
   #isSizeKnown = false
+  #endBytes = Number.POSITIVE_INFINITY
 
   constructor(path: string | Buffer, maxBytes: number) {
     this.#path = path
@@ -42,10 +43,15 @@ export class GrowingBuffer {
     return !this.#isSizeKnown && this.memory !== this.#landing && this.lengthBytes === this.memory.length
   }
 
-  /** Makes room for `sizeBytes` in all. @throws RangeError ERR_FS_FILE_TOO_LARGE */
-  expect(sizeBytes: number): void {
+  /**
+   * Makes room for `sizeBytes` in all.
+   * @param isFile a regular file, whose size is true unless it is 0
+   * @throws RangeError ERR_FS_FILE_TOO_LARGE
+   */
+  expect(sizeBytes: number, isFile: boolean): void {
     if (sizeBytes > this.#maxBytes) throw fileTooLarge(this.#path, this.#maxBytes)
     this.#isSizeKnown = true
+    if (isFile && sizeBytes > 0) this.#endBytes = sizeBytes
     this.#grow(Math.max(sizeBytes, this.lengthBytes))
   }
 
@@ -57,7 +63,12 @@ export class GrowingBuffer {
     if (this.lengthBytes === this.memory.length) {
       this.#grow(this.memory === this.#landing ? guessBytes : this.lengthBytes * 1.5)
     }
-    return this.memory.length - this.lengthBytes
+    return Math.min(this.memory.length, this.#endBytes) - this.lengthBytes
+  }
+
+  /** All that the file had has been read. */
+  get isComplete(): boolean {
+    return this.lengthBytes >= this.#endBytes
   }
 
   /** Counts the bytes of one more read. @throws RangeError ERR_FS_FILE_TOO_LARGE */

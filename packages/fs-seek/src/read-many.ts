@@ -1,5 +1,5 @@
 import { type Asker, askerOf, type Caller, limit } from '@kiruna/priority'
-import { checkInteger, type PathLike } from '@kiruna/priority/arguments'
+import { checkInteger, ownOptions, type PathLike } from '@kiruna/priority/arguments'
 import { type ErrnoException, invalidType, largestFileBytes } from '@kiruna/priority/error'
 import type { Promised } from '@kiruna/priority/promised'
 
@@ -37,9 +37,9 @@ export function readMany(
   readUpTo: ReadUpTo,
   paths: Iterable<PathLike> | AsyncIterable<PathLike>,
   caller: Caller,
-  options: ReadManyOptions = {},
+  options?: ReadManyOptions,
 ): AsyncIterableIterator<ReadResult, undefined, undefined> {
-  const { bufferedBytes = 16 * 1024 * 1024, maxFileBytes = largestFileBytes } = options
+  const { bufferedBytes = 16 * 1024 * 1024, maxFileBytes = largestFileBytes } = ownOptions(options)
   checkInteger(bufferedBytes, 'bufferedBytes', 1)
   checkInteger(maxFileBytes, 'maxFileBytes')
   return new Reads(readUpTo, sourceOf(paths), askerOf(caller), bufferedBytes, maxFileBytes)

@@ -2,16 +2,29 @@ import { randomBytes } from 'node:crypto'
 import { constants, type Stats } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { types } from 'node:util'
-import { type Asker, askerOf, type Caller, deliver, type Fault, rankOf, trusted } from '@kiruna/priority'
-import { checkBuffer, checkInteger, checkPath, detached, type PathLike } from '@kiruna/priority/arguments'
-import { errnoOf, invalidType, reportUncaught, systemError } from '@kiruna/priority/error'
+import { type Asker, askerOf, type Caller, deliver, rankOf } from '@kiruna/priority'
+import {
+  checkBuffer,
+  checkInteger,
+  checkPath,
+  detached,
+  ownOptions,
+  type PathLike,
+} from '@kiruna/priority/arguments'
+import { errnoOf, invalidType, systemError } from '@kiruna/priority/error'
+import { rejectLocated } from '@kiruna/priority/promised'
 import { isWindows } from '@kiruna/priority/system'
+import { Save } from './save-order.ts'
 import { Source } from './write-source.ts'
 import { folderOf, isSystemError, locate, type Target, withErrorPath } from './write-target.ts'
 
 export interface WriteAllOptions {
-  /** Whatever happens, the file holds all of the old content or all of the new; true by default. */
-  atomic?: boolean
+  /**
+   * Whatever happens, the file holds all of the old content or all of the new; true by default. Where what protects the
+   * old file (its owner, mode, access list, extended attributes) cannot be given to a new one, the file is written in
+   * place; with 'require' that is an error.
+   */
+  atomic?: boolean | 'require'
   /** Resolves when the new content would survive a loss of power; true by default. */
   durable?: boolean
   /** The mode of a new file, less the umask; 0o666 by default. */
@@ -41,6 +54,11 @@ export interface WriteCalls<File extends Closable> {
   /** @param uid −1: unchanged */
   fchown(file: File, uid: number, gid: number, asker: Asker): Promise<void>
   fchmod(file: File, mode: number, asker: Asker): Promise<void>
+  /**
+   * Gives to a new file the access list and the extended attributes of another, no more and no less. Absent: the system
+   * has no call for it here.
+   */
+  copyAttributes?(from: File, to: File, asker: Asker): Promise<void>
   rename(from: Buffer, to: Buffer, asker: Asker): Promise<void>
   unlink(path: Buffer, asker: Asker): Promise<void>
 }
@@ -58,31 +76,29 @@ export function writeAll<File extends Closable>(
   path: PathLike,
   data: WriteData,
   caller: Caller,
-  options: WriteAllOptions = {},
+  options?: WriteAllOptions,
 ): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const { atomic = true, durable = true, mode = 0o666 } = options
+  const promise = new Promise<void>((resolve, reject) => {
+    const { atomic = true, durable = true, mode = 0o666 } = ownOptions(options)
     const name = checkPath(path)
-    if (typeof atomic !== 'boolean') throw invalidType('options.atomic', 'a boolean', atomic)
+    if (typeof atomic !== 'boolean' && atomic !== 'require')
+      throw invalidType('options.atomic', "a boolean or 'require'", atomic)
     if (typeof durable !== 'boolean') throw invalidType('options.durable', 'a boolean', durable)
     checkInteger(mode, 'mode', 0, 2 ** 32 - 1)
     checkData(data)
     const asker = askerOf(caller)
-    const settle = (job: () => void) => {
-      try {
-        deliver(asker, job)
-      } catch (error) {
-        reportUncaught(error) // the asker's own deliver has thrown, but the promise still settles
-        job()
-      }
-    }
-    if (asker.signal?.aborted) return settle(() => reject(asker.signal!.reason))
+    if (asker.signal?.aborted) return deliver(asker, () => reject(asker.signal!.reason))
     const source = new Source(data, asker)
     new WriteAll(calls, name, source, asker, durable, mode).run(atomic).then(
-      () => settle(resolve),
-      error => settle(() => reject(error)),
+      () => deliver(asker, resolve),
+      error => deliver(asker, () => fail(reject, error)),
     )
   })
+  const fail = (reject: (reason: unknown) => void, error: unknown) => {
+    if (isSystemError(error)) rejectLocated(promise, reject, error)
+    else reject(error) // the signal's reason, or what the source has thrown
+  }
+  return promise
 }
 
 function checkData(data: WriteData): void {
@@ -93,44 +109,15 @@ function checkData(data: WriteData): void {
   }
 }
 
-/** The caller of an operation's steps: each follows at once on the one before; only the outcome waits its turn. */
-class StepAsker implements Asker {
-  readonly signal: AbortSignal | undefined
-  readonly isContinuation: boolean
-  readonly #asker: Asker
-
-  constructor(asker: Asker, signal: AbortSignal | undefined, isContinuation: boolean) {
-    this.#asker = asker
-    this.signal = signal
-    this.isContinuation = isContinuation
-  }
-
-  get [trusted](): true {
-    return true
-  }
-
-  get priority() {
-    return this.#asker.priority
-  }
-
-  get fault(): Fault | undefined {
-    return this.#asker.fault
-  }
-
-  deliver(job: () => void): void {
-    job()
-  }
-
-  onPriorityChange(listener: () => void): () => void {
-    return this.#asker.onPriorityChange?.(listener) ?? nothing
-  }
-}
-
 const { O_WRONLY, O_CREAT, O_EXCL, O_TRUNC, O_RDONLY } = constants
 const EISDIR = errnoOf('EISDIR')
+const ENOTSUP = errnoOf('ENOTSUP')
 const newFile = O_WRONLY | O_CREAT | O_EXCL
 // Windows has none of these.
 const { O_DIRECTORY = 0, O_NOFOLLOW = 0, O_NOCTTY = 0 } = constants as Partial<typeof constants>
+
+/** What /proc, /sys and their like say to a new file. */
+const createFailures = new Set(['EACCES', 'EPERM', 'ENOENT', 'ENOTSUP', 'EOPNOTSUPP', 'EINVAL'])
 
 /** The longest pause between two tries of a rename; all pauses take a second together. */
 const longestPauseMs = 512
@@ -144,11 +131,8 @@ class WriteAll<File extends Closable> {
   readonly #source: Source
   readonly #durable: boolean
   readonly #mode: number
-  /** For the lookup, which has nothing open yet: in the lane it waits like everything that has not begun. */
-  readonly #first: Asker
-  /** For later steps: they go before what has not begun, or a thousand files would be open before one is done. */
+  readonly #save: Save
   readonly #asker: Asker
-  /** For steps that an abort must not prevent. */
   readonly #uncancelled: Asker
 
   constructor(
@@ -164,52 +148,90 @@ class WriteAll<File extends Closable> {
     this.#source = source
     this.#durable = durable
     this.#mode = mode
-    this.#first = new StepAsker(asker, asker.signal, false)
-    this.#asker = new StepAsker(asker, asker.signal, true)
-    this.#uncancelled = new StepAsker(asker, undefined, true)
+    this.#save = new Save(String(path), asker)
+    this.#asker = this.#save.asker
+    this.#uncancelled = this.#save.uncancelled
   }
 
-  async run(atomic: boolean): Promise<void> {
+  async run(atomic: boolean | 'require'): Promise<void> {
     try {
-      const target = await locate(this.#calls, this.#path, this.#first)
-      if (atomic && target.isReplaceable) await this.#replace(target)
-      else await this.#overwrite(target)
+      const target = await this.#locateInTurn()
+      if (target === undefined) return
+      const { isReplaceable } = target
+      if (!isReplaceable && atomic === 'require') throw systemError(ENOTSUP, 'rename', this.#path)
+      const isReplaced =
+        atomic !== false && isReplaceable && (await this.#replace(target, atomic === 'require'))
+      if (!isReplaced) await this.#overwrite(target)
+      this.#save.done()
     } finally {
+      this.#save.over()
       await this.#source.close()
     }
   }
 
-  async #replace({ path, status }: Target): Promise<void> {
+  /** Returns undefined if a newer content is in the file already. */
+  async #locateInTurn(): Promise<Target | undefined> {
+    const target = await locate(this.#calls, this.#path, this.#save.first)
+    const { path, status } = target
+    if (status !== undefined && !status.isFile()) return target // two may well write to one pipe
+    const parent = folderOf(path)
+    const folder = await this.#calls.stat(parent, this.#asker).catch(nothing)
+    this.#asker.signal?.throwIfAborted()
+    if (folder === undefined) return target // what is to come tells why
+    const hasWaited = await this.#save.turn(`${folder.dev} ${folder.ino} ${path.subarray(parent.length)}`)
+    if (hasWaited === 'is replaced') return undefined
+    return hasWaited === 'has waited' ? locate(this.#calls, this.#path, this.#asker) : target
+  }
+
+  /** Returns false, with nothing changed, if the file must be written in place. */
+  async #replace({ path, status }: Target, isRequired: boolean): Promise<boolean> {
     const [calls, asker, uncancelled] = [this.#calls, this.#asker, this.#uncancelled]
     const parent = folderOf(path)
     // The folder is opened first: if it cannot be opened, that must be known before the rename.
     const folder = this.#durable ? await this.#openFolder(parent) : undefined
+    let old: File | undefined
     try {
-      if (status !== undefined) {
-        // A caller who may not write to the file may not replace it: a rename checks only the folder's permissions.
-        const old = await this.#call(calls.open(path, O_WRONLY | O_NOFOLLOW | O_NOCTTY, 0, asker))
-        await old.close()
-      }
+      // A caller who may not write to the file may not replace it: a rename checks only the folder's permissions.
+      if (status !== undefined)
+        old = await this.#call(calls.open(path, O_WRONLY | O_NOFOLLOW | O_NOCTTY, 0, asker))
       const temporary = Buffer.concat([
         parent,
         Buffer.from(`.kiruna-${randomBytes(12).toString('base64url')}`),
       ])
-      const file = await this.#call(calls.create(temporary, newFile, this.#modeAtBirth(status), asker))
+      let file: File
       try {
-        await this.#closing(file, async () => {
+        file = await this.#call(calls.create(temporary, newFile, this.#modeAtBirth(status), asker))
+      } catch (error) {
+        if (isRequired || !isForInPlace(error, status)) throw error
+        return false
+      }
+      try {
+        const isProtected = await this.#closing(file, async () => {
           asker.signal?.throwIfAborted()
-          if (status !== undefined) await this.#keepOwnerAndMode(file, status)
+          if (old !== undefined && !(await this.#protect(file, old, status!, isRequired))) return false
           await this.#write(file, 0, true)
           // Even if it is not to be durable: otherwise the rename may reach the disk before the content.
           await this.#call(calls.fsync(file, asker))
+          if (folder !== undefined || !this.#durable || isWindows) return true
+          // The folder cannot be opened, and so not synced. An fsync of a renamed file brings its name along on the
+          // usual file systems.
+          await this.#rename(temporary, path)
+          await this.#call(calls.fsync(file, uncancelled))
+          return true
         })
-        await this.#rename(temporary, path)
+        if (!isProtected) {
+          await calls.unlink(temporary, uncancelled).catch(nothing)
+          return false
+        }
+        if (folder !== undefined || !this.#durable || isWindows) await this.#rename(temporary, path)
       } catch (error) {
         await calls.unlink(temporary, uncancelled).catch(nothing)
         throw error
       }
       if (folder !== undefined) await this.#syncFolder(folder)
+      return true
     } finally {
+      await old?.close().catch(nothing)
       await folder?.close()
     }
   }
@@ -246,14 +268,16 @@ class WriteAll<File extends Closable> {
   }
 
   /** Does the work and closes the file. An error of the work comes before one of the close. */
-  async #closing(file: File, work: () => Promise<void>): Promise<void> {
+  async #closing<T>(file: File, work: () => Promise<T>): Promise<T> {
+    let done: T
     try {
-      await work()
+      done = await work()
     } catch (error) {
       await file.close().catch(nothing)
       throw error
     }
     await this.#call(file.close())
+    return done
   }
 
   /**
@@ -269,7 +293,13 @@ class WriteAll<File extends Closable> {
         if (bytes.length !== length) throw detached() // transferred between two pieces
         const isGradual = isSynced && rankOf(this.#asker.priority) >= 2
         const piece = isGradual ? bytes.subarray(done, done + writeBackBytes) : bytes.subarray(done)
-        await this.#call(this.#calls.write(file, piece, at, this.#asker))
+        try {
+          await this.#call(this.#calls.write(file, piece, at, this.#asker))
+        } catch (error) {
+          if (at !== 0 || !isSystemError(error) || error.code !== 'ESPIPE') throw error
+          at = -1 // a file in /proc may have no positions
+          continue
+        }
         done += piece.length
         if (at !== -1) at += piece.length
         if (!isGradual || at - writtenBack < writeBackBytes) continue
@@ -282,43 +312,42 @@ class WriteAll<File extends Closable> {
   /** Only those who may read the old content may read the new, even before the file has its owner. */
   #modeAtBirth(status: Stats | undefined): number {
     if (status === undefined) return this.#mode
-    const isOurs = status.uid === process.geteuid?.() && status.gid === process.getegid?.()
-    return status.mode & (isOurs ? 0o777 : 0o700)
+    return status.mode & (isWindows ? 0o777 : 0o600)
   }
 
-  /** Usually there is nothing to do. It comes before the writing, which clears set-user-ID as a write in place does. */
-  async #keepOwnerAndMode(file: File, wanted: Stats): Promise<void> {
-    if (isWindows) return
-    const made = await this.#call(this.#calls.fstat(file, this.#asker))
-    let [uid, gid, mode] = [made.uid, made.gid, wanted.mode & 0o7777]
-    if (uid !== wanted.uid && (await this.#chown(file, wanted.uid, wanted.gid))) {
-      uid = wanted.uid
-      gid = wanted.gid
-    }
-    if (gid !== wanted.gid && (await this.#chown(file, -1, wanted.gid))) gid = wanted.gid
-    // With another owner or group, these rights would be given to others: a group then gets the rights of everybody
-    // else.
-    if (uid !== wanted.uid) mode &= ~0o4000
-    if (gid !== wanted.gid) mode &= ~0o2070 | ((mode & 0o7) << 3)
-    if (mode !== (made.mode & 0o7777) || uid !== made.uid || gid !== made.gid) {
-      await this.#call(this.#calls.fchmod(file, mode, this.#asker))
-    }
-  }
-
-  /** Returns false if it is not permitted, or if files have no owners here. */
-  async #chown(file: File, uid: number, gid: number): Promise<boolean> {
+  /**
+   * Gives to the new file what protects the old one. It comes before the writing, so that the content is never there
+   * without it, and since a write clears set-user-ID, as a write in place does.
+   * @returns false if that cannot be done, and is not required
+   * @throws why, if it is required
+   */
+  async #protect(file: File, old: File, wanted: Stats, isRequired: boolean): Promise<boolean> {
+    if (isWindows) return true
+    const [calls, asker] = [this.#calls, this.#asker]
     try {
-      await this.#calls.fchown(file, uid, gid, this.#asker)
+      const made = await this.#call(calls.fstat(file, asker))
+      const { uid, gid } = wanted
+      if (made.uid !== uid || made.gid !== gid)
+        await this.#call(calls.fchown(file, made.uid === uid ? -1 : uid, gid, asker))
+      if (calls.copyAttributes !== undefined) await this.#call(calls.copyAttributes(old, file, asker))
+      else if (mayHaveAccessList(wanted)) throw systemError(ENOTSUP, 'fsetxattr', this.#path)
+      await this.#call(calls.fchmod(file, wanted.mode & 0o7777, asker))
       return true
-    } catch {
-      this.#asker.signal?.throwIfAborted()
+    } catch (error) {
+      if (isRequired || !isSystemError(error)) throw error
+      asker.signal?.throwIfAborted()
       return false
     }
   }
 
   async #openFolder(path: Buffer): Promise<File | undefined> {
     if (isWindows) return undefined // a folder cannot be opened there, and need not be synced
-    return this.#call(this.#calls.open(path, O_RDONLY | O_DIRECTORY, 0, this.#asker))
+    try {
+      return await this.#call(this.#calls.open(path, O_RDONLY | O_DIRECTORY, 0, this.#asker))
+    } catch (error) {
+      if (isSystemError(error) && error.code === 'EACCES') return undefined // it may be written, and not read
+      throw error
+    }
   }
 
   #syncFolder(folder: File): Promise<void> {
@@ -336,6 +365,20 @@ class WriteAll<File extends Closable> {
   #call<T>(call: Promise<T>): Promise<T> {
     return withErrorPath(this.#path, this.#asker.signal, call)
   }
+}
+
+/**
+ * An access list's mask stands where the group's rights do: without the list they would be the group's. Where a list
+ * cannot be read, this tells whether losing one could give somebody rights.
+ */
+function mayHaveAccessList({ mode }: Stats): boolean {
+  return ((mode >> 3) & 0o7 & ~(mode & 0o7)) !== 0
+}
+
+/** No new file can be made here, but what is there can be written: its name is too long, or it is a part of /proc. */
+function isForInPlace(error: unknown, status: Stats | undefined): boolean {
+  if (!isSystemError(error)) return false
+  return error.code === 'ENAMETOOLONG' || (status?.blocks === 0 && createFailures.has(error.code))
 }
 
 const nothing = () => {}

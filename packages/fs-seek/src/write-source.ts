@@ -3,6 +3,10 @@ import { type Asker, deliver } from '@kiruna/priority'
 import { checkBuffer, detached } from '@kiruna/priority/arguments'
 import { invalidType } from '@kiruna/priority/error'
 import { follow, unfollow } from '@kiruna/priority/follow-signal'
+import { clearTimeout, setTimeout } from '@kiruna/priority/timers'
+
+/** How long an iterator may take to return. */
+const mostReturnMs = 1000
 
 /** The source of the bytes to write: memory, or an AsyncIterable, which is pulled in its caller's turn. */
 export class Source {
@@ -46,11 +50,16 @@ export class Source {
     }
   }
 
-  /** Ends an iterator that has more, and waits until it has closed what it has open. */
+  /**
+   * Ends an iterator that has more, and gives it a moment to close what it has open: its own code may never be done.
+   */
   async close(): Promise<void> {
     if (this.#iterator === undefined || this.#ended) return
     const closed = this.#return(this.#iterator).catch(nothing)
-    if (!this.#pulling && !this.#asker.signal?.aborted) await closed
+    if (this.#pulling || this.#asker.signal?.aborted) return
+    let timer: NodeJS.Timeout | undefined
+    await Promise.race([closed, new Promise(resolve => (timer = setTimeout(resolve, mostReturnMs)))])
+    clearTimeout(timer)
   }
 
   async #pull(iterator: AsyncIterator<Uint8Array>): Promise<IteratorResult<Uint8Array>> {

@@ -1,8 +1,8 @@
-import type { Stats } from 'node:fs'
+import { readFileSync, type Stats } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Asker } from '@kiruna/priority'
 import { type ErrnoException, errnoOf, systemError } from '@kiruna/priority/error'
-import { isWindows } from '@kiruna/priority/system'
+import { isLinux, isWindows } from '@kiruna/priority/system'
 
 /** The file to write: its path without links, and what is there. */
 export interface Target {
@@ -24,6 +24,18 @@ const backslash = 0x5c
 /** Linux follows at most this many, see path_resolution(7). */
 const mostLinks = 40
 const ELOOP = errnoOf('ELOOP')
+const EACCES = errnoOf('EACCES')
+/** S_ISVTX | S_IWOTH */
+const stickyAndWritable = 0o1002
+const linksAreProtected = isLinux && protectedSymlinks() !== '0'
+
+function protectedSymlinks(): string {
+  try {
+    return readFileSync('/proc/sys/fs/protected_symlinks', 'latin1').trim()
+  } catch {
+    return '1'
+  }
+}
 
 /** Follows symbolic links to the file. Links in the path of its folder are left to the kernel. */
 export async function locate(calls: LookUpCalls, given: string | Buffer, asker: Asker): Promise<Target> {
@@ -35,20 +47,29 @@ export async function locate(calls: LookUpCalls, given: string | Buffer, asker: 
     })
   let path = absolute(given)
   let status = await unlessMissing(calls.lstat(path, asker))
-  if (status?.isSymbolicLink()) {
-    const pointedAt = await unlessMissing(calls.stat(path, asker))
-    const inPlace: Target = { path, status: pointedAt, isReplaceable: false }
-    if (pointedAt !== undefined && !canBeReplaced(path, pointedAt)) return inPlace
+  for (let links = 0; status?.isSymbolicLink(); links++) {
+    // /dev/stdout leads to a link in /proc that stands for an open file: only the kernel can follow it.
     const proc = await unlessMissing(calls.lstat(Buffer.from('/proc/self'), asker))
-    for (let links = 0; status?.isSymbolicLink(); links++) {
-      // /dev/stdout leads to a link in /proc that stands for an open file: only the kernel can follow it.
-      if (status.dev === proc?.dev) return inPlace
-      if (links === mostLinks) throw systemError(ELOOP, 'open', given)
-      path = linkTarget(path, await named(calls.readlink(path, asker)))
-      status = await unlessMissing(calls.lstat(path, asker))
+    if (status.dev === proc?.dev) {
+      const pointedAt = await unlessMissing(calls.stat(path, asker))
+      return { path, status: pointedAt, isReplaceable: false }
     }
+    if (links === mostLinks) throw systemError(ELOOP, 'open', given)
+    if (linksAreProtected && !mayFollow(status, await named(calls.lstat(folderOf(path), asker))))
+      throw systemError(EACCES, 'open', given)
+    path = linkTarget(path, await named(calls.readlink(path, asker)))
+    status = await unlessMissing(calls.lstat(path, asker))
   }
   return { path, status, isReplaceable: canBeReplaced(path, status) }
+}
+
+/**
+ * The kernel does not follow every link in a folder like /tmp, and neither may we: somebody else's would decide what we
+ * overwrite. @see proc_sys_fs(5), protected_symlinks
+ */
+function mayFollow(link: Stats, folder: Stats): boolean {
+  const isLikeTmp = (folder.mode & stickyAndWritable) === stickyAndWritable
+  return !isLikeTmp || link.uid === process.geteuid?.() || link.uid === folder.uid
 }
 
 /** The path up to its last slash, which is included. */
@@ -77,12 +98,12 @@ export function isSystemError(error: unknown): error is ErrnoException {
 }
 
 /**
- * A pipe or a device cannot be replaced by a file, and a deleted file has no name to rename to. For '' and 'folder/'
- * the kernel says what is wrong.
+ * A pipe or a device cannot be replaced by a file. A file that seems to have no name has just been replaced by somebody
+ * else's rename. For '' and 'folder/' the kernel says what is wrong.
  */
 function canBeReplaced(path: Buffer, status: Stats | undefined): boolean {
   if (status === undefined) return path.length > 0 && path.at(-1) !== slash
-  return status.isFile() && status.nlink > 0
+  return status.isFile()
 }
 
 /** An absolute path, so that a change of the working directory makes no difference. It is not normalized. */

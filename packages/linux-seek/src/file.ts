@@ -179,10 +179,10 @@ class Read extends Transfer<number, OpenFile> {
     if (this.buffer.byteLength !== this.lengthBytes) throw detached()
     const { ring, file, doneBytes } = this
     const bytes = (this.#askedBytes = Math.min(this.lengthBytes - doneBytes, this.maxBytes))
+    const address = ring.addressOf(this.buffer) + doneBytes
     this.#scans = this.laneRank > 1 && bytes >= scanBytes && !file.direct
     if (this.#scans) file.scans++
     if (file.readsAhead !== (file.scans === 0)) this.#adviseReadahead()
-    const address = ring.addressOf(this.buffer) + doneBytes
     const sqe = ring.sqe(file.fd, this)
     prepRead(ring, sqe, address, bytes, this.position + doneBytes)
     if (ring.mustPunt(file.fd, bytes, this.laneRank)) punt(ring, sqe)
@@ -193,6 +193,7 @@ class Read extends Transfer<number, OpenFile> {
   complete(result: number): void {
     this.leave()
     if (this.#scans) this.file.scans--
+    this.#scans = false
     if (result < 0) {
       if (this.retry(result, () => this.enter(this.nextBytes))) return
       this.fail(systemError(result, 'read', this.file.path))

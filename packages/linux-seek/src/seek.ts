@@ -3,7 +3,7 @@ import type { OpenOptions, PathLike, Seek } from '@kiruna/fs-seek'
 import { GrowingBuffer } from '@kiruna/fs-seek/growing-buffer'
 import { type ReadUpTo, readMany as readManyWith } from '@kiruna/fs-seek/read-many'
 import { type WriteCalls, writeAll as writeAllWith } from '@kiruna/fs-seek/write-all'
-import { nothing, openat, RingCall, RingOperation, statx, statxSize } from '@kiruna/linux-uring/operation'
+import { nothing, openat, RingCall, RingOperation, statsOf, statx } from '@kiruna/linux-uring/operation'
 import { type Ring, ring } from '@kiruna/linux-uring/ring'
 import {
   AT_FDCWD,
@@ -22,7 +22,7 @@ import {
 } from '@kiruna/linux-uring/sqe'
 import { pooled } from '@kiruna/node-libuv/pool'
 import type { Caller, Rank } from '@kiruna/priority'
-import { checkInteger, checkPath } from '@kiruna/priority/arguments'
+import { checkInteger, checkPath, ownOptions } from '@kiruna/priority/arguments'
 import { largestFileBytes, systemError } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
 import { maxPieceBytes } from '@kiruna/priority/lane'
@@ -33,9 +33,9 @@ export type * from '@kiruna/fs-seek'
 export { File }
 
 /** @see io_uring_prep_openat(3), open(2) */
-export function open(path: PathLike, caller: Caller, options: OpenOptions = {}): Promise<File> {
+export function open(path: PathLike, caller: Caller, options?: OpenOptions): Promise<File> {
   return promised((resolve, reject) => {
-    const { flags = 'r', mode = 0o666 } = options
+    const { flags = 'r', mode = 0o666 } = ownOptions(options)
     const name = checkPath(path)
     const permissions = checkInteger(mode, 'mode', 0, 2 ** 32 - 1)
     return new Open(name, parseFlags(flags), permissions, false, caller, resolve, reject).begin(0)
@@ -137,11 +137,12 @@ class ReadAll extends RingOperation<Buffer> {
   protected readonly ownsBuffer = true
   readonly #path: string | Buffer
   readonly #maxBytes: number
-  #step: 'open' | 'read' | 'fstat' = 'open'
+  #step: 'open' | 'read' | 'fstat' | 'close' = 'open'
   #fd = -1
   #content: GrowingBuffer | undefined = undefined
   #memory: Buffer | undefined = undefined // held while the kernel reads the path, or writes the status
   #askedBytes = 0
+  #value: Buffer | undefined = undefined
   /** One admission covers one read after a short one, the one that finds the end: it has been made. */
   #endReadMade = false
   #readsAhead = true
@@ -189,6 +190,10 @@ class ReadAll extends RingOperation<Buffer> {
   }
 
   complete(result: number): void {
+    if (this.#step === 'close') {
+      this.succeed(this.#value!, this.#value!.length)
+      return
+    }
     if (this.#step === 'open' && result >= 0) this.#fd = result
     try {
       if (this.aborted) this.#finish()
@@ -205,17 +210,28 @@ class ReadAll extends RingOperation<Buffer> {
     const content = this.#content
     if (content === undefined) this.#readWithinAdmission()
     else if (this.#step === 'fstat') {
-      content.expect(statxSize(this.#memory!))
-      this.#enterAgain('read', maxPieceBytes)
-    } else if (result === 0) {
-      this.succeed(content.take(), content.lengthBytes)
-      this.#finish()
-    } else {
+      const stats = statsOf(this.#memory!)
+      content.expect(stats.size, stats.isFile())
+      if (content.isComplete) this.#closeFirst(content)
+      else this.#enterAgain('read', maxPieceBytes)
+    } else if (result === 0) this.#closeFirst(content)
+    else {
       content.add(result)
-      if (content.outgrown) this.#enterAgain('fstat', 0)
+      if (content.isComplete) this.#closeFirst(content)
+      else if (content.outgrown) this.#enterAgain('fstat', 0)
       else if (result < this.#askedBytes && !this.#endReadMade) this.#readWithinAdmission()
       else this.#enterAgain('read', maxPieceBytes)
     }
+  }
+
+  /** When it resolves, nothing holds the file any more: its disk can be unmounted. */
+  #closeFirst(content: GrowingBuffer): void {
+    this.#value = content.take()
+    this.#step = 'close'
+    this.leave()
+    this.ring.close(this.#fd, this)
+    this.#fd = -1
+    this.end()
   }
 
   #readWithinAdmission(): void {
@@ -285,6 +301,10 @@ const calls: WriteCalls<File> = {
     }),
   fchown: ({ fd }, uid, gid, asker) => pooled(done => fs.fchown(fd, uid, gid, done), changes, asker),
   fchmod: ({ fd }, mode, asker) => pooled(done => fs.fchmod(fd, mode, done), changes, asker),
+  async copyAttributes(from, to) {
+    const result = ring().native.copyAttributes(from.fd, to.fd)
+    if (result < 0) throw systemError(result, 'fsetxattr')
+  },
   rename: (from, to, asker) =>
     new Promise((resolve, reject) => {
       const [source, target] = [cString(from), cString(to)]

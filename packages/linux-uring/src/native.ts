@@ -20,6 +20,8 @@ export interface Native {
   enter(toSubmit: number): number
   /** The st_dev of an open file, without asking its file system; or a negative errno. */
   device(fd: number): number
+  /** Gives one open file another's extended attributes, no more and no less. 0, or a negative errno. */
+  copyAttributes(from: number, to: number): number
   address(memory: Uint8Array): number
   /** Returns the length of the address, or a negative errno. */
   getsockname(fd: number, sockaddr: Uint8Array, ofPeer: boolean): number

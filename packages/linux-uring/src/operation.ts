@@ -189,11 +189,6 @@ const offset = {
   devMinor: 140,
 } as const
 
-/** The file's length in bytes, from what statx(2) has written. */
-export function statxSize(status: Buffer): number {
-  return uint64(new DataView(status.buffer, status.byteOffset, status.length), offset.size)
-}
-
 /** node:fs's own Stats, from what statx(2) has written. */
 export function statsOf(status: Buffer): Stats {
   const view = new DataView(status.buffer, status.byteOffset, status.length)

@@ -64,3 +64,6 @@ int GetSockName(Napi::Env env, int fd, kiruna::Bytes name, bool of_peer);
 int Bind(Napi::Env env, int fd, kiruna::Bytes name);
 int Listen(Napi::Env env, int fd, int backlog);
 int SetSockOpt(Napi::Env env, int fd, int level, int name, kiruna::Bytes value);
+
+// xattr.cc
+int CopyAttributes(Napi::Env env, int from, int to);

@@ -141,6 +141,7 @@ Napi::Object Init(Napi::Env, Napi::Object exports) {
                                 {"enter", method<Enter>},
                                 {"address", method<Address>},
                                 {"device", method<Device>},
+                                {"copyAttributes", method<CopyAttributes>},
                                 {"ref", method<Ring::Ref>},
                                 {"unref", method<Ring::Unref>},
                                 {"getsockname", method<GetSockName>},

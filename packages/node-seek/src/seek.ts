@@ -7,8 +7,8 @@ import { type WriteCalls, writeAll as writeAllWith } from '@kiruna/fs-seek/write
 import { type Done, type Failure, PoolCall, PoolOperation, pooled, withPath } from '@kiruna/node-libuv/pool'
 import { Write } from '@kiruna/node-libuv/transfer'
 import type { Caller } from '@kiruna/priority'
-import { checkInteger, checkPath } from '@kiruna/priority/arguments'
-import { largestFileBytes } from '@kiruna/priority/error'
+import { checkInteger, checkPath, ownOptions } from '@kiruna/priority/arguments'
+import { errnoOf, largestFileBytes } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
 import { maxPieceBytes } from '@kiruna/priority/lane'
 import { promised } from '@kiruna/priority/promised'
@@ -17,10 +17,12 @@ import { File } from './file.ts'
 export type * from '@kiruna/fs-seek'
 export { File }
 
+const ESPIPE = errnoOf('ESPIPE')
+
 /** Opens a file, close-on-exec. @see open(2) */
-export function open(path: PathLike, caller: Caller, options: OpenOptions = {}): Promise<File> {
+export function open(path: PathLike, caller: Caller, options?: OpenOptions): Promise<File> {
   return promised((resolve, reject) => {
-    const { flags = 'r', mode = 0o666 } = options
+    const { flags = 'r', mode = 0o666 } = ownOptions(options)
     const name = checkPath(path)
     const permissions = checkInteger(mode, 'mode', 0, 2 ** 32 - 1)
     return new Open(name, parseFlags(flags), permissions, false, caller, resolve, reject).begin(0)
@@ -141,6 +143,7 @@ class ReadAll extends PoolOperation<Buffer> {
   #fd = -1
   #content: GrowingBuffer | undefined = undefined
   #askedBytes = 0
+  #hasPositions = true
   /** One admission covers one read after a short one, the one that finds the end: it has been made. */
   #endReadMade = false
 
@@ -168,7 +171,8 @@ class ReadAll extends PoolOperation<Buffer> {
     }
     this.#askedBytes = Math.min(content.makeRoom(), this.maxBytes)
     const { memory, lengthBytes } = content
-    fs.read(this.#fd, memory, lengthBytes, this.#askedBytes, lengthBytes, this.#transferred)
+    const position = this.#hasPositions ? lengthBytes : null
+    fs.read(this.#fd, memory, lengthBytes, this.#askedBytes, position, this.#transferred)
   }
 
   readonly #opened = (error: Failure, fd: number): void => {
@@ -178,20 +182,22 @@ class ReadAll extends PoolOperation<Buffer> {
 
   readonly #measured = (error: Failure, stats: Stats): void => {
     this.#continue(error, content => {
-      content.expect(stats.size)
-      this.#enterAgain(maxPieceBytes)
+      content.expect(stats.size, stats.isFile())
+      if (content.isComplete) this.#done(content)
+      else this.#enterAgain(maxPieceBytes)
     })
   }
 
   readonly #transferred = (error: Failure, bytes: number): void => {
+    if (error?.errno === ESPIPE && this.#hasPositions) {
+      this.#hasPositions = false // a pipe, a terminal
+      this.#continue(null, () => this.start())
+      return
+    }
     this.#continue(error, content => {
-      if (bytes === 0) {
-        this.succeed(content.take(), content.lengthBytes)
-        this.end()
-        return
-      }
       content.add(bytes)
-      if (content.outgrown) this.#enterAgain(0)
+      if (bytes === 0 || content.isComplete) this.#done(content)
+      else if (content.outgrown) this.#enterAgain(0)
       else if (bytes < this.#askedBytes && !this.#endReadMade) {
         this.#endReadMade = true
         this.start()
@@ -211,6 +217,17 @@ class ReadAll extends PoolOperation<Buffer> {
     }
   }
 
+  /** When it resolves, nothing holds the file any more: its disk can be unmounted. */
+  #done(content: GrowingBuffer): void {
+    const value = content.take()
+    fs.close(this.#fd, () => {
+      this.leave()
+      this.succeed(value, value.length)
+    })
+    this.#fd = -2
+    this.end()
+  }
+
   #enterAgain(bytes: number): void {
     this.#endReadMade = false
     this.isContinuation = true
@@ -223,6 +240,6 @@ class ReadAll extends PoolOperation<Buffer> {
     this.#content?.release()
     this.#content = undefined
     if (this.#fd === -1) this.leave()
-    else fs.close(this.#fd, () => this.leave())
+    else if (this.#fd >= 0) fs.close(this.#fd, () => this.leave())
   }
 }

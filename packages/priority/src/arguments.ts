@@ -5,7 +5,7 @@ import { coded, invalidType, invalidValue, outOfRange } from './error.ts'
 export type PathLike = string | URL | Buffer
 
 /**
- * @returns the path as the OS takes it
+ * @returns the path as the OS takes it; of a Buffer a copy, since it may change before the call is made
  * @throws TypeError ERR_INVALID_ARG_TYPE; ERR_INVALID_ARG_VALUE: a zero byte; ERR_INVALID_URL_SCHEME: not a file: URL
  */
 export function checkPath(path: PathLike): string | Buffer {
@@ -14,7 +14,7 @@ export function checkPath(path: PathLike): string | Buffer {
     throw invalidType('path', 'a string, a Buffer or a file: URL', path)
   }
   if (given.includes('\0')) throw invalidValue('path', 'must be without null bytes', path)
-  return given
+  return typeof given === 'string' ? given : Buffer.from(given)
 }
 
 /**

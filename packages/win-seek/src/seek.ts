@@ -10,7 +10,7 @@ import {
 import { type WriteAllOptions, type WriteCalls, writeAll as writeAllWith } from '@kiruna/fs-seek/write-all'
 import { pooled } from '@kiruna/node-libuv/pool'
 import type { Caller } from '@kiruna/priority'
-import { checkInteger, checkPath, type PathLike } from '@kiruna/priority/arguments'
+import { checkInteger, checkPath, ownOptions, type PathLike } from '@kiruna/priority/arguments'
 import { largestFileBytes, systemError } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
 import { maxPieceBytes } from '@kiruna/priority/lane'
@@ -31,9 +31,9 @@ type Reject = (reason: unknown) => void
  * @param options only the owner's right to write counts in a `mode`
  * @see https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-createfilew
  */
-export function open(path: PathLike, caller: Caller, options: OpenOptions = {}): Promise<File> {
+export function open(path: PathLike, caller: Caller, options?: OpenOptions): Promise<File> {
   return promised((resolve, reject) => {
-    const { flags = 'r', mode = 0o666 } = options
+    const { flags = 'r', mode = 0o666 } = ownOptions(options)
     const name = checkPath(path)
     const permissions = checkInteger(mode, 'mode', 0, 2 ** 32 - 1)
     return opening(name, parseFlags(flags), permissions, false, caller, resolve, reject).run()
@@ -172,17 +172,22 @@ class ReadAll extends PortOperation<Buffer> {
     const content = this.#content
     if (content === undefined) this.#readWithinAdmission()
     else if (this.#step === 'fstat') {
-      content.expect(result)
-      this.#enterAgain('read', maxPieceBytes)
-    } else if (result === 0) {
-      this.succeed(content.take(), content.lengthBytes)
-      this.#finish()
-    } else {
+      content.expect(result, true)
+      if (content.isComplete) this.#done(content)
+      else this.#enterAgain('read', maxPieceBytes)
+    } else if (result === 0) this.#done(content)
+    else {
       content.add(result)
-      if (content.outgrown) this.#enterAgain('fstat', 0)
+      if (content.isComplete) this.#done(content)
+      else if (content.outgrown) this.#enterAgain('fstat', 0)
       else if (result < this.#askedBytes && !this.#endReadMade) this.#readWithinAdmission()
       else this.#enterAgain('read', maxPieceBytes)
     }
+  }
+
+  #done(content: GrowingBuffer): void {
+    this.succeed(content.take(), content.lengthBytes)
+    this.#finish()
   }
 
   #readWithinAdmission(): void {
