@@ -1,6 +1,7 @@
 import type { Bell } from './bell.ts'
 import { type Clock, type ClockTimer, longestTimeoutMs } from './clock.ts'
 import type { DueHeap, Sleeper } from './due-heap.ts'
+import { outside } from './outside.ts'
 import type { Ticker } from './ticker.ts'
 
 /** How long before a deadline an idle loop spins: a timer has whole milliseconds and is late by up to one. */
@@ -45,13 +46,15 @@ export class Alarm {
     else if (this.#wake() && sleepers.nextMs > nowMs) this.#spin(Math.min(tickMs, nowMs + spinTurnMs))
   }
 
+  readonly #setTimeout = (callback: () => void, ms: number) => this.#clock.setTimeout(callback, ms)
+
   #setTimer(wakeMs: number, nowMs: number, keepsAlive: boolean): void {
     this.#timerMs = wakeMs
     const goOff = () => {
       this.#timer = undefined
       this.#wake()
     }
-    this.#timer = this.#clock.setTimeout(goOff, Math.min(wakeMs - nowMs, longestTimeoutMs))
+    this.#timer = outside(this.#setTimeout, goOff, Math.min(wakeMs - nowMs, longestTimeoutMs))
     if (!keepsAlive) this.#timer.unref()
   }
 

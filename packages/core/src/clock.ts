@@ -1,4 +1,5 @@
 import { invalidType, outOfRange } from '@kiruna/priority/error'
+import { nowMs, setTimeout } from '@kiruna/priority/timers'
 
 /** The longest delay that a timer of Node's takes: 24.8 days. */
 export const longestTimeoutMs = 2 ** 31 - 1
@@ -30,7 +31,7 @@ export interface Simulation {
 }
 
 export const systemClock: Clock = {
-  now: () => performance.now(),
+  now: () => nowMs(),
   setTimeout: (callback, ms) => setTimeout(callback, ms),
 }
 

@@ -1,5 +1,8 @@
 /** Jobs from this length on are measured one by one; for shorter ones a look at the clock each would cost too much. */
 export const longMs = 0.02
+/** A job that is so much longer than usual is an exception, if there was none among so many before it. */
+const exceptionalFactor = 4
+const exceptionJobs = 16
 /** Enough for a program's names, but not if each file's task has its own name. */
 const maxNames = 1000
 
@@ -9,7 +12,10 @@ export class Cost {
   /** A job of this name has held the thread for too long: from now on its tasks note where they are spawned. */
   hasOverrun = false
   #expectedMs = 0
-  #known = false
+  /** How many have been measured: none, one, or more. */
+  #jobs = 0
+  #exceptionMs = 0
+  #sinceException = exceptionJobs
 
   constructor(name: string) {
     this.name = name
@@ -22,14 +28,26 @@ export class Cost {
 
   /** The loop looks at the clock after the next one. */
   get needsMeasuring(): boolean {
-    return !this.#known || this.#expectedMs > longMs
+    return this.#jobs === 0 || this.#expectedMs > longMs
   }
 
-  /** A longer job counts for half, a shorter one for a tenth: the estimate is rather too long than too short. */
+  /**
+   * A longer job counts for half, a shorter one for a tenth: the estimate is rather too long than too short. One that is
+   * much longer than all others is an exception, and counts only as far as another follows soon: a breakpoint, a collection of
+   * garbage, or a laptop that was closed must not hold up what comes after it. So is a first one, which is compiled.
+   */
   learn(ms: number): void {
-    const weight = ms > this.#expectedMs ? 0.5 : 0.1
-    this.#expectedMs = this.#known ? this.#expectedMs + (ms - this.#expectedMs) * weight : ms
-    this.#known = true
+    const usual = this.#expectedMs
+    const isException = this.#jobs > 0 && ms > longMs && ms > usual * exceptionalFactor
+    let counted = ms
+    if (isException) {
+      counted = this.#sinceException < exceptionJobs ? Math.min(ms, this.#exceptionMs) : usual
+      this.#exceptionMs = ms
+      this.#sinceException = 0
+    } else this.#sinceException++
+    if (this.#jobs === 0 || (this.#jobs === 1 && ms * exceptionalFactor < usual)) this.#expectedMs = ms
+    else this.#expectedMs += (counted - usual) * (counted > usual ? 0.5 : 0.1)
+    if (this.#jobs < 2) this.#jobs++
   }
 }
 

@@ -15,7 +15,7 @@ export class Guard {
   /** It holds nothing for longer than this: then the tick is late. */
   readonly #maxWaitMs: number
   /** Bit r is set while a job of rank r is held. */
-  #held = 0
+  held = 0
   /** Bit r is set when the next job of rank r may pass. */
   #passes = 0
 
@@ -25,7 +25,7 @@ export class Guard {
 
   /** A job waits for the tick. */
   get isHolding(): boolean {
-    return this.#held !== 0
+    return this.held !== 0
   }
 
   /** Whether this rank's next job has to wait for the tick that is due in `leftMs`. */
@@ -34,7 +34,7 @@ export class Guard {
       this.#passes &= ~(1 << rank)
       return false
     }
-    this.#held |= 1 << rank
+    this.held |= 1 << rank
     return true
   }
 
@@ -46,7 +46,7 @@ export class Guard {
 
   /** Held jobs may pass: a tick has run, or there is no ticker left to wait for. */
   release(): void {
-    this.#passes |= this.#held
-    this.#held = 0
+    this.#passes |= this.held
+    this.held = 0
   }
 }

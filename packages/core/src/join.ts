@@ -1,3 +1,4 @@
+import { addAbortListener } from 'node:events'
 import type { Caller, Priority } from '@kiruna/priority'
 import { checkInteger } from '@kiruna/priority/arguments'
 import { invalidType, invalidValue } from '@kiruna/priority/error'
@@ -213,7 +214,7 @@ export function each<T, R>(
     if (!begun) void source.close()
   }
   if (task.signal.aborted) closeUnbegun()
-  else task.signal.addEventListener('abort', closeUnbegun, { once: true })
+  else addAbortListener(task.signal, closeUnbegun)
   return task
 }
 

@@ -1,3 +1,5 @@
+import { setImmediate } from '@kiruna/priority/timers'
+
 /** The most jobs in one batch of immediates. */
 const batchLimit = 64
 

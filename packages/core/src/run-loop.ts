@@ -1,5 +1,6 @@
 import { priorities, type Rank } from '@kiruna/priority'
 import { LinkedList } from '@kiruna/priority/linked-list'
+import { nextTick, setImmediate } from '@kiruna/priority/timers'
 import { Alarm } from './alarm.ts'
 import { Bell } from './bell.ts'
 import { type Clock, systemClock } from './clock.ts'
@@ -8,6 +9,7 @@ import { arrivalOrder, DueHeap, isBefore, type Sleeper } from './due-heap.ts'
 import { Guard } from './guard.ts'
 import type { Job } from './job-queue.ts'
 import { drainMicrotasks, runBatch } from './microtasks.ts'
+import { outside } from './outside.ts'
 import { RankQueue } from './rank-queue.ts'
 import type { TaskInfo } from './task.ts'
 import type { Ticker } from './ticker.ts'
@@ -131,7 +133,7 @@ export class RunLoop {
     if (rank > 1) this.#wake()
     else if (!this.#tickArmed) {
       this.#tickArmed = true
-      process.nextTick(this.#urgentSlice)
+      outside(nextTick, this.#urgentSlice)
     }
   }
 
@@ -200,7 +202,7 @@ export class RunLoop {
   /** Makes sure that a slice follows. Returns false if one is under way or arranged already. */
   #wake(): boolean {
     if (this.#immediate !== undefined || this.#running) return false
-    this.#immediate = setImmediate(this.#slice)
+    this.#immediate = outside(setImmediate, this.#slice)
     return true
   }
 
@@ -268,9 +270,17 @@ export class RunLoop {
         return false
       }
     }
-    const ready = this.#ready & ranks
-    if (ready === 0) return false
-    const rank = this.#agingMs === Number.POSITIVE_INFINITY ? mostUrgent(ready) : this.#pickWithAging(ready)
+    let ready = this.#ready & ranks
+    for (; ready !== 0; ) {
+      const rank = this.#agingMs === Number.POSITIVE_INFINITY ? mostUrgent(ready) : this.#pickWithAging(ready)
+      if (this.#run(rank)) return true
+      ready &= ~(1 << rank) // it is held for a tick; what is less urgent may be short enough
+    }
+    return false
+  }
+
+  /** Runs the next job of a rank. Returns false if the guard holds it. */
+  #run(rank: Rank): boolean {
     const queue = this.queues[rank]!
     const context = (this.current = queue.nextContext())
     const cost = costOf(context, queue)
@@ -359,7 +369,7 @@ export class RunLoop {
   }
 
   #rearm(): void {
-    if (this.#ready !== 0 && !this.#guard?.isHolding) this.#wake()
+    if ((this.#ready & ~(this.#guard?.held ?? 0)) !== 0) this.#wake()
     this.setAlarm()
   }
 }

@@ -1,6 +1,7 @@
 import { askerOf, type Caller, type Priority, priorities, rankOf } from '@kiruna/priority'
-import { checkSignal } from '@kiruna/priority/arguments'
+import { checkSignal, ownOptions } from '@kiruna/priority/arguments'
 import { coded, invalidType } from '@kiruna/priority/error'
+import { nextTick } from '@kiruna/priority/timers'
 import { checkMs, longestTimeoutMs } from './clock.ts'
 import type { LatenessMs } from './lateness.ts'
 import { type MissedDeadline, type Overrun, warnOfMissedDeadline, warnOfOverrun } from './overrun.ts'
@@ -73,10 +74,10 @@ export class Scheduler {
    * that).
    * @throws TypeError ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE; RangeError ERR_OUT_OF_RANGE
    */
-  spawn<T>(caller: Caller, work: (scope: Scope) => T | PromiseLike<T>, options: SpawnOptions = {}): Task<T> {
+  spawn<T>(caller: Caller, work: (scope: Scope) => T | PromiseLike<T>, options?: SpawnOptions): Task<T> {
     const asker = askerOf(caller)
     this.#checkLive()
-    const started = new Work(this.loop, undefined, rankOf(asker.priority), work, options)
+    const started = new Work(this.loop, undefined, rankOf(asker.priority), work, ownOptions(options))
     if (asker.onPriorityChange !== undefined) {
       const unfollow = asker.onPriorityChange(() => {
         started.priority = asker.priority
@@ -109,11 +110,11 @@ export class Scheduler {
   every<Result>(
     periodMs: number,
     job: (lateMs: number, missedTicks: number) => Result & NotAsync<Result>,
-    options: EveryOptions = {},
+    options?: EveryOptions,
   ): Ticker {
     if (typeof job !== 'function') throw invalidType('job', 'a function', job)
     checkMs(periodMs, 'periodMs', periodMs >= 0.1 && periodMs <= longestTimeoutMs, 'from 0.1 to 2^31 − 1')
-    const { name = job.name || 'every', signal } = options
+    const { name = job.name || 'every', signal } = ownOptions(options)
     checkSignal(signal, 'options.signal')
     this.#checkLive()
     return new Ticker(this.loop, periodMs, job, name, signal)
@@ -182,7 +183,7 @@ export class Scheduler {
   dispose(): void {
     this.#disposed = true
     for (const ticker of [...this.loop.tickers]) ticker.stop()
-    for (const task of this.loop.live) task.cancel()
+    for (const task of [...this.loop.live]) task.cancel()
   }
 
   [Symbol.dispose](): void {
@@ -201,7 +202,7 @@ export function createScheduler(options?: SchedulerOptions): Scheduler {
 
 /** Calls the listener outside of the loop: an error that it throws must not end a slice or leave a task open. */
 function notify<Report>(listener: (report: Report) => void, report: Report): void {
-  process.nextTick(listener, report)
+  nextTick(listener, report)
 }
 
 function checkOptions(options: SchedulerOptions): void {

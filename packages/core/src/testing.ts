@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { checkInteger } from '@kiruna/priority/arguments'
+import { checkInteger, ownOptions } from '@kiruna/priority/arguments'
 import { coded, invalidType } from '@kiruna/priority/error'
+import { nextTick } from '@kiruna/priority/timers'
 import { type Clock, checkMs } from './clock.ts'
 import { defaultScheduler, replaceDefaultScheduler } from './default-scheduler.ts'
 import { createScheduler, type SchedulerOptions } from './scheduler.ts'
@@ -12,6 +13,8 @@ export interface InstallOptions extends Omit<SchedulerOptions, 'clock'> {
    * its turn. The same seed gives the same order again. Without one it is the order of arrival.
    */
   seed?: number
+  /** Disposes of the one that is installed, for instance by a test that has timed out and not come to its end. */
+  takeOver?: boolean
 }
 
 /** The default scheduler of a test, whose time passes only when the test says so. */
@@ -36,6 +39,9 @@ export interface Installed extends Disposable {
 }
 
 let installed: VirtualClock | undefined
+/** Where that was. */
+let installedAt: Error | undefined
+let disposeInstalled = () => {}
 
 /**
  * Until disposed of, `spawn`, `post`, `every` and everything else on the default scheduler runs on a virtual clock:
@@ -49,21 +55,27 @@ let installed: VirtualClock | undefined
  * @throws TypeError ERR_INVALID_ARG_TYPE; RangeError ERR_OUT_OF_RANGE; Error ERR_INVALID_STATE: one is installed
  *   already
  */
-export function install({ seed, ...options }: InstallOptions = {}): Installed {
+export function install(given?: InstallOptions): Installed {
+  const { seed, takeOver = false, ...options } = ownOptions(given)
   if (seed !== undefined) checkInteger(seed, 'options.seed')
-  if (installed !== undefined)
-    throw coded(Error, 'ERR_INVALID_STATE', 'A test scheduler is installed already')
+  if (takeOver) disposeInstalled()
+  if (installed !== undefined) {
+    const error = coded(Error, 'ERR_INVALID_STATE', 'A test scheduler is installed already, see the cause')
+    throw Object.assign(error, { cause: installedAt })
+  }
   const clock = new VirtualClock(seed)
   const previous = defaultScheduler()
   const scheduler = createScheduler({ ...options, clock })
   replaceDefaultScheduler(scheduler)
   installed = clock
+  installedAt = new Error('The test scheduler was installed here')
   const dispose = () => {
     if (installed !== clock) return
-    installed = undefined
+    installed = installedAt = undefined
     replaceDefaultScheduler(previous)
     scheduler.dispose()
   }
+  disposeInstalled = dispose
   return {
     clock,
     seed,
@@ -92,7 +104,7 @@ export async function pollOnce<T>(promise: PromiseLike<T>): Promise<Polled<Await
     value => (polled = { status: 'fulfilled', value: value as Awaited<T> }),
     reason => (polled = { status: 'rejected', reason }),
   )
-  await new Promise<void>(resolve => process.nextTick(resolve))
+  await new Promise<void>(resolve => nextTick(resolve))
   return polled
 }
 

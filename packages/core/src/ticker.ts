@@ -1,3 +1,6 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { type Abortable, follow, unfollow } from '@kiruna/priority/follow-signal'
+import type { Link } from '@kiruna/priority/linked-list'
 import type { Clock } from './clock.ts'
 import type { Cost, Costs } from './cost.ts'
 import { Lateness } from './lateness.ts'
@@ -12,14 +15,14 @@ interface TickingLoop {
 }
 
 /** What `every` returns: a handle to stop the ticks, or to let the process end in spite of them. */
-export class Ticker implements Disposable {
+export class Ticker implements Disposable, Abortable {
   /** @internal the next point of its grid, on the loop's clock */
   dueMs: number
   /** @internal decides between tickers that are due at the same time */
   order = 0
   /** @internal */
   readonly periodMs: number
-  /** @internal */
+  /** @internal it runs in the AsyncLocalStorage context of whoever has called `every` */
   readonly job: (lateMs: number, missedTicks: number) => void
   /** @internal */
   keepsAlive = true
@@ -33,7 +36,7 @@ export class Ticker implements Disposable {
   readonly #loop: TickingLoop
   readonly #startMs: number
   readonly #signal: AbortSignal | undefined
-  readonly #aborted = () => this.stop()
+  #following: Link<Abortable> | undefined = undefined
   #count = 1
 
   /** @internal use `every` */
@@ -46,14 +49,14 @@ export class Ticker implements Disposable {
   ) {
     this.#loop = loop
     this.periodMs = periodMs
-    this.job = job
+    this.job = AsyncLocalStorage.bind(job)
     this.name = name
     this.cost = loop.costs.of(name)
     this.#startMs = loop.clock.now()
     this.dueMs = this.#startMs + periodMs
     this.#signal = signal
     if (signal?.aborted) return
-    signal?.addEventListener('abort', this.#aborted)
+    if (signal !== undefined) this.#following = follow(signal, this)
     loop.addTicker(this)
   }
 
@@ -71,8 +74,13 @@ export class Ticker implements Disposable {
 
   /** Ends its ticks. Idempotent. */
   stop(): void {
-    this.#signal?.removeEventListener('abort', this.#aborted)
+    if (this.#following !== undefined) unfollow(this.#signal!, this.#following)
     this.#loop.removeTicker(this)
+  }
+
+  /** @internal its signal has aborted */
+  abort(): void {
+    this.stop()
   }
 
   /** The ticks keep the process alive. This is the default. */

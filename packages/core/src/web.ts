@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { defaultScheduler } from './default-scheduler.ts'
 import { SchedulerTask } from './web/scheduler-task.ts'
 import { currentState, runIn, type SchedulingState } from './web/scheduling-state.ts'
@@ -59,9 +60,10 @@ export class Scheduler {
       if (typeof callback !== 'function') throw new TypeError('callback is not a function')
       const { delay, state } = convertOptions(options)
       if (state.abortSource?.aborted) throw state.abortSource.reason
+      const inContext = AsyncLocalStorage.snapshot()
       const steps = () => {
         try {
-          runIn(state, () => resolve(callback() as Awaited<Result>))
+          inContext(runIn, state, () => resolve(callback() as Awaited<Result>))
         } catch (error) {
           reject(error)
         }

@@ -1,17 +1,18 @@
-import { type Priority, priorities, type Rank, rankOf, trusted } from '@kiruna/priority'
-import { checkSignal } from '@kiruna/priority/arguments'
+import { type Rank, rankOf, trusted } from '@kiruna/priority'
+import { checkSignal, ownOptions } from '@kiruna/priority/arguments'
 import { coded, invalidType } from '@kiruna/priority/error'
 import { follow, unfollow } from '@kiruna/priority/follow-signal'
-import { type Link, LinkedList } from '@kiruna/priority/linked-list'
+import type { Link } from '@kiruna/priority/linked-list'
+import { queueMicrotask } from '@kiruna/priority/timers'
+import { Branch } from './branch.ts'
 import { checkTimeout } from './clock.ts'
 import type { Cost } from './cost.ts'
 import type { Live, RunLoop } from './run-loop.ts'
 import type { ChildOptions, Scope, Task, TaskInfo } from './task.ts'
 import { isRaisable, type Raisable, TaskPromise } from './task-promise.ts'
-import { Turns } from './turns.ts'
 
 /** A task from the inside: its place in the tree of tasks, and how it ends. The work sees it as its Scope. */
-export class Work extends Turns implements Scope {
+export class Work extends Branch implements Scope {
   readonly name: string
   readonly task: Task<unknown>
   cost: Cost
@@ -19,22 +20,12 @@ export class Work extends Turns implements Scope {
   readonly spawnedAt: Error | undefined
   readonly #spawnedMs: number
   #started = false
-  readonly #parent: Work | undefined
   readonly #contained: boolean
   #resolve!: (value: unknown) => void
   #reject!: (reason: unknown) => void
 
-  /** Its own priority; undefined: it follows its parent's. */
-  #ownRank: Rank | undefined
-  /** How many boosts there are to each rank. */
-  #boosts: number[] | undefined = undefined
-  #pauses = 0
-
-  #children: LinkedList<Work> | undefined = undefined
-  /** Its places among its siblings and among all living tasks. */
-  readonly #siblingLink: Link<Work> | undefined
+  /** Its place among all living tasks. */
   readonly #liveLink: Link<Live>
-  #listeners: Set<() => void> | undefined = undefined
   /** Called when the task has settled, to remove listeners from signals and callers. */
   #endings: (() => void)[] | undefined = undefined
   /** Sleeps and foreign promises that the task waits for: a stop rejects them. */
@@ -62,24 +53,16 @@ export class Work extends Turns implements Scope {
     checkSignal(signal, 'options.signal')
     const spawnedMs = loop.clock.now()
     const dueMs = deadlineMs === undefined ? Number.POSITIVE_INFINITY : spawnedMs + deadlineMs
-    super(loop, own ?? parent!.rank, dueMs)
+    super(loop, parent, own, dueMs)
     this.name = name
     this.cost = loop.costs.of(name)
     this.spawnedAt = this.cost.hasOverrun ? new Error(`'${name}' is spawned`) : undefined
     this.#spawnedMs = spawnedMs
-    this.#parent = parent
     this.#contained = contain
-    this.#ownRank = own
     this.task = new TaskPromise(this, (resolve, reject) => {
       this.#resolve = resolve
       this.#reject = reject
     })
-    if (parent !== undefined) {
-      parent.#children ??= new LinkedList()
-      this.#siblingLink = parent.#children.add(this)
-      if (parent.#stopped !== undefined) this.cancel(parent.#stopped.reason)
-    }
-    if (signal !== undefined) this.cancelWith(signal)
     this.#liveLink = loop.live.add(this)
     const started = delayMs > 0 ? this.sleep(delayMs) : this.#nextTurn()
     // A promise, so that the work has the AsyncLocalStorage context of its spawn.
@@ -87,20 +70,13 @@ export class Work extends Turns implements Scope {
       () => this.#begin(work),
       error => this.#workThrew(error),
     )
+    if (parent !== undefined && parent.#stopped !== undefined) this.cancel(parent.#stopped.reason)
+    if (signal !== undefined) this.cancelWith(signal)
   }
 
   /** @internal */
   get [trusted](): true {
     return true
-  }
-
-  get priority(): Priority {
-    return priorities[this.rank]!
-  }
-
-  set priority(priority: Priority) {
-    this.#ownRank = rankOf(priority)
-    this.#reprioritize()
   }
 
   get signal(): AbortSignal {
@@ -155,17 +131,11 @@ export class Work extends Turns implements Scope {
     })
   }
 
-  spawn<U>(work: (scope: Scope) => U | PromiseLike<U>, options: ChildOptions = {}): Task<U> {
+  spawn<U>(work: (scope: Scope) => U | PromiseLike<U>, given?: ChildOptions): Task<U> {
+    const options = ownOptions(given)
     if (this.#settled) throw coded(Error, 'ERR_INVALID_STATE', `The task '${this.name}' has ended`)
     const own = options.priority === undefined ? undefined : rankOf(options.priority)
     return new Work(this.loop, this, own, work, options).task as Task<U>
-  }
-
-  onPriorityChange(listener: () => void): () => void {
-    this.#listeners ??= new Set()
-    const listeners = this.#listeners
-    listeners.add(listener)
-    return () => listeners.delete(listener)
   }
 
   cancel(reason: unknown = new DOMException(`The task '${this.name}' was cancelled`, 'AbortError')): void {
@@ -188,29 +158,8 @@ export class Work extends Turns implements Scope {
 
   /** Runs when the task is settled. */
   onEnd(ending: () => void): void {
-    this.#endings ??= []
-    this.#endings.push(ending)
-  }
-
-  boost(priority: Priority): Disposable {
-    const rank = rankOf(priority)
-    this.#boosts ??= [0, 0, 0, 0]
-    const boosts = this.#boosts
-    boosts[rank]!++
-    this.#reprioritize()
-    return once(() => {
-      boosts[rank]!--
-      this.#reprioritize()
-    })
-  }
-
-  pause(): Disposable {
-    this.#pauses++
-    this.#withdrawTurns()
-    return once(() => {
-      this.#pauses--
-      this.#restoreTurns()
-    })
+    if (this.#settled) ending()
+    else (this.#endings ??= []).push(ending)
   }
 
   info(): TaskInfo {
@@ -227,7 +176,7 @@ export class Work extends Turns implements Scope {
 
   /** Whether `error` is the reason with which the task was cancelled. */
   isOwnCancellation(error: unknown): boolean {
-    return this.#stopped !== undefined && this.#failure === undefined && error === this.#stopped.reason
+    return this.#isCancelled && error === this.#stopped!.reason
   }
 
   /** Resolves in its next turn; rejects if the task has been stopped by then. */
@@ -290,40 +239,75 @@ export class Work extends Turns implements Scope {
     return end
   }
 
+  /** Stops it and its children. What has not begun never does, and needs no turn to settle in. */
   #stop(reason: unknown): void {
-    if (this.#stopped !== undefined || this.#settled) return
+    const ended: Work[] = []
+    for (const work of this.down(one => one.#beStopped(reason))) {
+      if (!work.#started) work.#workEnded = true
+      if (work.#workEnded) ended.push(work)
+    }
+    for (const work of ended) work.#settleIfEnded() // the last child settles its parent
+  }
+
+  /** Returns false if it has been stopped before. */
+  #beStopped(reason: unknown): boolean {
+    if (this.#stopped !== undefined || this.#settled) return false
     this.#stopped = { reason }
+    this.endPause()
     this.#controller?.abort(reason)
     for (const interrupt of this.#waits ?? []) interrupt()
-    for (const child of this.#children ?? []) child.#stop(reason)
-    this.#restoreTurns() // a stopped task is not paused any more
+    return true
   }
 
   #fail(error: unknown): void {
-    this.#failure ??= { error }
-    this.#stop(error)
-    if (this.#parent !== undefined && !this.#contained) this.#parent.#fail(error)
+    for (let work: Work | undefined = this as Work; work !== undefined; work = work.parent) {
+      work.#failure ??= { error }
+      work.#stop(error)
+      if (work.#contained) return
+    }
   }
 
-  get #hasChildren(): boolean {
-    return this.#children?.first !== undefined
+  protected get isStopped(): boolean {
+    return this.#stopped !== undefined
   }
 
+  /** Stopped, by somebody, and not because it has failed. */
+  get #isCancelled(): boolean {
+    return this.#stopped !== undefined && this.#failure === undefined
+  }
+
+  /** A task that was cancelled settles at once: nobody needs its turn, which may be long in coming. */
   #settleIfEnded(): void {
-    if (this.#workEnded && !this.#hasChildren) {
+    if (!this.#workEnded || this.hasChildren || this.#settled) return
+    if (this.#isCancelled) this.#settle()
+    else {
       this.cost = this.loop.endCost
       this.deliver(() => this.#settle())
     }
   }
 
+  /** And with it those parents that have waited for nothing else, one after the other. */
   #settle(): void {
-    // If a child was spawned meanwhile, the last child settles this task, or has done so already.
-    if (this.#settled || this.#hasChildren) return
+    let work: Work = this as Work
+    while (work.#settleAlone()) {
+      const parent = work.parent
+      if (parent === undefined) return
+      if (!parent.#isCancelled || !parent.#workEnded) {
+        parent.#settleIfEnded()
+        return
+      }
+      work = parent
+    }
+  }
+
+  /** Returns false if it has settled before, or waits for a child that was spawned meanwhile. */
+  #settleAlone(): boolean {
+    if (this.#settled || this.hasChildren) return false
     this.#settled = true
     this.loop.live.remove(this.#liveLink)
     const lateMs = this.dueMs < Number.POSITIVE_INFINITY ? this.loop.clock.now() - this.dueMs : 0
     if (lateMs > 0) this.loop.onMissedDeadline(this.name, this.rank, lateMs)
-    const failsParent = this.#parent !== undefined && !this.#contained
+    const failsParent = this.parent !== undefined && !this.#contained
     if (this.#failure !== undefined) {
       const { error } = this.#failure
       if (failsParent) this.task.catch(nothing)
@@ -333,39 +317,9 @@ export class Work extends Turns implements Scope {
       this.task.catch(nothing)
       this.#reject(this.#stopped.reason)
     } else this.#resolve(this.#value)
-    if (this.#parent !== undefined) {
-      this.#parent.#children!.remove(this.#siblingLink!)
-      this.#parent.#settleIfEnded()
-    }
+    this.leaveTree()
     for (const ending of this.#endings ?? []) ending()
-  }
-
-  #reprioritize(): void {
-    let rank = this.#ownRank ?? this.#parent!.rank
-    const boosted = this.#boosts?.findIndex(count => count > 0) ?? -1
-    if (boosted !== -1 && boosted < rank) rank = boosted as Rank
-    if (rank === this.rank) return
-    this.moveTo(rank)
-    for (const child of this.#children ?? []) child.#reprioritize()
-    for (const listener of this.#listeners ?? []) listener()
-  }
-
-  protected isPaused(): boolean {
-    if (this.#stopped !== undefined) return false
-    if (this.#pauses > 0) return true
-    return this.#parent === undefined ? false : this.#parent.isPaused()
-  }
-
-  #withdrawTurns(): void {
-    if (!this.isPaused()) return
-    this.unqueue()
-    for (const child of this.#children ?? []) child.#withdrawTurns()
-  }
-
-  #restoreTurns(): void {
-    if (this.isPaused()) return
-    this.requeue()
-    for (const child of this.#children ?? []) child.#restoreTurns()
+    return true
   }
 }
 
@@ -385,15 +339,5 @@ function isAbortError(error: unknown): boolean {
 function nameTask(error: unknown, name: string): void {
   if (error instanceof Error && Object.isExtensible(error) && !('task' in error)) {
     Object.assign(error, { task: name })
-  }
-}
-
-function once(dispose: () => void): Disposable {
-  let disposed = false
-  return {
-    [Symbol.dispose]() {
-      if (!disposed) dispose()
-      disposed = true
-    },
   }
 }

@@ -104,10 +104,14 @@ class Model {
     }
   }
 
+  runMicrotasks(): void {
+    for (const run of this.microtasks.splice(0)) run()
+  }
+
   /** Whose turn it is; undefined when nothing is ready. One of a task that was cancelled before its first is not seen. */
   next(): string | undefined {
     for (;;) {
-      for (const run of this.microtasks.splice(0)) run()
+      this.runMicrotasks()
       while (this.sleepers.length > 0 && this.sleepers[0]!.dueMs <= this.nowMs) this.sleepers.shift()!.wake()
       if (this.nowMs >= this.tickDueMs) {
         this.tickDueMs += tickMs
@@ -181,7 +185,11 @@ class ModelTask {
   takeTurn(): string | undefined {
     this.#turns--
     this.#queued--
-    if (this.state === 'ended') return this.#settle()
+    if (this.state === 'settled') return undefined
+    if (this.state === 'ended') {
+      this.#settle()
+      return `the end of ${this.name}`
+    }
     if (this.state === 'begun' || this.stopped === undefined) {
       this.state = 'begun'
       return this.name
@@ -219,9 +227,11 @@ class ModelTask {
   stop(reason: unknown): void {
     if (this.stopped !== undefined || this.state === 'settled') return
     this.stopped = { reason }
+    while (this.#queued < this.#turns) this.#queue()
     for (const { interrupt } of this.waits) interrupt()
-    for (const child of this.children) child.stop(reason)
-    this.release()
+    for (const child of [...this.children]) child.stop(reason)
+    if (this.state === 'new') this.state = 'ended'
+    this.#settleIfAlone()
   }
 
   #fail(reason: unknown): void {
@@ -240,15 +250,21 @@ class ModelTask {
   }
 
   #settleIfAlone(): void {
-    if (this.state === 'ended' && this.children.size === 0) this.addTurn()
+    if (this.state !== 'ended' || this.children.size > 0) return
+    if (this.isCancelled) this.#settle()
+    else this.addTurn()
   }
 
-  #settle(): string {
+  /** It settles without a turn. */
+  get isCancelled(): boolean {
+    return this.stopped !== undefined && this.failure === undefined
+  }
+
+  #settle(): void {
     this.state = 'settled'
     this.#parent?.children.delete(this)
     if (this.#parent !== undefined) this.#parent.#settleIfAlone()
     this.#model.microtasks.push(...this.runners)
-    return `the end of ${this.name}`
   }
 
   setPriority(priority: Priority): void {
@@ -429,7 +445,8 @@ class Program {
     this.#all.push({ model, task, boosts: [], resumes: [] })
     const { name } = model
     const settled = (outcome: string) => {
-      this.#begin(`the end of ${name}`)
+      this.#model.runMicrotasks()
+      if (!model.isCancelled) this.#begin(`the end of ${name}`)
       this.#outcomes.set(name, outcome)
     }
     task.then(

@@ -3,6 +3,7 @@ import { isMainThread } from 'node:worker_threads'
 import { unavailable } from '@kiruna/priority/addon'
 import { Batch, type Deliverable } from '@kiruna/priority/batch'
 import { reportUncaught, systemError } from '@kiruna/priority/error'
+import { nextTick } from '@kiruna/priority/timers'
 import { loadNative, type Native } from './native.ts'
 
 const { errno } = constants
@@ -50,7 +51,7 @@ export class Dispatcher {
 
   /** Makes a call at the end of this tick: it begins at once on another thread, and until then an abort is in time. */
   stage(call: Staged): void {
-    if (this.#staged.push(call) === 1) process.nextTick(this.#flush)
+    if (this.#staged.push(call) === 1) nextTick(this.#flush)
   }
 
   readonly #flush = (): void => {

@@ -1,6 +1,7 @@
 import { type Caller, type Rank, rankOf } from '@kiruna/priority'
 import { systemError } from '@kiruna/priority/error'
 import { InUse, Operation } from '@kiruna/priority/operation'
+import { clearTimeout, setTimeout } from '@kiruna/priority/timers'
 import { type Completion, dispatcher, ECANCELED, EINTR, noReader } from './dispatch.ts'
 import type { Native } from './native.ts'
 

@@ -5,6 +5,7 @@ import type { Rank } from '@kiruna/priority'
 import { unavailable } from '@kiruna/priority/addon'
 import { Batch } from '@kiruna/priority/batch'
 import { reportUncaught, systemError } from '@kiruna/priority/error'
+import { nextTick } from '@kiruna/priority/timers'
 import { closedDirection, loadNative, type Native } from './native.ts'
 
 export const EAGAIN = -constants.errno.EAGAIN
@@ -81,7 +82,7 @@ class Dispatcher {
   /** Sends at the end of this tick: the writes of one turn together, and most urgent first. */
   sendSoon(sender: Sender): void {
     this.#senders.add(sender)
-    if (this.#senders.size === 1) process.nextTick(this.#flush)
+    if (this.#senders.size === 1) nextTick(this.#flush)
   }
 
   /** Returns false if the sender does not wait for the end of the tick. */

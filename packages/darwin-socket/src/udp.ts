@@ -7,6 +7,7 @@ import { setBindOptions, type UdpOption, type UdpOptionCalls } from '@kiruna/net
 import { datagramFrom, type Send, UdpSocket } from '@kiruna/net-socket/udp-socket'
 import type { Waiting } from '@kiruna/net-socket/waiting'
 import type { Asker } from '@kiruna/priority'
+import { clearTimeout, setTimeout } from '@kiruna/priority/timers'
 import { DispatchSocket } from './dispatch-socket.ts'
 import { dispatcher } from './dispatcher.ts'
 

@@ -7,6 +7,7 @@ import { isPtyMaster, type StreamSource, waitingPieceBytes } from '@kiruna/fs-st
 import type { InTurn } from '@kiruna/fs-stream/turns'
 import { type Asker, rankOf } from '@kiruna/priority'
 import { systemError } from '@kiruna/priority/error'
+import { clearTimeout, nowMs, setTimeout } from '@kiruna/priority/timers'
 
 const [firstRetryMs, longestRetryMs] = [1, 50]
 
@@ -93,7 +94,7 @@ export class StreamRead extends DispatchOperation<Buffer> implements InTurn {
   /** Whether its bytes are there: they are being read, or are about to be. */
   get hasBytes(): boolean {
     if (this.#state.lacksWriter) return false
-    return this.#isWaiting ? this.#isReadable : performance.now() - this.#begunMs < longestHoldMs
+    return this.#isWaiting ? this.#isReadable : nowMs() - this.#begunMs < longestHoldMs
   }
 
   protected override handOver(): void {
@@ -109,7 +110,7 @@ export class StreamRead extends DispatchOperation<Buffer> implements InTurn {
   start(): void {
     const { gcd, rank } = this
     const { fd, isOnDisk } = this.#source
-    this.#begunMs = performance.now()
+    this.#begunMs = nowMs()
     const memory = (this.#memory ??= this.#source.takeMemory(this.#askedBytes))
     const address = gcd.addressOf(memory)
     const duplicate = this.#duplicate

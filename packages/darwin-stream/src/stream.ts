@@ -15,6 +15,8 @@ import { StreamRead, stateOf } from './read.ts'
 
 export type * from '@kiruna/fs-stream'
 
+import { clearTimeout, setTimeout } from '@kiruna/priority/timers'
+
 /** Reads in order; each `next` makes one read. @see dispatch_source_create(3), dispatch_io_read(3) */
 export function read(
   source: PathLike | number,

@@ -22,6 +22,8 @@ import { type Position, type ReadState, StreamRead, StreamWrite, type WriteState
 
 export type * from '@kiruna/fs-stream'
 
+import { clearTimeout, setTimeout } from '@kiruna/priority/timers'
+
 const { O_APPEND, O_CREAT, O_NOCTTY, O_NONBLOCK } = constants
 const [firstRetryMs, longestRetryMs] = [1, 50]
 

@@ -5,6 +5,7 @@ import { release } from 'node:os'
 import { isMainThread } from 'node:worker_threads'
 import { loadAddon, unavailable } from '@kiruna/priority/addon'
 import { systemError } from '@kiruna/priority/error'
+import { nowMs, setTimeout } from '@kiruna/priority/timers'
 
 /** What uring.cc exports. */
 export interface Native {
@@ -128,12 +129,12 @@ let isRecent = false
 export function fuseDevices(): ReadonlySet<number> {
   if (isRecent) return devices
   isRecent = true
-  const startMs = performance.now()
+  const startMs = nowMs()
   try {
     devices = fuseDevicesIn(readFileSync('/proc/self/mountinfo', 'latin1'))
   } catch {} // no fd left, or no /proc: the last answer is the best guess
   // A timer, not the clock: to read the clock at every open would cost as much as the rest of this.
-  setTimeout(expire, Math.max(rereadMs, (performance.now() - startMs) * rereadFactor)).unref()
+  setTimeout(expire, Math.max(rereadMs, (nowMs() - startMs) * rereadFactor)).unref()
   return devices
 }
 

@@ -1,17 +1,12 @@
+import { close } from 'node:fs'
 import { type Rank, shared } from '@kiruna/priority'
+import { unavailable } from '@kiruna/priority/addon'
 import { Batch, type Deliverable } from '@kiruna/priority/batch'
 import { reportUncaught, systemError } from '@kiruna/priority/error'
+import { nextTick, nowMs, setImmediate } from '@kiruna/priority/timers'
 import { fuseDevices, loadNative, type Native, type NativeRing, setUp } from './native.ts'
-import {
-  type Completion,
-  EAGAIN,
-  EINTR,
-  IORING_CQE_F_MORE,
-  inlineBytesOf,
-  prepCancel,
-  prepClose,
-  type Submissions,
-} from './sqe.ts'
+import { type Completion, EAGAIN, EINTR, IORING_CQE_F_MORE, prepCancel, prepClose } from './sqe.ts'
+import { maxInlineBytes, noSlot, Staged, sqEntries } from './staged.ts'
 
 interface RingDeliverable extends Deliverable {
   /** @internal the rank of the batch that it was delivered with, −1 for none */
@@ -22,26 +17,14 @@ const IORING_SQ_CQ_OVERFLOW = 2 // linux/io_uring.h
 const EBUSY = -16
 
 // The same as in ring.h.
-const sqEntries = 64
 const cqEntries = 128
-const sqeWords = 16
 const cqeWords = 4
 
 /** How long completions within enter, and submissions that follow on them, may go on before the event loop runs. */
 const turnMs = 0.25
 
-/**
- * What hits the page cache is copied on this thread, within enter: at most `maxInlineBytes` in one call. Large reads
- * are left to the kernel's threads. That costs a turn of the event loop, so the first urgent ones of a batch are not.
- */
-const maxInlineBytes = 256 * 1024
+/** A copy of this size is left to the kernel's threads. */
 const largeBytes = 64 * 1024
-
-/** In the upper word of user_data: the result is a new fd. uring.cc closes it if this thread has ended by then. */
-const newFd = 0x8000_0000
-/** Marks completions that nobody waits for. */
-const noSlot = 0xffff_ffff
-const generations = 0x3fff_ffff
 
 /**
  * The ring of this thread. Operations fill a submission each, which is staged; at the end of the tick one system call
@@ -51,29 +34,20 @@ const generations = 0x3fff_ffff
  *
  * @see io_uring(7)
  */
-export class Ring implements Submissions {
+export class Ring extends Staged {
   readonly native: Native
-  /** What is staged: the submissions that the kernel has not been given yet. */
-  words = new Uint32Array(sqEntries * sqeWords)
   /** The fds that must not be read or written on this thread: see fuseDevices. */
   readonly onFuse = new Set<number>()
   /** Runs before each flush, and may stage more: sockets hold their ready transfers back until then. */
   beforeFlush: () => void = () => {}
   /** The memory that the kernel and this thread share. */
   readonly #shared: NativeRing
-  #stagedFirst = 0
-  #stagedCount = 0
   /** An urgent caller waits for something staged. */
   #stagedUrgent = false
   /** Staged since the last flush, for an urgent caller, and not a socket's: as a rule its data is in memory. */
   #stagedUrgentFile = false
   /** How much the staged reads and writes may copy on this thread. */
   #inlineBytes = 0
-  readonly #completions: (Completion | undefined)[] = []
-  /** The upper word of user_data, by slot. Its generation protects the slot's next user from a late cancel. */
-  readonly #userHigh: number[] = []
-  readonly #freeSlots: number[] = []
-  #inFlight = 0
   #keepsAlive = false
 
   /** A flush is due at the end of this tick, or at the end of this turn of the event loop. */
@@ -92,6 +66,7 @@ export class Ring implements Submissions {
   readonly #undelivered = [0, 0, 0, 0]
 
   constructor(native: Native) {
+    super()
     this.native = native
     this.#shared = setUp(native, this.#ready)
   }
@@ -102,13 +77,17 @@ export class Ring implements Submissions {
    */
   cancel(completion: Completion): void {
     const slot = completion.slot
-    if (slot === -1) return
-    prepCancel(this, this.sqe(-1, undefined), slot, this.#userHigh[slot]!)
+    if (slot === -1 || this.lost !== undefined) return
+    prepCancel(this, this.sqe(-1, undefined), slot, this.userHigh[slot]!)
     this.submitSoon(0)
   }
 
   /** Closes `fd`. Without a completion it is not urgent. @see close(2) */
   close(fd: number, completion?: Completion): void {
+    if (this.lost !== undefined) {
+      close(fd, error => completion?.complete(error?.errno ?? 0, 0))
+      return
+    }
     prepClose(this, this.sqe(fd, completion), fd)
     this.submitSoon(completion === undefined ? 3 : 1)
   }
@@ -125,7 +104,7 @@ export class Ring implements Submissions {
     if (isRef === (completion.isUnref !== true)) return
     completion.isUnref = !isRef
     if (completion.slot === -1) return
-    this.#inFlight += isRef ? 1 : -1
+    this.inFlight += isRef ? 1 : -1
     this.#keepAlive()
   }
 
@@ -153,46 +132,8 @@ export class Ring implements Submissions {
   /** An operation that was delivered with its batch has settled. */
   delivered(rank: Rank): void {
     // What the continuations of a batch submit goes down together, after the last of them has run.
-    if (--this.#undelivered[rank]! === 0 && (this.#stagedCount > 0 || this.#turnArmed))
+    if (--this.#undelivered[rank]! === 0 && (this.stagedCount > 0 || this.#turnArmed))
       resolved.then(this.#armTick)
-  }
-
-  /**
-   * Stages a cleared submission for `fd`.
-   * @param completion takes the result; held until then, and its buffer with it
-   * @param makesFd the result is a new fd, which uring.cc closes if this thread has ended by then
-   * @returns where it begins in `words`
-   * @see io_uring_get_sqe(3)
-   */
-  sqe(fd: number, completion: Completion | undefined, makesFd = false): number {
-    if ((this.#stagedFirst + this.#stagedCount) * sqeWords === this.words.length) this.#makeRoom()
-    const words = this.words
-    const sqe = (this.#stagedFirst + this.#stagedCount++) * sqeWords
-    let slot = noSlot
-    let high = 0
-    if (completion !== undefined) {
-      slot = this.#freeSlots.pop() ?? this.#completions.length
-      high = (((this.#userHigh[slot] ?? 0) + 1) & generations) | (makesFd ? newFd : 0)
-      this.#completions[slot] = completion
-      this.#userHigh[slot] = high
-      completion.slot = slot
-      if (completion.isUnref !== true) this.#inFlight++
-    }
-    words[sqe] = 0
-    words[sqe + 1] = fd
-    for (let word = sqe + 2; word < sqe + 8; word++) words[word] = 0 // a call of fill costs more
-    words[sqe + 8] = slot
-    words[sqe + 9] = high
-    for (let word = sqe + 10; word < sqe + sqeWords; word++) words[word] = 0
-    return sqe
-  }
-
-  #makeRoom(): void {
-    const { length } = this.words
-    const staged = this.words.subarray(this.#stagedFirst * sqeWords)
-    if (staged.length > length / 2) this.words = new Uint32Array(length * 2)
-    this.words.set(staged)
-    this.#stagedFirst = 0
   }
 
   /**
@@ -222,7 +163,7 @@ export class Ring implements Submissions {
   readonly #armTick = (): void => {
     if (this.#tickArmed) return
     this.#tickArmed = true
-    process.nextTick(this.#flushInTick)
+    nextTick(this.#flushInTick)
   }
 
   #armTurn(): void {
@@ -246,7 +187,7 @@ export class Ring implements Submissions {
   }
 
   #turnIsOver(): boolean {
-    const now = performance.now()
+    const now = nowMs()
     if (this.#turnStartMs > 0) return now - this.#turnStartMs > turnMs
     this.#turnStartMs = now
     setImmediate(this.#turnEnds).unref() // it runs after the next poll, and does not cut it short
@@ -263,7 +204,7 @@ export class Ring implements Submissions {
     this.#flushing = true
     // Enter brings in what did not fit the completion queue. All else is there: see IORING_SETUP_COOP_TASKRUN.
     const { rings, sqFlags } = this.#shared
-    if ((Atomics.load(rings, sqFlags) & IORING_SQ_CQ_OVERFLOW) !== 0) this.native.enter(0)
+    if ((Atomics.load(rings, sqFlags) & IORING_SQ_CQ_OVERFLOW) !== 0) this.native.enter(0) // a failure shows in the flush
     this.#reap()
     this.#flush()
   }
@@ -274,34 +215,34 @@ export class Ring implements Submissions {
     this.#settledUrgent = this.#stagedUrgentFile = false
     this.#inlineBytes = 0
     this.beforeFlush()
-    while (this.#stagedCount > 0) {
-      const count = this.#fill()
+    while (this.stagedCount > 0) {
+      const count = this.fill(this.#shared)
       const { rings, sqHead, sqTail, sqArray } = this.#shared
       const head = rings[sqHead]!
       for (let i = 0; i < count; i++) rings[sqArray + ((head + i) & (sqEntries - 1))] = i
       Atomics.store(rings, sqTail, (head + count) | 0)
       const taken = this.native.enter(count)
       if (taken > 0) {
-        this.#stagedCount -= taken
-        this.#stagedFirst += taken
-        if (this.#stagedCount === 0) {
-          this.#stagedFirst = 0
+        this.stagedCount -= taken
+        this.stagedFirst += taken
+        if (this.stagedCount === 0) {
+          this.stagedFirst = 0
           this.#stagedUrgent = false
         }
       } else if (taken < 0 && taken !== EINTR && taken !== EAGAIN && taken !== EBUSY) {
-        this.#flushing = false
-        throw systemError(taken, 'io_uring_enter')
+        this.#lose(taken)
+        return
       }
       this.#reap()
       this.beforeFlush()
       // The kernel is short of memory, or its completion queue was full and has just been emptied: the rest goes next
       // turn. So does what completions have staged, when this turn has had its time.
-      if ((taken < count && taken !== EINTR) || (this.#stagedCount > 0 && this.#turnIsOver())) {
+      if ((taken < count && taken !== EINTR) || (this.stagedCount > 0 && this.#turnIsOver())) {
         this.#armTurn()
         break
       }
       // Urgent continuations run first.
-      if (this.#settledUrgent && this.#stagedCount > 0) {
+      if (this.#settledUrgent && this.stagedCount > 0) {
         if (this.#stagedUrgent) resolved.then(this.#armTick)
         else this.#armTurn()
         break
@@ -311,26 +252,34 @@ export class Ring implements Submissions {
     this.#keepAlive()
   }
 
+  /**
+   * The kernel takes nothing any more: a seccomp filter forbids it, or somebody has closed the ring's fd. All that is
+   * staged or in flight ends with that error. The kernel may still write to its memory, which therefore stays.
+   */
+  #lose(errno: number): void {
+    this.lost = unavailable(`the ring is lost (${systemError(errno, 'io_uring_enter').message})`)
+    this.stagedCount = this.stagedFirst = 0
+    this.#tickArmed = this.#turnArmed = this.#flushing = false
+    lostForever.push(...this.completions)
+    const all = this.completions.splice(0)
+    this.freeSlots.length = this.inFlight = 0
+    this.#keepAlive()
+    for (const completion of all) {
+      if (completion === undefined) continue
+      completion.slot = -1
+      try {
+        completion.complete(errno, 0)
+      } catch (error) {
+        reportUncaught(error)
+      }
+    }
+  }
+
   #keepAlive(): void {
-    if (this.#inFlight > 0 === this.#keepsAlive) return
+    if (this.inFlight > 0 === this.#keepsAlive) return
     this.#keepsAlive = !this.#keepsAlive
     if (this.#keepsAlive) this.native.ref()
     else this.native.unref()
-  }
-
-  /** Copies staged submissions into the submission queue, as many as one enter may do. Returns how many. */
-  #fill(): number {
-    const most = Math.min(this.#stagedCount, sqEntries)
-    const { words } = this
-    const queue = this.#shared.submissions
-    let [copiedBytes, count] = [0, 0]
-    for (let sqe = this.#stagedFirst * sqeWords; count < most; count++, sqe += sqeWords) {
-      copiedBytes += inlineBytesOf(this, sqe)
-      if (copiedBytes > maxInlineBytes && count > 0) break
-      const at = count * sqeWords
-      for (let word = 0; word < sqeWords; word++) queue[at + word] = words[sqe + word]!
-    }
-    return count
   }
 
   /** Takes the whole batch of completions, then delivers what has its outcome. */
@@ -348,12 +297,12 @@ export class Ring implements Submissions {
       const flags = rings[cqe + 3]!
       head = (head + 1) | 0
       if (slot >>> 0 !== noSlot) {
-        const completion = this.#completions[slot]!
+        const completion = this.completions[slot]!
         if ((flags & IORING_CQE_F_MORE) === 0) {
-          this.#completions[slot] = undefined
-          this.#freeSlots.push(slot)
+          this.completions[slot] = undefined
+          this.freeSlots.push(slot)
           completion.slot = -1
-          if (completion.isUnref !== true) this.#inFlight--
+          if (completion.isUnref !== true) this.inFlight--
         }
         if (high < 0 && result >= 0) {
           if (result < owned.length * 32) owned[result >>> 5]! |= 1 << (result & 31)
@@ -387,6 +336,8 @@ export class Ring implements Submissions {
 const resolved = Promise.resolve()
 /** An ArrayBuffer stays where it is, so its address is asked for once. */
 const addresses = new WeakMap<ArrayBufferLike, number>()
+/** What the kernel may still write to, as long as the process lives. */
+const lostForever: unknown[] = []
 let threadRing: Ring | undefined
 
 /**

@@ -1,5 +1,6 @@
 import type { Asker } from '@kiruna/priority'
 import { errnoOf } from '@kiruna/priority/error'
+import { clearTimeout, setTimeout } from '@kiruna/priority/timers'
 import { addressesOf, type SocketAddress } from './address.ts'
 import type { CheckedTarget } from './arguments.ts'
 import type { Connection } from './connection.ts'

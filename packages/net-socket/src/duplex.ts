@@ -3,6 +3,7 @@ import { Duplex } from 'node:stream'
 import { setImmediate } from 'node:timers/promises'
 import { checkInteger } from '@kiruna/priority/arguments'
 import { invalidType } from '@kiruna/priority/error'
+import { clearTimeout, nextTick, setTimeout } from '@kiruna/priority/timers'
 import type { SocketAddress } from './address.ts'
 import { checkBoolean } from './arguments.ts'
 
@@ -70,7 +71,7 @@ export class ConnectionDuplex extends Duplex {
     this.#local = addressInfo(connection.localAddress)
     this.#remote = addressInfo(connection.remoteAddress)
     // A first read, so that a peer that ends or resets is noticed even if nobody reads.
-    process.nextTick(() => this.read(0))
+    nextTick(() => this.read(0))
   }
 
   override _read(): void {
@@ -133,7 +134,7 @@ export class ConnectionDuplex extends Duplex {
 
   override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
     clearTimeout(this.#timer)
-    const closed = () => process.nextTick(() => this.emit('close', error !== null))
+    const closed = () => nextTick(() => this.emit('close', error !== null))
     this.#close().then(closed, closed)
     callback(error)
   }
@@ -163,7 +164,7 @@ export class ConnectionDuplex extends Duplex {
   connect(...given: unknown[]): this {
     const listener = given.at(-1)
     if (typeof listener === 'function') this.once('connect', () => listener.call(this))
-    process.nextTick(() => {
+    nextTick(() => {
       if (this.destroyed) return
       this.emit('connect')
       this.emit('ready')

@@ -1,5 +1,6 @@
 import type { Waiting } from '@kiruna/net-socket/waiting'
 import { Batch } from '@kiruna/priority/batch'
+import { setImmediate } from '@kiruna/priority/timers'
 
 const batch = new Batch<Waiting<never>>()
 let batchCount = 0

@@ -3,6 +3,7 @@ import { internetAddress, type SocketAddress } from '@kiruna/net-socket/address'
 import { Connection } from '@kiruna/net-socket/connection'
 import type { Waiting } from '@kiruna/net-socket/waiting'
 import type { Asker } from '@kiruna/priority'
+import { nextTick, setImmediate } from '@kiruna/priority/timers'
 import { handOver, thisBatch } from './batch.ts'
 
 /** The most that libuv reads at a time; node:net stops reading when as much waits. */
@@ -99,7 +100,7 @@ export class LibuvConnection extends Connection {
   }
 
   protected sendSoon(): void {
-    process.nextTick(this.#send)
+    nextTick(this.#send)
   }
 
   readonly #send = (): void => {

@@ -20,6 +20,8 @@ import { borrowForLoop, isForLoop, loopReading, loopWriting, noWait } from './lo
 
 export type * from '@kiruna/fs-stream'
 
+import { clearTimeout, setTimeout } from '@kiruna/priority/timers'
+
 const { O_RDONLY, O_WRONLY } = fs.constants
 const EAGAIN = errnoOf('EAGAIN')
 const ENXIO = errnoOf('ENXIO')

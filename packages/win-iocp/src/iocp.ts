@@ -1,5 +1,6 @@
 import { Batch, type Deliverable } from '@kiruna/priority/batch'
 import { reportUncaught } from '@kiruna/priority/error'
+import { setTimeout } from '@kiruna/priority/timers'
 import { loadNative, type Native } from './native.ts'
 
 /** Takes the result of a call. The port holds it until then. */

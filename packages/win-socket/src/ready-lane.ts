@@ -1,4 +1,5 @@
 import { ReadyLane } from '@kiruna/net-socket/ready-lane'
+import { nextTick, setImmediate } from '@kiruna/priority/timers'
 
 /**
  * The most that transfers below realtime move within one turn of the event loop. They are copied on this thread, and an
@@ -26,7 +27,7 @@ class SocketLane extends ReadyLane {
   protected wake(): void {
     if (this.#isDue) return
     this.#isDue = true
-    process.nextTick(this.#run)
+    nextTick(this.#run)
   }
 
   readonly #run = (): void => {

@@ -14,6 +14,8 @@ import { type ReadState, StreamRead, StreamWrite, type WriteState } from './tran
 
 export type * from '@kiruna/fs-stream'
 
+import { clearTimeout, setTimeout } from '@kiruna/priority/timers'
+
 const EBUSY = errnoOf('EBUSY')
 const [firstRetryMs, longestRetryMs] = [1, 50]
 

@@ -1,4 +1,6 @@
 import { AsyncLocalStorage, executionAsyncResource } from 'node:async_hooks'
+import { MessagePort } from 'node:worker_threads'
+import { clearTimeout, setTimeout } from '@kiruna/priority/timers'
 import type { TaskSignal } from './task-signal.ts'
 import type { TaskPriority } from './webidl.ts'
 
@@ -32,8 +34,9 @@ export function runInNone(job: () => void): void {
  */
 export function currentState(): SchedulingState | undefined {
   const state = storage.getStore()
-  if (state === undefined || !(executionAsyncResource() instanceof Timeout)) return state
-  // For the standard a timer's callback is a task of its own; for Node it continues the task that set the timer.
+  if (state === undefined || !isTaskOfItsOwn(executionAsyncResource())) return state
+  // For the standard a timer's callback and a message are tasks of their own; for Node they continue the task that has
+  // set the timer, or made the channel.
   storage.enterWith(undefined)
   return undefined
 }
@@ -41,5 +44,9 @@ export function currentState(): SchedulingState | undefined {
 const timer = setTimeout(() => {}, 0)
 clearTimeout(timer)
 const Timeout = timer.constructor
+
+function isTaskOfItsOwn(resource: object): boolean {
+  return resource instanceof Timeout || resource instanceof MessagePort
+}
 
 const call = (callback: () => unknown) => callback()

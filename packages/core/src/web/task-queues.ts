@@ -1,8 +1,8 @@
 import { priorities, type Rank, rankOf } from '@kiruna/priority'
 import { type Cost, Costed } from '../cost.ts'
+import { outside } from '../outside.ts'
 import type { RunLoop } from '../run-loop.ts'
 import { Delays } from './delays.ts'
-import { runInNone } from './scheduling-state.ts'
 import { type QueuedTask, TaskList } from './task-list.ts'
 
 /** The event loop's next enqueue order. */
@@ -91,7 +91,7 @@ export class TaskQueues {
     const turn = this.#turns[rank]!
     if (turn.queued >= this.#continuations[rank].length + this.#tasks[rank].length) return
     turn.queued++
-    runInNone(() => this.#loop.enqueue(rank, takeTurn, turn))
+    outside(() => this.#loop.enqueue(rank, takeTurn, turn))
   }
 
   /**
@@ -100,7 +100,7 @@ export class TaskQueues {
    * @see https://wicg.github.io/scheduling-apis/#sec-patches-html-event-loop-processing
    */
   #giveEarlyTurn(): void {
-    runInNone(() => this.#loop.deliver(1, takeEarlyTurn, this.#turns[2]))
+    outside(() => this.#loop.deliver(1, takeEarlyTurn, this.#turns[2]))
   }
 }
 
