@@ -13,6 +13,7 @@ import { processes } from './net/process.ts'
 import { readingInto } from './net/reading-into.ts'
 import { stress } from './net/stress.ts'
 import { transfers } from './net/transfers.ts'
+import { trust } from './net/trust.ts'
 
 /** What every `net` must do: plain data, for any test runner. */
 export const netContract: Record<string, NetContract[]> = {
@@ -27,6 +28,7 @@ export const netContract: Record<string, NetContract[]> = {
   'bad arguments': badArguments,
   datagrams,
   'groups and options of datagrams': datagramOptions,
+  trust,
   'the process': processes,
   'any order': model,
   many: stress,

@@ -1,3 +1,4 @@
+import { exhausted, passing } from '@kiruna/net-socket/accept-errors'
 import { removePath, type SocketAddress } from '@kiruna/net-socket/address'
 import type { CheckedListen } from '@kiruna/net-socket/arguments'
 import { Listener } from '@kiruna/net-socket/listener'
@@ -27,8 +28,9 @@ class DispatchListener extends Listener {
       this.accepted(new DispatchConnection(socket, this.address.family !== 'Unix', this.asker))
     }
     if (this.isStopping) this.acceptStopped()
-    else if (result >= 0) this.startAccepting()
-    else this.acceptPaused(socketError(result, 'accept'))
+    else if (result >= 0 || passing.has(result)) this.startAccepting()
+    else if (exhausted.has(result)) this.acceptPaused(socketError(result, 'accept'))
+    else this.acceptEnded(socketError(result, 'accept'))
   }
 
   protected stopAccepting(): void {

@@ -59,6 +59,13 @@ export function getsockname(fd: number, ofPeer: boolean): SocketAddress | undefi
   return length < 0 ? undefined : parseSockaddr(sockaddr.subarray(0, length))
 }
 
+/** The address of a socket of ours. @throws ENOBUFS … (`err.code`) @see getsockname(2) */
+export function nameOf(fd: number, syscall: string): SocketAddress {
+  const sockaddr = Buffer.alloc(longestSockaddrBytes)
+  const length = check(ring().native.getsockname(fd, sockaddr, false), syscall)
+  return parseSockaddr(sockaddr.subarray(0, length))!
+}
+
 /** @throws the kernel's error in node:net's shape, under the name of the function that was called */
 export function check(result: number, syscall: string, at?: SocketAddress): number {
   if (result < 0) throw socketError(result, syscall, at)

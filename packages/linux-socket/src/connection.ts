@@ -108,8 +108,13 @@ export class UringConnection extends Connection {
       receiving.memory = memory
       receiving.waitingRank = rank
       receiving.askedBytes = memory.bytes.length
-      const address = (memory.address ||= this.#ring.addressOf(memory.bytes))
-      prepRecv(this.#ring, this.#ring.sqe(this.#fd, receiving), address, memory.bytes.length, 0, true)
+      try {
+        const address = (memory.address ||= this.#ring.addressOf(memory.bytes))
+        prepRecv(this.#ring, this.#ring.sqe(this.#fd, receiving), address, memory.bytes.length, 0, true)
+      } catch (error) {
+        waitEnded(rank)
+        return this.receiveRefused(receiving, error)
+      }
       this.#ring.submitWithTurn(rank)
     }
   }
@@ -124,6 +129,19 @@ export class UringConnection extends Connection {
     prepRecv(this.#ring, this.#ring.sqe(this.#fd, receiving), address, bytes.length, MSG_DONTWAIT, false)
     this.#ring.submitWithTurn(this.readRank)
     return bytes.length
+  }
+
+  /** @internal there was no memory for it */
+  receiveRefused(receiving: Receiving, error: unknown): void {
+    const { memory } = receiving
+    receiving.memory = undefined
+    if (memory !== undefined) this.giveBackUnused(memory)
+    this.receiveNotStarted(error)
+  }
+
+  /** @internal */
+  sendRefused(error: unknown): void {
+    this.sendFailed(error)
   }
 
   /** @internal */
@@ -336,6 +354,10 @@ class Receiving implements Completion, Transfer {
     return this.#connection.receiveNow(this)
   }
 
+  notStarted(error: unknown): void {
+    this.#connection.receiveRefused(this, error)
+  }
+
   complete(result: number, flags: number): void {
     this.#connection.receiveCompleted(this, result, flags)
   }
@@ -365,6 +387,10 @@ class Sending implements Completion, Transfer {
 
   transfer(): number {
     return this.#connection.send(this)
+  }
+
+  notStarted(error: unknown): void {
+    this.#connection.sendRefused(error)
   }
 
   complete(result: number): void {

@@ -1,6 +1,6 @@
-import { constants } from 'node:os'
 import { ring } from '@kiruna/linux-uring/ring'
-import { type Completion, IORING_CQE_F_MORE, prepAccept } from '@kiruna/linux-uring/sqe'
+import { type Completion, prepAccept } from '@kiruna/linux-uring/sqe'
+import { exhausted, passing } from '@kiruna/net-socket/accept-errors'
 import { removePath, type SocketAddress } from '@kiruna/net-socket/address'
 import type { CheckedListen } from '@kiruna/net-socket/arguments'
 import { Listener } from '@kiruna/net-socket/listener'
@@ -10,10 +10,10 @@ import { rankOf } from '@kiruna/priority'
 import {
   check,
   closeSocket,
-  getsockname,
   IPPROTO_IPV6,
   IPPROTO_TCP,
   IPV6_V6ONLY,
+  nameOf,
   openSocket,
   SO_REUSEADDR,
   SOCK_STREAM,
@@ -24,37 +24,44 @@ import {
 import { UringConnection } from './connection.ts'
 import { sockaddrOf } from './sockaddr.ts'
 
-const { errno } = constants
-const exhausted = new Set([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM].map(one => -one))
+/** Accepts under way. More than one, so that each turn of the event loop accepts several. */
+const mostUnderWay = 8
 
-/** Accepts with one submission for many connections. @see io_uring_prep_multishot_accept(3) */
-class UringListener extends Listener implements Completion {
-  slot = -1
+/** Accepts with a few submissions at a time, each for one connection: a multishot one knows no bound. */
+class UringListener extends Listener {
   readonly #fd: number
+  readonly #underWay = new Set<Accepting>()
 
   /** @param fd listening; this listener owns it from now on */
   constructor(fd: number, checked: CheckedListen) {
-    super(getsockname(fd, false)!, checked)
+    super(nameOf(fd, 'listen'), checked)
     this.#fd = fd
   }
 
   protected startAccepting(): void {
     const to = ring()
-    prepAccept(to, to.sqe(this.#fd, this, true))
+    while (this.#underWay.size < Math.min(mostUnderWay, this.room)) {
+      const one = new Accepting(this)
+      prepAccept(to, to.sqe(this.#fd, one, true))
+      this.#underWay.add(one)
+    }
     to.submitWithTurn(rankOf(this.asker.priority))
   }
 
   protected stopAccepting(): void {
-    if (this.slot === -1) this.acceptStopped()
-    else ring().cancel(this)
+    if (this.#underWay.size === 0) this.acceptStopped()
+    for (const one of this.#underWay) ring().cancel(one)
   }
 
-  complete(result: number, flags: number): void {
+  /** @internal */
+  acceptCompleted(one: Accepting, result: number): void {
+    this.#underWay.delete(one)
     if (result >= 0) this.accepted(new UringConnection(result, this.address.family !== 'Unix', this.asker))
-    if ((flags & IORING_CQE_F_MORE) !== 0) return
-    if (exhausted.has(result)) this.acceptPaused(socketError(result, 'accept'))
-    // A peer that has left before it was accepted (ECONNABORTED, EPROTO, …) is no error of the listener: see accept(2).
-    else this.acceptStopped()
+    else if (exhausted.has(result)) this.acceptPaused(socketError(result, 'accept'))
+    else if (!passing.has(result)) this.acceptEnded(socketError(result, 'accept'))
+    if (this.isStopping) {
+      if (this.#underWay.size === 0) this.acceptStopped()
+    } else if (!this.isPaused && !this.isOver) this.startAccepting()
   }
 
   protected async closeSocket(): Promise<void> {
@@ -68,6 +75,20 @@ class UringListener extends Listener implements Completion {
 
   override delivered(one: Waiting<never>): void {
     if (one.deliveredRank !== -1) ring().delivered(one.deliveredRank)
+  }
+}
+
+/** One accept. @see io_uring_prep_accept(3) */
+class Accepting implements Completion {
+  slot = -1
+  readonly #listener: UringListener
+
+  constructor(listener: UringListener) {
+    this.#listener = listener
+  }
+
+  complete(result: number): void {
+    this.#listener.acceptCompleted(this, result)
   }
 }
 

@@ -62,7 +62,11 @@ export class SocketLane extends ReadyLane {
         if (queue !== this.queues[0] && this.#underWayBytes >= mostBytes) return
         const transfer = link.item
         this.leave(transfer)
-        this.#underWayBytes += transfer.transfer()
+        try {
+          this.#underWayBytes += transfer.transfer()
+        } catch (error) {
+          transfer.notStarted(error)
+        }
       }
     }
   }

@@ -31,14 +31,14 @@ export async function connect(target: ConnectTarget, caller: Caller): Promise<Co
 }
 
 /**
- * Listens for connections: one submission accepts many.
+ * Listens for connections.
  * @throws as `Net.listen`; ERR_KIRUNA_UNAVAILABLE with the reason
- * @see io_uring_prep_multishot_accept(3), listen(2)
+ * @see io_uring_prep_accept(3), listen(2)
  */
 export async function listen(
   target: ListenTarget,
   caller: Caller,
-  options: ListenOptions = {},
+  options?: ListenOptions,
 ): Promise<Listener> {
   const checked = checkListen(target, caller, options)
   check()

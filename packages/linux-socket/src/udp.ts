@@ -10,10 +10,10 @@ import { type Asker, rankOf } from '@kiruna/priority'
 import {
   check,
   closeSocket,
-  getsockname,
   IPPROTO_IP,
   IPPROTO_IPV6,
   IPV6_V6ONLY,
+  nameOf,
   openSocket,
   SO_REUSEADDR,
   SOCK_DGRAM,
@@ -65,7 +65,7 @@ class UringUdpSocket extends UdpSocket implements Completion {
 
   /** @param fd bound; this socket owns it from now on */
   constructor(fd: number, isDual: boolean, caller: Asker) {
-    super(getsockname(fd, false) as InternetAddress, isDual, caller)
+    super(nameOf(fd, 'bind') as InternetAddress, isDual, caller)
     this.#fd = fd
   }
 
@@ -82,9 +82,15 @@ class UringUdpSocket extends UdpSocket implements Completion {
   }
 
   #recvmsg(): void {
-    const memory = (this.#memory = takeMemory(largeBytes))
-    this.#message.receiveInto(memory.bytes)
-    prepRecvmsg(this.#ring, this.#ring.sqe(this.#fd, this), this.#message.address, MSG_DONTWAIT)
+    try {
+      const memory = (this.#memory = takeMemory(largeBytes))
+      this.#message.receiveInto(memory.bytes)
+      prepRecvmsg(this.#ring, this.#ring.sqe(this.#fd, this), this.#message.address, MSG_DONTWAIT)
+    } catch (error) {
+      this.#memory = undefined
+      this.receiveNotStarted(error)
+      return
+    }
     this.#ring.submitWithTurn(this.readRank)
   }
 
@@ -92,7 +98,14 @@ class UringUdpSocket extends UdpSocket implements Completion {
     this.#memory = undefined
     if (result >= 0) {
       const { address, port } = this.#message.sender
-      this.received(datagramFrom(address, port, claim(memory, result)))
+      let bytes: Buffer
+      try {
+        bytes = claim(memory, result)
+      } catch (error) {
+        this.receiveNotStarted(error) // the datagram is lost, as any may be
+        return
+      }
+      this.received(datagramFrom(address, port, bytes))
       return
     }
     giveBack(memory)
@@ -117,8 +130,16 @@ class UringUdpSocket extends UdpSocket implements Completion {
       complete: result => {
         if ((result !== EINTR && result !== EAGAIN) || send.abortedWith !== undefined) {
           this.sendCompleted(send, result)
-        } else submit()
+        } else submitAgain()
       },
+    }
+    const submitAgain = () => {
+      try {
+        this.checkWhole(send)
+        submit()
+      } catch (error) {
+        this.sent(send, error)
+      }
     }
     const submit = () => {
       prepSendmsg(this.#ring, this.#ring.sqe(this.#fd, transmission), message.address, 0)

@@ -34,7 +34,6 @@ const IORING_OP_UNLINKAT = 36
 const IORING_OP_SOCKET = 45
 const IORING_OP_FTRUNCATE = 55
 const IOSQE_ASYNC = 1 << 4
-const IORING_ACCEPT_MULTISHOT = 1
 const IORING_RECVSEND_POLL_FIRST = 1
 
 /** The submission stays: more completions follow. */
@@ -266,12 +265,9 @@ export function prepConnect(to: Submissions, sqe: number, sockaddr: Buffer): voi
   to.words[sqe + OFF] = sockaddr.length
 }
 
-/**
- * Completes with a new fd, close-on-exec, for each connection that comes, until it is cancelled or one fails.
- * @see io_uring_prep_multishot_accept(3), accept4(2)
- */
+/** Completes with a new fd, close-on-exec. @see io_uring_prep_accept(3), accept4(2) */
 export function prepAccept({ words }: Submissions, sqe: number): void {
-  words[sqe + OPCODE] = IORING_OP_ACCEPT | (IORING_ACCEPT_MULTISHOT << 16)
+  words[sqe + OPCODE] = IORING_OP_ACCEPT
   words[sqe + OP_FLAGS] = SOCK_CLOEXEC
 }
 

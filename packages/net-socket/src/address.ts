@@ -1,6 +1,12 @@
-import { lookup } from 'node:dns'
+import { type LookupAddress, lookup } from 'node:dns'
 import { unlink } from 'node:fs/promises'
 import { isIP } from 'node:net'
+import type { Asker } from '@kiruna/priority'
+import { lane } from '@kiruna/priority/lane'
+import { Operation } from '@kiruna/priority/operation'
+
+/** Their account in the lane: no disk has this number. */
+const nameServers = -1
 
 /** An address of IPv4 or IPv6. */
 export interface InternetAddress {
@@ -13,18 +19,63 @@ export interface InternetAddress {
 export type SocketAddress = InternetAddress | { readonly family: 'Unix'; readonly path: string }
 
 /**
- * The addresses of a host, in the order in which to try them.
+ * The addresses of a host, in the order in which to try them: the families alternate, as in RFC 8305, so that a host
+ * whose IPv6 is dead costs one attempt. The look-up is in libuv's pool, of which the less urgent have at most half.
+ * @param family 0: both
  * @throws ENOTFOUND, EAI_AGAIN … (`err.code`), as node:dns has it
  * @see getaddrinfo(3)
  */
-export function addressesOf(host: string, port: number): Promise<InternetAddress[]> {
-  if (isIP(host) !== 0) return Promise.resolve([internetAddress(host, port)])
-  return new Promise((resolve, reject) => {
-    lookup(host, { all: true }, (error, addresses) => {
-      if (error) reject(error)
-      else resolve(addresses.map(({ address }) => internetAddress(address, port)))
+export async function addressesOf(
+  host: string,
+  port: number,
+  asker: Asker,
+  family: 0 | 4 | 6 = 0,
+): Promise<InternetAddress[]> {
+  if (isIP(host) !== 0) return [internetAddress(host, port)]
+  const found = await new Promise<LookupAddress[]>((resolve, reject) =>
+    new LookUp(host, family, asker, resolve, reject).begin(0),
+  )
+  return alternating(found.map(({ address }) => internetAddress(address, port)))
+}
+
+function alternating(addresses: InternetAddress[]): InternetAddress[] {
+  const first = addresses.filter(({ family }) => family === addresses[0]?.family)
+  const second = addresses.filter(({ family }) => family !== addresses[0]?.family)
+  return addresses.flatMap((_, index) => [first[index] ?? [], second[index] ?? []].flat())
+}
+
+/** dns.lookup, on a thread of libuv's pool: it has its turn in the lane, beside the files. */
+class LookUp extends Operation<LookupAddress[]> {
+  protected readonly ownsBuffer = true
+  override pooled = true
+  override disk = lane.disk(nameServers)
+  readonly #host: string
+  readonly #family: 0 | 4 | 6
+
+  constructor(
+    host: string,
+    family: 0 | 4 | 6,
+    asker: Asker,
+    resolve: (addresses: LookupAddress[]) => void,
+    reject: (reason: unknown) => void,
+  ) {
+    super(asker, resolve, reject)
+    this.#host = host
+    this.#family = family
+  }
+
+  start(): void {
+    lookup(this.#host, { all: true, family: this.#family }, (error, addresses) => {
+      this.leave()
+      if (error) this.fail(error)
+      else this.succeed(addresses)
     })
-  })
+  }
+
+  /** It cannot be cancelled. */
+  protected stop(): void {}
+
+  end(): void {}
 }
 
 export function internetAddress(address: string, port: number): InternetAddress {

@@ -23,7 +23,7 @@ export async function openAtAddress<T>(
   open: (at: InternetAddress) => T | Promise<T>,
 ): Promise<T> {
   if (host !== undefined) {
-    const [first] = await addressesOf(host, port)
+    const [first] = await addressesOf(host, port, asker)
     asker.signal?.throwIfAborted()
     return open(first!)
   }

@@ -1,5 +1,6 @@
+import { types } from 'node:util'
 import { type Asker, askerOf, type Caller } from '@kiruna/priority'
-import { checkBuffer, checkInteger } from '@kiruna/priority/arguments'
+import { checkBuffer, checkInteger, ownOptions } from '@kiruna/priority/arguments'
 import { invalidType, invalidValue } from '@kiruna/priority/error'
 import { isLinux } from '@kiruna/priority/system'
 
@@ -65,14 +66,19 @@ export type CheckedBind = BindOptions & { port: number; asker: Asker }
 
 /** @throws TypeError ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE; RangeError ERR_SOCKET_BAD_PORT */
 export function checkConnect(target: ConnectTarget, caller: Caller): CheckedTarget {
-  return checkTarget(target, 1, caller)
+  return checkTarget(ownTarget(target), 1, caller)
 }
 
 /** @throws as `checkConnect`; ERR_OUT_OF_RANGE; the signal's reason */
-export function checkListen(target: ListenTarget, caller: Caller, options: ListenOptions): CheckedListen {
-  const checked = checkTarget(target, 0, caller)
-  const backlog = checkInteger(target.backlog ?? 511, 'backlog', 1, 2 ** 31 - 1)
-  const { onError } = options
+export function checkListen(
+  target: ListenTarget,
+  caller: Caller,
+  options: ListenOptions | undefined,
+): CheckedListen {
+  const given = ownTarget(target)
+  const checked = checkTarget(given, 0, caller)
+  const backlog = checkInteger(given.backlog ?? 511, 'backlog', 1, 2 ** 31 - 1)
+  const { onError } = ownOptions(options)
   if (onError !== undefined && typeof onError !== 'function') {
     throw invalidType('options.onError', 'a function', onError)
   }
@@ -81,8 +87,9 @@ export function checkListen(target: ListenTarget, caller: Caller, options: Liste
 }
 
 /** @throws as `checkListen` */
-export function checkBind(options: BindOptions, caller: Caller): CheckedBind {
-  if (typeof options !== 'object' || options === null) throw invalidType('target', 'an object', options)
+export function checkBind(target: BindOptions, caller: Caller): CheckedBind {
+  if (target === undefined) throw invalidType('target', 'an object', target)
+  const options = ownOptions(target, 'target')
   const { port = 0, host, ttl, multicastTtl, multicastInterface } = options
   checkPort(port, 0)
   checkHost(host)
@@ -100,7 +107,7 @@ export function checkBind(options: BindOptions, caller: Caller): CheckedBind {
 /** @throws TypeError ERR_INVALID_ARG_TYPE; ERR_INVALID_STATE: detached; ERR_INVALID_ARG_VALUE: resizable */
 export function checkBytes(bytes: string | Uint8Array): Uint8Array {
   const memory = typeof bytes === 'string' ? Buffer.from(bytes) : bytes
-  if (!(memory instanceof Uint8Array)) throw invalidType('bytes', 'a string or a Uint8Array', bytes)
+  if (!types.isUint8Array(memory)) throw invalidType('bytes', 'a string or a Uint8Array', bytes)
   checkBuffer(memory)
   return memory
 }
@@ -108,7 +115,7 @@ export function checkBytes(bytes: string | Uint8Array): Uint8Array {
 /** @throws TypeError, RangeError */
 export function checkDestination(to: Destination): { port: number; host: string | undefined } {
   if (typeof to !== 'object' || to === null) throw invalidType('to', 'an object with a port', to)
-  const { port, address, host = address } = to
+  const { port, address, host = address } = ownOptions(to, 'to')
   return { port: checkPort(port, 1), host: checkHost(host) }
 }
 
@@ -124,11 +131,22 @@ export function checkString(value: string, name: string): string {
   return value
 }
 
-function checkTarget(target: ConnectTarget | ListenTarget, leastPort: number, caller: Caller): CheckedTarget {
+interface Given {
+  port?: number
+  host?: string
+  path?: string
+  backlog?: number
+}
+
+function ownTarget(target: ConnectTarget | ListenTarget): Given {
   if (typeof target !== 'object' || target === null) {
     throw invalidType('target', 'an object with a port or a path', target)
   }
-  const { port, host, path } = target as { port?: number; host?: string; path?: string }
+  return ownOptions(target as Given, 'target')
+}
+
+function checkTarget(target: Given, leastPort: number, caller: Caller): CheckedTarget {
+  const { port, host, path } = target
   if (path !== undefined) {
     if (port !== undefined) throw invalidValue('target', 'must have a port or a path, not both', target)
     return { path: checkPath(path), asker: askerOf(caller) }

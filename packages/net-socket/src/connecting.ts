@@ -9,6 +9,13 @@ import { type Owner, Waiting } from './waiting.ts'
 
 const ETIMEDOUT = errnoOf('ETIMEDOUT')
 
+/** As node:net's, with a message. */
+function aggregate(errors: NodeJS.ErrnoException[]): AggregateError {
+  const { code, errno, syscall } = errors[0]!
+  const error = new AggregateError(errors, errors.map(({ message }) => message).join('; '))
+  return Object.assign(error, { code, errno, syscall })
+}
+
 /** How long an address may take to answer while there are others, as in node:net. */
 const attemptMs = 250
 
@@ -71,17 +78,17 @@ export abstract class Connecting implements Owner {
     const { path } = this.#target
     if (path !== undefined) return this.attempt({ family: 'Unix', path })
     const { port, host = 'localhost' } = this.#target
-    const addresses = await addressesOf(host, port)
-    let first: unknown
+    const addresses = await addressesOf(host, port, this.asker)
+    const errors: NodeJS.ErrnoException[] = []
     for (const [index, at] of addresses.entries()) {
       if (this.#isAborted) break
       try {
         return await (index < addresses.length - 1 ? this.#attemptInTime(at) : this.attempt(at))
       } catch (error) {
-        first ??= error
+        errors.push(error as NodeJS.ErrnoException)
       }
     }
-    throw first
+    throw errors.length > 1 ? aggregate(errors) : errors[0]
   }
 
   async #attemptInTime(at: SocketAddress): Promise<Connection> {

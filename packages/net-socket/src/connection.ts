@@ -92,8 +92,15 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
 
   /** The memory has the bytes of a receive. */
   protected receivedInto(memory: Memory, lengthBytes: number): void {
-    if (memory instanceof ReadInto) this.receivedBy(memory, memory.filled(lengthBytes))
-    else this.received(claim(memory, lengthBytes))
+    let bytes: Buffer | undefined
+    try {
+      bytes = memory instanceof ReadInto ? memory.filled(lengthBytes) : claim(memory, lengthBytes)
+    } catch (error) {
+      this.receiveFailed(error) // no memory: what has been received is lost, so nothing can follow it
+      return
+    }
+    if (memory instanceof ReadInto) this.receivedBy(memory, bytes)
+    else this.received(bytes!)
   }
 
   /** The receive has brought nothing. */
@@ -160,7 +167,7 @@ export abstract class Connection extends Writes implements AsyncIterable<Buffer>
    * `caller`.
    * @throws ERR_LOCKED: it was called before; TypeError, RangeError
    */
-  toDuplex(options: DuplexOptions = {}): ConnectionDuplex {
+  toDuplex(options?: DuplexOptions): ConnectionDuplex {
     if (this.#isLocked) throw locked()
     const unlocked = {
       read: () => this.enterRead(undefined),

@@ -1,8 +1,8 @@
 import type { AddressInfo } from 'node:net'
 import { Duplex } from 'node:stream'
 import { setImmediate } from 'node:timers/promises'
-import { checkInteger } from '@kiruna/priority/arguments'
-import { invalidType } from '@kiruna/priority/error'
+import { checkInteger, ownOptions } from '@kiruna/priority/arguments'
+import { invalidType, outOfRange, reportUncaught } from '@kiruna/priority/error'
 import { clearTimeout, nextTick, setTimeout } from '@kiruna/priority/timers'
 import type { SocketAddress } from './address.ts'
 import { checkBoolean } from './arguments.ts'
@@ -60,8 +60,8 @@ export class ConnectionDuplex extends Duplex {
   #queuedBytes = 0
 
   /** @internal @throws TypeError ERR_INVALID_ARG_TYPE, RangeError ERR_OUT_OF_RANGE */
-  constructor(connection: OpenConnection, unlocked: Unlocked, options: DuplexOptions) {
-    const { allowHalfOpen = false, highWaterMark = 64 * 1024 } = options
+  constructor(connection: OpenConnection, unlocked: Unlocked, options: DuplexOptions | undefined) {
+    const { allowHalfOpen = false, highWaterMark = 64 * 1024 } = ownOptions(options)
     checkBoolean(allowHalfOpen, 'options.allowHalfOpen')
     checkInteger(highWaterMark, 'options.highWaterMark')
     // 'close' is emitted when the connection is closed, with whether there was an error, as by net.Socket.
@@ -78,7 +78,17 @@ export class ConnectionDuplex extends Duplex {
     this.#unlocked.read().then(this.#received, this.#failed)
   }
 
+  /** A listener that throws is an uncaught exception, not this promise's rejection, and the reading goes on. */
   readonly #received = (bytes: Buffer | null): void => {
+    try {
+      this.#push(bytes)
+    } catch (error) {
+      reportUncaught(error)
+      if (!this.destroyed) this.read(0)
+    }
+  }
+
+  #push(bytes: Buffer | null): void {
     if (this.destroyed) return
     if (bytes !== null) {
       this.#timer?.refresh()
@@ -114,20 +124,20 @@ export class ConnectionDuplex extends Duplex {
     )
   }
 
-  #sent(lengthBytes: number, callback: () => void): void {
+  #sent(lengthBytes: number, callback: (error?: Error) => void): void {
     this.#sentBytes += lengthBytes
     this.#timer?.refresh()
-    callback()
+    callBack(callback, undefined)
   }
 
   #notSent(error: Error, callback: (error: Error) => void): void {
     this.#failed(error)
-    callback(error)
+    callBack(callback, error)
   }
 
   override _final(callback: (error?: Error) => void): void {
     this.#unlocked.end().then(
-      () => callback(),
+      () => callBack(callback, undefined),
       error => this.#notSent(error, callback),
     )
   }
@@ -174,13 +184,18 @@ export class ConnectionDuplex extends Duplex {
 
   /**
    * Emits 'timeout' when nothing has been received or sent for `timeoutMs`. It does not destroy the stream.
-   * @param timeoutMs 0: never
+   * @param timeoutMs 0: never; more than 2^31 − 1 is that much, with a warning, as for net.Socket
    * @throws TypeError ERR_INVALID_ARG_TYPE, RangeError ERR_OUT_OF_RANGE
    */
   setTimeout(timeoutMs: number, listener?: () => void): this {
-    if (typeof timeoutMs === 'number') checkInteger(Math.ceil(timeoutMs), 'timeoutMs', 0, mostMs)
-    else throw invalidType('timeoutMs', 'a number', timeoutMs)
+    if (typeof timeoutMs !== 'number') throw invalidType('timeoutMs', 'a number', timeoutMs)
+    if (!(timeoutMs >= 0 && timeoutMs < Number.POSITIVE_INFINITY))
+      throw outOfRange('timeoutMs', 'a non-negative finite number', timeoutMs)
     if (this.destroyed) return this
+    if (timeoutMs > mostMs) {
+      process.emitWarning(`${timeoutMs} does not fit into a 32-bit signed integer.`, 'TimeoutOverflowWarning')
+      timeoutMs = mostMs
+    }
     this.timeout = timeoutMs
     clearTimeout(this.#timer)
     if (timeoutMs === 0) {
@@ -221,6 +236,11 @@ export class ConnectionDuplex extends Duplex {
   unref(): this {
     this.#unlocked.setRef(false)
     return this
+  }
+
+  /** How many bytes wait to be sent, as for net.Socket. */
+  get bufferSize(): number | undefined {
+    return this.destroyed ? undefined : this.writableLength
   }
 
   /** How many bytes were written, sent or not. */
@@ -268,6 +288,15 @@ function addressInfo(at: SocketAddress | undefined): AddressInfo | undefined {
   if (at === undefined || at.family === 'Unix') return undefined
   const { address, family, port } = at
   return { address, family, port }
+}
+
+/** A user's callback that throws is an uncaught exception, not a promise's rejection. */
+function callBack<E>(callback: (error: E) => void, error: E): void {
+  try {
+    callback(error)
+  } catch (thrown) {
+    reportUncaught(thrown)
+  }
 }
 
 function ignored(): void {}

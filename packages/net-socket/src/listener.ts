@@ -70,6 +70,16 @@ export abstract class Listener implements AsyncIterable<Connection>, AsyncDispos
     return this.#isStopping
   }
 
+  /** Nothing more is accepted. */
+  protected get isOver(): boolean {
+    return this.#ended !== undefined
+  }
+
+  /** How many more may be accepted ahead. */
+  protected get room(): number {
+    return mostAccepted - this.#accepted.length
+  }
+
   protected get isPaused(): boolean {
     return this.#pause !== undefined
   }
@@ -113,6 +123,13 @@ export abstract class Listener implements AsyncIterable<Connection>, AsyncDispos
     else this.#acceptMore()
   }
 
+  /** The socket cannot accept any more: the loops end with the error. */
+  protected acceptEnded(error: Error): void {
+    this.#isAccepting = false
+    this.#end({ reason: error })
+    this.#onIdle?.()
+  }
+
   /** Reports an error after which the listener goes on. */
   protected acceptFailed(error: Error): void {
     if (this.#ended !== undefined) return
@@ -133,7 +150,7 @@ export abstract class Listener implements AsyncIterable<Connection>, AsyncDispos
 
   readonly #resume = (): void => {
     this.#pause = undefined
-    this.startAccepting()
+    this.#accept()
   }
 
   /** The calls that wait have no signals of their own. */
@@ -157,7 +174,15 @@ export abstract class Listener implements AsyncIterable<Connection>, AsyncDispos
     if (this.#isAccepting || this.#ended !== undefined || this.#accepted.length > mostAccepted / 2) return
     this.#isAccepting = true
     this.#isStopping = false
-    this.startAccepting()
+    this.#accept()
+  }
+
+  #accept(): void {
+    try {
+      this.startAccepting()
+    } catch (error) {
+      this.acceptPaused(error as Error) // no memory
+    }
   }
 
   #stop(): void {

@@ -1,6 +1,7 @@
 import type { Asker } from '@kiruna/priority'
 import { detached } from '@kiruna/priority/arguments'
 import { Read } from './reading-half.ts'
+import { copyOf } from './receive-memory.ts'
 import type { Owner } from './waiting.ts'
 
 const nothing = Buffer.alloc(0)
@@ -65,9 +66,8 @@ export class ReadInto extends Read<Buffer> {
       if (lengthBytes > 0) this.succeed(bytes)
       return undefined
     }
-    const left = lengthBytes > 0 ? Buffer.from(bytes) : undefined
     super.fail(this.#failure.reason)
-    return left
+    return lengthBytes > 0 ? copyOf(bytes) : undefined
   }
 
   override fail(reason: unknown): void {

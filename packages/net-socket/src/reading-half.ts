@@ -125,8 +125,7 @@ export abstract class Reads<T = Buffer> implements Owner {
   /** Receives one piece ahead. */
   protected receiveAhead(): void {
     if (this.#isReceiving || this.#left !== undefined || this.#ended !== undefined) return
-    this.#isReceiving = true
-    this.startReceive()
+    this.#receive()
   }
 
   /** @param bytes not empty; the reader owns them from now on */
@@ -218,8 +217,26 @@ export abstract class Reads<T = Buffer> implements Owner {
 
   #receiveNext(): void {
     if (this.#isReceiving || this.#waiting.first === undefined || this.#ended !== undefined) return
+    this.#receive()
+  }
+
+  #receive(): void {
     this.#isReceiving = true
-    this.startReceive()
+    try {
+      this.startReceive()
+    } catch (error) {
+      this.receiveNotStarted(error)
+    }
+  }
+
+  /** There was no memory for it. The reads that wait fail; nothing is lost, and the next one tries again. */
+  protected receiveNotStarted(error: unknown): void {
+    this.#isReceiving = false
+    for (let link = this.#waiting.first; link !== undefined; link = this.#waiting.first) {
+      this.#waiting.remove(link)
+      link.item.fail(error)
+    }
+    this.idle()
   }
 
   #settleEnded(read: Read<T>): void {

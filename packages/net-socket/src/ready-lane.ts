@@ -9,6 +9,8 @@ export interface Transfer {
   place: Link<Transfer> | undefined
   /** Makes the call. @returns the most bytes that it moves */
   transfer(): number
+  /** `transfer` has thrown: there was no memory for it. */
+  notStarted(error: unknown): void
 }
 
 /**

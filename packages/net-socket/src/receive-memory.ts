@@ -1,4 +1,5 @@
 import type { Rank } from '@kiruna/priority'
+import { countGarbage } from './young-garbage.ts'
 
 /** The memory of most receives, from which the bytes are copied. */
 export const smallBytes = 4 * 1024
@@ -17,10 +18,6 @@ const waiting = { urgent: 0, other: 0 }
 
 const small: Memory[] = []
 let large: Memory | undefined
-
-/** Small pieces are copied into this, one behind the other. */
-let block = Buffer.allocUnsafeSlow(0)
-let blockUsed = 0
 
 /** Memory that the kernel writes into. */
 export interface Memory {
@@ -48,8 +45,9 @@ export function takeMemory(lengthBytes: number): Memory {
 export function takeMemoryToWait(rank: Rank): Memory | undefined {
   const who = rank <= 1 ? 'urgent' : 'other'
   if (waiting[who] >= mostWaiting[who]) return undefined
+  const memory = takeMemory(smallBytes)
   waiting[who]++
-  return takeMemory(smallBytes)
+  return memory
 }
 
 /** A receive no longer waits with memory. @param rank as given to `takeMemoryToWait` */
@@ -63,21 +61,21 @@ export function giveBack(memory: Memory): void {
   else large = memory
 }
 
-/** The bytes of a receive, which the reader owns from now on. Many are handed over as they are, few are copied. */
+/**
+ * The bytes of a receive, which the reader owns from now on: memory that holds nothing else, since whoever transfers it
+ * takes along all that is in it. Many are handed over as they are, few are copied.
+ */
 export function claim(memory: Memory, lengthBytes: number): Buffer {
+  countGarbage(lengthBytes)
   if (lengthBytes > largeBytes / 2) return memory.bytes.subarray(0, lengthBytes)
-  const piece = lengthBytes > smallBytes ? Buffer.allocUnsafeSlow(lengthBytes) : blockPiece(lengthBytes)
-  memory.bytes.copy(piece, 0, 0, lengthBytes)
+  const piece = copyOf(memory.bytes.subarray(0, lengthBytes))
   giveBack(memory)
   return piece
 }
 
-function blockPiece(lengthBytes: number): Buffer {
-  if (blockUsed + lengthBytes > block.length) {
-    block = Buffer.allocUnsafeSlow(blockBytes)
-    blockUsed = 0
-  }
-  const piece = block.subarray(blockUsed, blockUsed + lengthBytes)
-  blockUsed += (lengthBytes + 7) & ~7
-  return piece
+/** A copy in memory of its own. */
+export function copyOf(bytes: Uint8Array): Buffer {
+  const copy = Buffer.allocUnsafeSlow(bytes.length)
+  copy.set(bytes)
+  return copy
 }

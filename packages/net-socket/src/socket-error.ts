@@ -13,7 +13,9 @@ export interface SocketError extends ErrnoException {
  */
 export function socketError(errno: number, syscall: string, at?: SocketAddress): SocketError {
   const error: SocketError = systemError(errno, syscall)
-  error.message = `${syscall} ${error.code}`
+  const [reason = ''] = error.message.split(',', 1)
+  // node:net says what it means only where it listens.
+  error.message = syscall === 'listen' ? `${syscall} ${reason}` : `${syscall} ${error.code}`
   if (at?.family === 'Unix') {
     error.address = at.path
     error.message += ` ${at.path}`

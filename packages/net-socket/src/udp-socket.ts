@@ -1,9 +1,9 @@
-import { lookup } from 'node:dns'
 import { isIP, isIPv4 } from 'node:net'
 import { type Asker, askerOf, type Caller } from '@kiruna/priority'
+import { detached } from '@kiruna/priority/arguments'
 import { coded, errnoOf } from '@kiruna/priority/error'
 import { setTimeout } from '@kiruna/priority/timers'
-import { type InternetAddress, internetAddress } from './address.ts'
+import { addressesOf, type InternetAddress, internetAddress } from './address.ts'
 import { checkBytes, checkDestination, checkString, type Destination } from './arguments.ts'
 import { Reads } from './reading-half.ts'
 import { socketError } from './socket-error.ts'
@@ -21,10 +21,12 @@ export interface Datagram {
 /** Errors that last. Others are for want of memory or about an earlier datagram: the next one is received. */
 const lasting = new Set(['EBADF', 'ENOTSOCK', 'EINVAL', 'EFAULT'].map(errnoOf))
 const pauseMs = 1
+const EINVAL = errnoOf('EINVAL')
 
 /** A datagram to be sent. It goes to the kernel at once: only the kernel's buffer is in front of it. */
 export class Send extends Waiting<void> {
   bytes: Uint8Array = nothing
+  lengthBytes = 0
   port = 0
   /** Where it goes; undefined while the name is being looked up. */
   to: InternetAddress | undefined = undefined
@@ -90,6 +92,7 @@ export abstract class UdpSocket extends Reads<Datagram> implements AsyncIterable
       const send = new Send(this, asker, resolve, reject)
       if (!send.begin()) return
       send.bytes = memory
+      send.lengthBytes = memory.length
       send.port = port
       this.#sends.add(send)
       const isIPv4 = this.localAddress.family === 'IPv4' || this.#isDual
@@ -205,19 +208,33 @@ export abstract class UdpSocket extends Reads<Datagram> implements AsyncIterable
 
   #lookUp(send: Send, host: string): void {
     const family = this.#isDual ? 0 : this.localAddress.family === 'IPv4' ? 4 : 6
-    lookup(host, { family }, (error, address) => {
-      if (error !== null) this.sent(send, error)
-      else if (send.hasOutcome) this.sent(send)
-      else this.#transmit(send, address)
-    })
+    addressesOf(host, send.port, send.asker, family).then(
+      ([first]) => (send.hasOutcome ? this.sent(send) : this.#transmit(send, first!.address)),
+      error => this.sent(send, error),
+    )
   }
 
-  /** An IPv6 socket takes an IPv4 address in its IPv6 form. */
+  /** A socket of both families takes an IPv4 address in its IPv6 form. The other family is EINVAL, as in node:dgram. */
   #transmit(send: Send, host: string): void {
     const { family } = this.localAddress
-    const address = family === 'IPv6' && isIPv4(host) ? `::ffff:${host}` : host
-    send.to = { family, address, port: send.port }
-    this.transmit(send)
+    const isMapped = family === 'IPv6' && this.#isDual && isIPv4(host)
+    const to = { family, address: isMapped ? `::ffff:${host}` : host, port: send.port }
+    if (!isMapped && isIPv4(host) !== (family === 'IPv4')) {
+      this.sent(send, socketError(EINVAL, 'send', internetAddress(host, send.port)))
+      return
+    }
+    try {
+      this.checkWhole(send)
+      send.to = to
+      this.transmit(send)
+    } catch (error) {
+      this.sent(send, error)
+    }
+  }
+
+  /** @throws ERR_INVALID_STATE: its bytes have been transferred since the call */
+  protected checkWhole({ bytes, lengthBytes }: Send): void {
+    if (bytes.length !== lengthBytes) throw detached()
   }
 
   #changeMembership(isJoining: boolean, group: string, interfaceAddress: string | undefined): void {

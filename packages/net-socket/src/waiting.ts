@@ -89,20 +89,16 @@ export class Waiting<T> implements Abortable {
 
   /** Settles when the caller's turn comes. */
   deliver(): void {
-    try {
-      deliver(this.asker, settle, this)
-    } catch (error) {
-      // The asker's own deliver has thrown: an uncaught exception, but the promise still settles.
-      reportUncaught(error)
-      this.settle()
-    }
+    deliver(this.asker, settle, this)
   }
 
   /** Resolves or rejects the promise. */
   settle(): void {
     if (this.#state === 'settled') return
     const isValue = this.#state === 'value'
+    const { fault } = this.asker
     this.#state = 'settled'
+    if (fault !== undefined) reportUncaught(fault.error) // what the call has done cannot be undone
     if (isValue) this.#resolve(this.settleWith(this.#outcome as T) as T)
     else this.#reject(this.#outcome)
     this.#owner.delivered(this as Waiting<never>)

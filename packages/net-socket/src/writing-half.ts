@@ -206,10 +206,18 @@ export abstract class Writes extends Reads {
   #sendNext(): void {
     if (this.#queue.first !== undefined) {
       this.#isSending = true
-      this.sendSoon()
+      try {
+        this.sendSoon()
+      } catch (error) {
+        this.sendFailed(error) // no memory
+      }
     } else if (this.#ending !== undefined && this.#shutdownState === 'open') {
       this.#shutdownState = 'under way'
-      this.shutdown()
+      try {
+        this.shutdown()
+      } catch (error) {
+        this.shutDown(error)
+      }
     }
   }
 

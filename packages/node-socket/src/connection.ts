@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import { internetAddress, type SocketAddress } from '@kiruna/net-socket/address'
 import { Connection } from '@kiruna/net-socket/connection'
+import { copyOf } from '@kiruna/net-socket/receive-memory'
 import type { Waiting } from '@kiruna/net-socket/waiting'
 import type { Asker } from '@kiruna/priority'
 import { nextTick, setImmediate } from '@kiruna/priority/timers'
@@ -78,7 +79,7 @@ export class LibuvConnection extends Connection {
     this.#isAsked = false
     this.#socket.unref()
     this.#receivedIn = thisBatch()
-    if (bytes !== null) this.received(bytes)
+    if (bytes !== null) this.received(owned(bytes))
     else if (this.#ended!.error === undefined) this.receivedEnd()
     else this.receiveFailed(this.#ended!.error)
   }
@@ -107,7 +108,13 @@ export class LibuvConnection extends Connection {
     const buffers = this.takeToSend(pieceBytes)
     if (buffers.length === 0) return
     // A copy: libuv cannot cancel a write, so an aborted one would go on with memory that the caller may use again.
-    const bytes = Buffer.concat(buffers)
+    let bytes: Buffer
+    try {
+      bytes = Buffer.concat(buffers)
+    } catch (error) {
+      this.sendFailed(error) // no memory
+      return
+    }
     this.#sending = bytes
     this.#socket.write(bytes, error => {
       if (this.#sending !== bytes) return
@@ -162,6 +169,11 @@ export class LibuvConnection extends Connection {
       else this.#socket.once('close', () => resolve()).destroy()
     })
   }
+}
+
+/** Memory that holds these bytes alone. libuv gives each read its own, but node:stream may cut it, or join two. */
+function owned(bytes: Buffer): Buffer {
+  return bytes.length === bytes.buffer.byteLength ? bytes : copyOf(bytes)
 }
 
 function addressOf(address: string | undefined, port: number | undefined): SocketAddress | undefined {

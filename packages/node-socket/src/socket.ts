@@ -57,7 +57,7 @@ export function connect(target: ConnectTarget, caller: Caller): Promise<Connecti
  * Listens with a net.Server.
  * @see listen(2)
  */
-export function listen(target: ListenTarget, caller: Caller, options: ListenOptions = {}): Promise<Listener> {
+export function listen(target: ListenTarget, caller: Caller, options?: ListenOptions): Promise<Listener> {
   return new Promise((resolve, reject) => {
     const checked = checkListen(target, caller, options)
     const opening = new Opening<Listener>(opener, checked.asker, resolve, reject)

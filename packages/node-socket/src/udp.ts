@@ -75,6 +75,7 @@ export class LibuvUdpSocket extends UdpSocket {
 
   /** It cannot be cancelled: libuv has usually sent it at once. */
   protected transmit(send: Send): void {
+    // node:dgram does not hold them as they are: it reads them a tick later.
     this.#socket.send(send.bytes, send.port, send.to!.address, error => this.sent(send, error ?? undefined))
   }
 

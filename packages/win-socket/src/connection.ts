@@ -95,6 +95,16 @@ export class IocpConnection extends Connection {
     }
   }
 
+  /** @internal there was no memory for it */
+  receiveRefused(error: unknown): void {
+    this.receiveNotStarted(error)
+  }
+
+  /** @internal there was no memory for it */
+  sendRefused(error: unknown): void {
+    this.sendFailed(error)
+  }
+
   /** @internal */
   receiveNow(): number {
     const memory = this.takeReaderMemory(largeBytes)
@@ -264,6 +274,10 @@ class Receiving implements Completion, Transfer {
   transfer(): number {
     return this.#connection.receiveNow()
   }
+
+  notStarted(error: unknown): void {
+    this.#connection.receiveRefused(error)
+  }
 }
 
 /** The send of a connection, for the port and the lane. */
@@ -287,5 +301,9 @@ class Sending implements Completion, Transfer {
 
   transfer(): number {
     return this.#connection.sendNow()
+  }
+
+  notStarted(error: unknown): void {
+    this.#connection.sendRefused(error)
   }
 }

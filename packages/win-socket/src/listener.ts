@@ -1,3 +1,4 @@
+import { exhausted, passing } from '@kiruna/net-socket/accept-errors'
 import { removePath, type SocketAddress } from '@kiruna/net-socket/address'
 import type { CheckedListen } from '@kiruna/net-socket/arguments'
 import { Listener } from '@kiruna/net-socket/listener'
@@ -42,7 +43,7 @@ class IocpListener extends Listener {
   protected startAccepting(): void {
     const { native } = port()
     const rank = rankOf(this.asker.priority)
-    while (this.#posted.size < mostPosted) {
+    while (this.#posted.size < Math.min(mostPosted, this.room)) {
       const socket = native.openSocket(addressFor(this.address)[0], SOCK_STREAM, true)
       if (socket < 0) {
         this.acceptPaused(socketError(socket, 'accept'))
@@ -68,8 +69,10 @@ class IocpListener extends Listener {
     else this.accepted(new IocpConnection(socket, this.address.family !== 'Unix', this.asker))
     if (this.isStopping) {
       if (this.#posted.size === 0) this.acceptStopped()
-    } else if (error < 0 && !gone.has(error)) this.acceptPaused(socketError(error, 'accept'))
-    else if (!this.isPaused) this.startAccepting()
+    } else if (exhausted.has(error)) this.acceptPaused(socketError(error, 'accept'))
+    else if (error < 0 && !passing.has(error) && !gone.has(error))
+      this.acceptEnded(socketError(error, 'accept'))
+    else if (!this.isPaused && !this.isOver) this.startAccepting()
   }
 
   protected async closeSocket(): Promise<void> {

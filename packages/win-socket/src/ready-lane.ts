@@ -39,7 +39,12 @@ class SocketLane extends ReadyLane {
     const present = [...this.queues[rank]!]
     for (const transfer of present) {
       if (this.#movedBytes >= limitBytes) break
-      if (this.leave(transfer)) this.#movedBytes += transfer.transfer() + callBytes
+      if (!this.leave(transfer)) continue
+      try {
+        this.#movedBytes += transfer.transfer() + callBytes
+      } catch (error) {
+        transfer.notStarted(error)
+      }
     }
     // It runs after the next poll; unreferenced, it does not cut the poll short.
     this.#turn ??= setImmediate(this.#turnEnds).unref()

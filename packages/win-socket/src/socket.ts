@@ -42,7 +42,7 @@ export async function connect(target: ConnectTarget, caller: Caller): Promise<Co
 export async function listen(
   target: ListenTarget,
   caller: Caller,
-  options: ListenOptions = {},
+  options?: ListenOptions,
 ): Promise<Listener> {
   const checked = checkListen(target, caller, options)
   const { path } = checked
