@@ -34,13 +34,15 @@ int Environment::start() {
   return 0;
 }
 
-// The threads may be reading into memory that is freed with the environment.
+// The threads may be reading into memory that is freed with the environment, and so may the rings that have stopped by
+// now.
 bool Environment::stop() {
   bool has_stopped = stop_threads(threads, is_main_thread ? kiruna::kExitTimeoutMs : -1);
   // No JavaScript runs any more. Its windows and handles are finalized later, if at all.
   for (Mapping* mapping = mappings; mapping != nullptr; mapping = mapping->next) {
     mapping->environment = nullptr;
-    if (!is_main_thread) unmap_now(mapping);
+    // A ring that could not be drained may still read into a view.
+    if (!is_main_thread && others_have_drained) unmap_now(mapping);
   }
   if (has_stopped) destroy_threads(threads, forget);
   return has_stopped;

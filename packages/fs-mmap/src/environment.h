@@ -5,6 +5,7 @@
 
 struct Environment : kiruna::InstanceData<Environment> {
   static constexpr const char* kName = "KirunaMmap";
+  static constexpr kiruna::Phase kPhase = kiruna::Phase::kFree;
   Threads* threads;
   Mapping* mappings;
 

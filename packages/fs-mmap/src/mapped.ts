@@ -1,4 +1,5 @@
 import { unavailable } from '@kiruna/priority/addon'
+import { noteMapped } from '@kiruna/priority/arguments'
 import { coded, errnoOf, fileClosed, systemError } from '@kiruna/priority/error'
 import { InUse } from '@kiruna/priority/operation'
 import type { Handle } from './native.ts'
@@ -165,5 +166,6 @@ function openWindow(handle: Handle, start: number, lengthBytes: number): ArrayBu
       'This runtime allows no memory from outside its own heap, so there are no views: use read, readSync or chunks, which copy',
     )
   }
+  noteMapped(window)
   return window
 }

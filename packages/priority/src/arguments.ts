@@ -91,6 +91,16 @@ function isDetached(memory: ArrayBufferLike): boolean {
 
 const isWebAssembly = new WeakMap<ArrayBufferLike, boolean>()
 
+/** Memory from outside of V8's heap that is ours, for all copies of this package. */
+const key = Symbol.for('@kiruna/priority/mapped')
+const realm = globalThis as { [key]?: WeakSet<ArrayBufferLike> }
+if (realm[key] === undefined) Object.defineProperty(realm, key, { value: new WeakSet() })
+
+/** The pages of a mapped file: V8 does not tell them from a WebAssembly memory, but they stay where they are. */
+export function noteMapped(memory: ArrayBuffer): void {
+  realm[key]!.add(memory)
+}
+
 /**
  * A WebAssembly memory cannot be detached, and neither can Buffer's pool. V8 does not tell them apart, but the pool has
  * a known size, and no Buffer in it is longer than half of that. Node 20 and Deno do not tell either from other memory.
@@ -99,6 +109,7 @@ function isWebAssemblyMemory({ buffer: memory, byteLength }: NodeJS.ArrayBufferV
   if (memory.byteLength === Buffer.poolSize && byteLength <= Buffer.poolSize / 2) return false
   let answer = isWebAssembly.get(memory)
   if (answer === undefined) {
+    if (realm[key]!.has(memory)) return false
     // Of shared buffers, only WebAssembly's are frozen (its JavaScript interface, "create a fixed length memory
     // buffer").
     answer = memory instanceof SharedArrayBuffer ? Object.isFrozen(memory) : !isDetachable(memory)

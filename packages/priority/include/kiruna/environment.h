@@ -101,16 +101,102 @@ inline void keep_loaded() {
 }
 #endif
 
+// In which order the addons of one environment stop. Node.js runs cleanup hooks last in, first out, but what is freed
+// must not depend on who was set up first: a ring may still be reading into a mapping.
+enum class Phase : uint8_t {
+  kDrain,  // waits until the system writes into no memory any more
+  kFree,   // frees memory that others may have given to the system
+};
+
+// All addons of one environment, whatever package they are of. Whoever's hook runs first stops them all.
+struct Teardown {
+  static constexpr int kMost = 16;
+  struct Entry {
+    bool (*stop)(void* own, bool has_drained);
+    void* own;
+    Phase phase;
+    bool has_stopped;
+    bool has_drained;
+  };
+  Entry entries[kMost];
+  int count;
+  int open;          // of them not ended
+  bool has_drained;  // all of those that are to drain have
+
+  // The environment's, which a property of its global object holds; none if there is no memory.
+  static Teardown* of(Napi::Env env) {
+    // Version 1 of this struct.
+    static constexpr napi_type_tag kTag = {0x6b6972756e612f31, 0x7465617264776e31};
+    napi_value global = env.Global(), name, symbol, held;
+    bool is_ours = false;
+    napi_create_string_utf8(env, "@kiruna/teardown/1", NAPI_AUTO_LENGTH, &name);
+    if (napi_value description = name; node_api_symbol(env, description, &symbol) != napi_ok) return nullptr;
+    napi_get_property(env, global, symbol, &held);
+    void* teardown = nullptr;
+    napi_valuetype type;
+    if (napi_typeof(env, held, &type) == napi_ok && type == napi_external &&
+        napi_check_object_type_tag(env, held, &kTag, &is_ours) == napi_ok && is_ours)
+      napi_get_value_external(env, held, &teardown);
+    if (teardown != nullptr) return static_cast<Teardown*>(teardown);
+    teardown = calloc(1, sizeof(Teardown));
+    if (teardown == nullptr || napi_create_external(env, teardown, nullptr, nullptr, &held) != napi_ok) return nullptr;
+    napi_type_tag_object(env, held, &kTag);
+    // Neither enumerable nor writable: only we use it.
+    napi_property_descriptor property = {nullptr, symbol,       nullptr, nullptr, nullptr,
+                                         held,    napi_default, nullptr};
+    napi_define_properties(env, global, 1, &property);
+    return static_cast<Teardown*>(teardown);
+  }
+
+  void add(bool (*stop)(void*, bool), void* own, Phase phase) {
+    if (count == kMost) return;
+    entries[count++] = {stop, own, phase, false, false};
+    open++;
+  }
+
+  // Stops all that have not stopped. What has been set up later stops first, within a phase.
+  void stop_all() {
+    has_drained = true;
+    for (Phase phase : {Phase::kDrain, Phase::kFree}) {
+      for (int i = count - 1; i >= 0; i--) {
+        Entry& entry = entries[i];
+        if (entry.phase != phase || entry.has_stopped) continue;
+        entry.has_stopped = true;
+        entry.has_drained = entry.stop(entry.own, has_drained);
+      }
+      for (int i = 0; i < count; i++)
+        if (entries[i].phase == phase && !entries[i].has_drained) has_drained = false;
+    }
+  }
+
+  Entry* entry_of(void* own) {
+    for (int i = 0; i < count; i++)
+      if (entries[i].own == own) return &entries[i];
+    return nullptr;
+  }
+
+private:
+  // Symbol.for(description)
+  static napi_status node_api_symbol(Napi::Env env, napi_value description, napi_value* symbol) {
+    napi_value global = env.Global(), constructor, look_up;
+    napi_status status = napi_get_named_property(env, global, "Symbol", &constructor);
+    if (status == napi_ok) status = napi_get_named_property(env, constructor, "for", &look_up);
+    if (status == napi_ok) status = napi_call_function(env, constructor, look_up, 1, &description, symbol);
+    return status;
+  }
+};
+
 // An addon's data for an environment. `Own` is derived from this, and has
 //
 //     static constexpr const char* kName;  // of its async context
+//     static constexpr Phase kPhase;       // optional: kFree if others may have given its memory to the system
 //     int start();                         // called when all of this is in place; returns 0 or a negative errno
 //     bool stop();                         // cancels and drains, then frees what it may; returns whether it has drained
 //     void closed();                       // optional: the handle has been closed
 //
-// The environment can end at any moment, with anything under way. Then the order is: stop, the instance data, the
-// handle, the async context, the callback, the hook. If it has not drained, it is never freed, since threads may still
-// use it.
+// The environment can end at any moment, with anything under way. Then the order is: stop, for all addons of the
+// environment, see Teardown; the instance data, the handle, the async context, the callback, the hook. If it has not
+// drained, it is never freed, since threads may still use it.
 template <typename Own, typename Handle = uv_async_t> struct InstanceData {
   napi_env env;
   bool is_main_thread;
@@ -118,6 +204,10 @@ template <typename Own, typename Handle = uv_async_t> struct InstanceData {
   napi_ref on_ready;
   napi_async_context context;
   napi_async_cleanup_hook_handle hook;
+
+  static constexpr Phase kPhase = Phase::kDrain;
+  // Set before `stop`: the system writes into no memory any more, so that it may be freed.
+  bool others_have_drained;
 
   // None before setup, and at the end.
   static Own* of(napi_env env) {
@@ -167,6 +257,12 @@ protected:
     napi_async_init(env, Napi::Object::New(env), Napi::String::New(env, Own::kName), &context);
     napi_create_reference(env, on_ready, 1, &this->on_ready);
     napi_add_async_cleanup_hook(env, end, own, &hook);
+    teardown = Teardown::of(env);
+    auto stop = [](void* own, bool has_drained) {
+      static_cast<Own*>(own)->others_have_drained = has_drained;
+      return static_cast<Own*>(own)->stop();
+    };
+    if (teardown != nullptr) teardown->add(stop, own, Own::kPhase);
     napi_set_instance_data(env, own, nullptr, nullptr);
   }
 
@@ -188,7 +284,7 @@ private:
   // Runs before the environment's memory is freed.
   static void end(napi_async_cleanup_hook_handle, void* data) {
     Own* own = static_cast<Own*>(data);
-    own->has_drained = own->stop();
+    own->has_drained = own->stop_with_others();
     napi_set_instance_data(own->env, nullptr, nullptr, nullptr);
     uv_close(own->handle(), [](uv_handle_t* wake) {
       Own* own = static_cast<Own*>(wake->data);
@@ -200,6 +296,19 @@ private:
     });
   }
 
+  bool stop_with_others() {
+    Teardown::Entry* entry = teardown == nullptr ? nullptr : teardown->entry_of(static_cast<Own*>(this));
+    if (entry == nullptr) {
+      others_have_drained = true;
+      return static_cast<Own*>(this)->stop();
+    }
+    teardown->stop_all();
+    bool has_drained = entry->has_drained;
+    if (--teardown->open == 0) ::free(teardown);
+    return has_drained;
+  }
+
+  Teardown* teardown;
   bool has_drained;
 };
 
