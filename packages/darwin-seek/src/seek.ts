@@ -31,6 +31,7 @@ import { checkInteger, checkPath, ownOptions, type PathLike } from '@kiruna/prio
 import { largestFileBytes, systemError } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
 import { maxPieceBytes } from '@kiruna/priority/lane'
+import { checkAllowed, checkAllowedToOpen } from '@kiruna/priority/permission'
 import { promised } from '@kiruna/priority/promised'
 import { File, Write } from './file.ts'
 
@@ -43,8 +44,10 @@ export function open(path: PathLike, caller: Caller, options?: OpenOptions): Pro
     const { flags = 'r', mode = 0o666 } = ownOptions(options)
     const name = checkPath(path)
     const permissions = checkInteger(mode, 'mode', 0, 2 ** 32 - 1)
+    const openFlags = parseFlags(flags)
+    checkAllowedToOpen(name, openFlags)
     return new Open(
-      { path: name, flags: parseFlags(flags), mode: permissions },
+      { path: name, flags: openFlags, mode: permissions },
       (_status, fd) => new File(new OpenFile(fd, name)),
       caller,
       resolve,
@@ -68,13 +71,16 @@ export function readMany(
 }
 
 const readUpTo: ReadUpTo = (maxBytes, path, caller, resolve, reject) => {
-  return new ReadAll(checkPath(path), maxBytes, caller, resolve, reject).begin(maxPieceBytes)
+  const name = checkPath(path)
+  checkAllowed('fs.read', name)
+  return new ReadAll(name, maxBytes, caller, resolve, reject).begin(maxPieceBytes)
 }
 
 /** The status of a file; a symbolic link is followed. @see stat(2) */
 export function stat(path: PathLike, caller: Caller): Promise<Stats> {
   return promised((resolve, reject) => {
     const name = checkPath(path)
+    checkAllowed('fs.read', name)
     return new Call(
       { syscall: 'stat', path: name },
       (native, id, rank) => native.stat(id, rank, pathBytes(name), true),
@@ -90,6 +96,7 @@ export function stat(path: PathLike, caller: Caller): Promise<Stats> {
 export function readdir(path: PathLike, caller: Caller): Promise<Dirent[]> {
   return promised((resolve, reject) => {
     const name = checkPath(path)
+    checkAllowed('fs.read', name)
     return new Call(
       { syscall: 'scandir', path: name },
       (native, id, rank) => native.readdir(id, rank, pathBytes(name)),

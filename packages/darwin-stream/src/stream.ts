@@ -15,6 +15,7 @@ import { StreamRead, stateOf } from './read.ts'
 
 export type * from '@kiruna/fs-stream'
 
+import { checkAllowed, checkAllowedToOpen } from '@kiruna/priority/permission'
 import { clearTimeout, setTimeout } from '@kiruna/priority/timers'
 
 /** Reads in order; each `next` makes one read. @see dispatch_source_create(3), dispatch_io_read(3) */
@@ -55,6 +56,7 @@ async function openSource(
   asker: Asker,
 ): Promise<Reading> {
   if (typeof from === 'number') return reading(borrow(from), chunkBytes, () => {})
+  checkAllowed('fs.read', from)
   const { fd, stats } = await open(from, constants.O_RDONLY, asker)
   return reading(new StreamSource(fd, stats, from), chunkBytes, () => void new Close(fd))
 }
@@ -73,6 +75,7 @@ async function openSink(to: string | Buffer | number, flags: number, asker: Aske
   if (typeof to === 'number') {
     return writing({ fd: to, path: undefined, isOnDisk: isOnDisk(borrowSink(to)) }, async () => {})
   }
+  checkAllowedToOpen(to, flags)
   const { fd, stats } = await open(to, flags, asker)
   const close = () => new Promise<void>((resolve, reject) => new Close(fd, to, resolve, reject))
   return writing({ fd, path: to, isOnDisk: isOnDisk(stats) }, close)

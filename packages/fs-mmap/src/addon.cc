@@ -125,6 +125,8 @@ napi_value Window([[maybe_unused]] Napi::Env env, Mapping* mapping, [[maybe_unus
 }
 
 // detach(window: ArrayBuffer): its views have length 0 from now on.
+void InstallFaultHandler(Napi::Env) { install_fault_handler(); }
+
 void Detach(Napi::Env, Napi::ArrayBuffer window) { window.Detach(); }
 
 Napi::Object Init(Napi::Env, Napi::Object exports) {
@@ -140,6 +142,7 @@ Napi::Object Init(Napi::Env, Napi::Object exports) {
                                 {"move", method<Move>},
                                 {"cancel", method<Cancel>},
                                 {"take", method<Take>},
+                                {"installFaultHandler", method<InstallFaultHandler>},
                                 {"readSync", method<ReadSync>},
                                 {"readCached", method<ReadCached>},
                                 {"write", method<Write>},

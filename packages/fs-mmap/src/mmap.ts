@@ -1,6 +1,7 @@
 import type { Caller } from '@kiruna/priority'
 import { checkInteger, checkPath, ownOptions, type PathLike } from '@kiruna/priority/arguments'
 import { coded, invalidType, invalidValue } from '@kiruna/priority/error'
+import { checkAllowed } from '@kiruna/priority/permission'
 import { type Chunk, type ChunksOptions, chunks } from './chunks.ts'
 import type { Mapped } from './mapped.ts'
 import { MapFile, Prefault, Read, Resize, Sync } from './operations.ts'
@@ -43,6 +44,8 @@ export function map(path: PathLike, caller: Caller, options: MapOptions = {}): P
     if (index === -1) {
       throw invalidValue('options.access', `must be one of '${accesses.join("', '")}'`, access)
     }
+    checkAllowed('fs.read', name)
+    if (access === 'read-write') checkAllowed('fs.write', name)
     const done = (mapped: Mapped) => resolve(new Mapping(mapped, access))
     new MapFile(name, index, offsetBytes, lengthBytes, caller, done, reject).begin(0)
   })

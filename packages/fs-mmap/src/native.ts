@@ -32,6 +32,8 @@ export interface Native {
   leadBytes(handle: Handle): number
   window(handle: Handle, pageOffset: number, length: number): ArrayBuffer | undefined
   detach(window: ArrayBuffer): void
+  /** Once more: somebody else's has taken its place. */
+  installFaultHandler(): void
 }
 
 /**

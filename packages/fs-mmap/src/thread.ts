@@ -19,19 +19,17 @@ interface Completion {
 const waiting = new Map<number, Completion>()
 let lastId = 0
 let loaded: Native | undefined
-let failure: Error | undefined
 
-/** @throws Error ERR_KIRUNA_UNAVAILABLE with the reason: another system, no addon */
+/** @throws Error ERR_KIRUNA_UNAVAILABLE with the reason: another system, no addon, no fd left. The next call tries again */
 export function native(): Native {
-  if (loaded !== undefined) return loaded
-  if (failure !== undefined) throw failure
-  try {
+  if (loaded === undefined) {
     loaded = loadNative(takeResults)
-    return loaded
-  } catch (error) {
-    failure = error as Error
-    throw error
+    // Node's handler of a signal takes the place of ours, and would return to the access that has failed, for ever.
+    process.on('newListener', event => {
+      if (event === 'SIGBUS') loaded!.installFaultHandler()
+    })
   }
+  return loaded
 }
 
 /**

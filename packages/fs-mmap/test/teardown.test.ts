@@ -57,3 +57,28 @@ test.runIf(process.platform === 'linux').each([
     expect(stdout).toBe('false true\nfalse\n')
   },
 )
+
+test.runIf(process.platform === 'linux')(
+  'a handler of SIGBUS that comes after the view does not make its reads fault for ever',
+  () => {
+    const folder = fs.mkdtempSync(join(tmpdir(), 'kiruna-sigbus-'))
+    const program = `
+    import * as fs from 'node:fs'
+    import { map } from ${url('../dist/mmap.js')}
+    fs.writeFileSync('file', Buffer.alloc(100_000, 1))
+    const mapping = await map('file', 'background')
+    const view = mapping.view()
+    process.on('SIGBUS', () => {})
+    fs.truncateSync('file', 0)
+    console.log(view[50_000], mapping.torn)
+    await mapping.close()
+    process.exit()`
+    const { stdout, stderr, signal } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
+      cwd: folder,
+      encoding: 'utf8',
+      timeout: 10_000,
+    })
+    fs.rmSync(folder, { recursive: true })
+    expect({ stdout, stderr, signal }).toEqual({ stdout: '0 true\n', stderr: '', signal: null })
+  },
+)

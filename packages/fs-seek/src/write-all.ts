@@ -12,6 +12,7 @@ import {
   type PathLike,
 } from '@kiruna/priority/arguments'
 import { errnoOf, invalidType, systemError } from '@kiruna/priority/error'
+import { checkAllowed, isAllowed } from '@kiruna/priority/permission'
 import { rejectLocated } from '@kiruna/priority/promised'
 import { isWindows } from '@kiruna/priority/system'
 import { Save } from './save-order.ts'
@@ -86,6 +87,7 @@ export function writeAll<File extends Closable>(
     if (typeof durable !== 'boolean') throw invalidType('options.durable', 'a boolean', durable)
     checkInteger(mode, 'mode', 0, 2 ** 32 - 1)
     checkData(data)
+    checkAllowed('fs.write', name)
     const asker = askerOf(caller)
     if (asker.signal?.aborted) return deliver(asker, () => reject(asker.signal!.reason))
     const source = new Source(data, asker)
@@ -198,6 +200,7 @@ class WriteAll<File extends Closable> {
         parent,
         Buffer.from(`.kiruna-${randomBytes(12).toString('base64url')}`),
       ])
+      if (!isAllowed('fs.write', temporary) && !isRequired) return false
       let file: File
       try {
         file = await this.#call(calls.create(temporary, newFile, this.#modeAtBirth(status), asker))
@@ -334,7 +337,8 @@ class WriteAll<File extends Closable> {
       await this.#call(calls.fchmod(file, wanted.mode & 0o7777, asker))
       return true
     } catch (error) {
-      if (isRequired || !isSystemError(error)) throw error
+      // Under Node's permission model there is no fchmod.
+      if (isRequired || !(isSystemError(error) || isDenied(error))) throw error
       asker.signal?.throwIfAborted()
       return false
     }
@@ -373,6 +377,10 @@ class WriteAll<File extends Closable> {
  */
 function mayHaveAccessList({ mode }: Stats): boolean {
   return ((mode >> 3) & 0o7 & ~(mode & 0o7)) !== 0
+}
+
+function isDenied(error: unknown): boolean {
+  return (error as { code?: string } | undefined)?.code === 'ERR_ACCESS_DENIED'
 }
 
 /** No new file can be made here, but what is there can be written: its name is too long, or it is a part of /proc. */

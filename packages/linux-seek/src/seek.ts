@@ -26,6 +26,7 @@ import { checkInteger, checkPath, ownOptions } from '@kiruna/priority/arguments'
 import { largestFileBytes, systemError } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
 import { maxPieceBytes } from '@kiruna/priority/lane'
+import { checkAllowed, checkAllowedToOpen } from '@kiruna/priority/permission'
 import { promised } from '@kiruna/priority/promised'
 import { File, scanBytes, Write } from './file.ts'
 
@@ -38,7 +39,9 @@ export function open(path: PathLike, caller: Caller, options?: OpenOptions): Pro
     const { flags = 'r', mode = 0o666 } = ownOptions(options)
     const name = checkPath(path)
     const permissions = checkInteger(mode, 'mode', 0, 2 ** 32 - 1)
-    return new Open(name, parseFlags(flags), permissions, false, caller, resolve, reject).begin(0)
+    const openFlags = parseFlags(flags)
+    checkAllowedToOpen(name, openFlags)
+    return new Open(name, openFlags, permissions, false, caller, resolve, reject).begin(0)
   })
 }
 
@@ -48,7 +51,9 @@ export function readAll(path: PathLike, caller: Caller): Promise<Buffer> {
 }
 
 const readUpTo: ReadUpTo = (maxBytes, path, caller, resolve, reject) => {
-  return new ReadAll(checkPath(path), maxBytes, caller, resolve, reject).begin(maxPieceBytes)
+  const name = checkPath(path)
+  checkAllowed('fs.read', name)
+  return new ReadAll(name, maxBytes, caller, resolve, reject).begin(maxPieceBytes)
 }
 
 /** Each file is one operation, without a promise of its own. */
@@ -57,9 +62,11 @@ export const readMany: Seek['readMany'] = (paths, caller, options) =>
 
 /** @see io_uring_prep_statx(3), statx(2) */
 export function stat(path: PathLike, caller: Caller): Promise<fs.Stats> {
-  return promised((resolve, reject) =>
-    statx('stat', AT_FDCWD, checkPath(path), caller, resolve, reject).run(),
-  )
+  return promised((resolve, reject) => {
+    const name = checkPath(path)
+    checkAllowed('fs.read', name)
+    return statx('stat', AT_FDCWD, name, caller, resolve, reject).run()
+  })
 }
 
 /** io_uring has no call for it: node:fs's own, behind the lane. @see readdir(3) */
@@ -285,7 +292,8 @@ const calls: WriteCalls<File> = {
     new Promise((resolve, reject) => new Open(path, flags, mode, true, asker, resolve, reject).begin(0)),
   lstat: (path, asker) =>
     new Promise((resolve, reject) => statx('lstat', AT_FDCWD, path, asker, resolve, reject).run()),
-  stat,
+  stat: (path, asker) =>
+    new Promise((resolve, reject) => statx('stat', AT_FDCWD, path, asker, resolve, reject).run()),
   fstat: (file, asker) => file.stat(asker),
   readlink: (path, asker) => pooled(done => fs.readlink(path, 'buffer', done), { path }, asker),
   write: ({ fd }, bytes, position, asker) =>

@@ -111,11 +111,11 @@ export class UringConnection extends Connection {
       try {
         const address = (memory.address ||= this.#ring.addressOf(memory.bytes))
         prepRecv(this.#ring, this.#ring.sqe(this.#fd, receiving), address, memory.bytes.length, 0, true)
+        this.#ring.submitWithTurn(rank)
       } catch (error) {
         waitEnded(rank)
-        return this.receiveRefused(receiving, error)
+        this.receiveRefused(receiving, error)
       }
-      this.#ring.submitWithTurn(rank)
     }
   }
 

@@ -13,6 +13,7 @@ import type { Connection } from '@kiruna/net-socket/connection'
 import type { Listener } from '@kiruna/net-socket/listener'
 import type { UdpSocket } from '@kiruna/net-socket/udp-socket'
 import type { Caller } from '@kiruna/priority'
+import { checkNetAllowed } from '@kiruna/priority/permission'
 import { UringConnecting } from './connect.ts'
 import { listenAt } from './listener.ts'
 import { bindAt } from './udp.ts'
@@ -26,6 +27,7 @@ export type * from '@kiruna/net-socket'
  */
 export async function connect(target: ConnectTarget, caller: Caller): Promise<Connection> {
   const checked = checkConnect(target, caller)
+  checkNetAllowed()
   check()
   return new Promise((resolve, reject) => new UringConnecting(checked, resolve, reject).begin())
 }
@@ -41,6 +43,7 @@ export async function listen(
   options?: ListenOptions,
 ): Promise<Listener> {
   const checked = checkListen(target, caller, options)
+  checkNetAllowed()
   check()
   if (checked.path !== undefined) return listenAt({ family: 'Unix', path: checked.path }, checked)
   return openAtAddress(checked, at => listenAt(at, checked))
@@ -53,6 +56,7 @@ export async function listen(
  */
 export async function bind(target: BindOptions, caller: Caller): Promise<UdpSocket> {
   const checked = checkBind(target, caller)
+  checkNetAllowed()
   check()
   return openAtAddress(checked, at => bindAt(at, checked))
 }

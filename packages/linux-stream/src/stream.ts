@@ -17,6 +17,7 @@ import { type Asker, askerOf, type Caller, type Rank } from '@kiruna/priority'
 import { checkInteger, ownOptions } from '@kiruna/priority/arguments'
 import { systemError } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
+import { checkAllowed, checkAllowedToOpen } from '@kiruna/priority/permission'
 import { promised } from '@kiruna/priority/promised'
 import { type Position, type ReadState, StreamRead, StreamWrite, type WriteState } from './transfer.ts'
 
@@ -69,6 +70,7 @@ async function openSource(
     const source = borrow(from)
     return reading(source, source.isOnDisk ? 'shared' : 'none', chunkBytes, () => {})
   }
+  checkAllowed('fs.read', from)
   const { fd, stats } = await open(from, constants.O_RDONLY, asker)
   const source = new StreamSource(fd, stats!, from)
   return reading(source, source.isOnDisk ? 0 : 'none', chunkBytes, () => ring().close(fd))
@@ -91,6 +93,7 @@ async function openSink(to: string | Buffer | number, flags: number, asker: Aske
     const hasPosition = isOnDisk(stats) && (flagsOf(to) & O_APPEND) === 0
     return writing(to, undefined, stats, hasPosition ? 'shared' : 'none', async () => {})
   }
+  checkAllowedToOpen(to, flags)
   const { fd, stats } = await open(to, flags, asker)
   const close = () => new Promise<void>((resolve, reject) => new Close(fd, to, resolve, reject))
   const hasPosition = (stats === undefined || isOnDisk(stats)) && (flags & O_APPEND) === 0

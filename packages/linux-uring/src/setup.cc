@@ -129,6 +129,11 @@ void Ring::let_go() {
 Napi::Object Ring::Setup(Napi::Env env, Napi::ArrayBuffer memory, Napi::Function on_ready, bool is_main_thread,
                          bool is_mapped) {
   Napi::Object result = Napi::Object::New(env);
+  if (!memory.IsArrayBuffer() || memory.ByteLength() < kMemoryBytes || !on_ready.IsFunction()) {
+    result.Set("errno", -EINVAL);
+    result.Set("syscall", "setup");
+    return result;
+  }
   Ring* ring = create();
   char* data = static_cast<char*>(memory.Data());
   ring->fd = -1;

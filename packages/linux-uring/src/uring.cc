@@ -116,6 +116,7 @@ namespace {
 // is disowned here: a moment later its number may be another file's.
 int Enter(Napi::Env env, unsigned to_submit) {
   Ring* ring = Ring::of(env);
+  if (ring == nullptr || to_submit > kSqEntries) return -EINVAL;
   int taken = io_uring_enter(ring->fd, to_submit, 0, IORING_ENTER_GETEVENTS, nullptr, 0);
   for (int i = 0; i < taken; i++)
     if (ring->submissions[i].opcode == IORING_OP_CLOSE) disown(ring, ring->submissions[i].fd);

@@ -14,6 +14,7 @@ import { checkInteger, checkPath, ownOptions, type PathLike } from '@kiruna/prio
 import { largestFileBytes, systemError } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
 import { maxPieceBytes } from '@kiruna/priority/lane'
+import { checkAllowed, checkAllowedToOpen } from '@kiruna/priority/permission'
 import { promised } from '@kiruna/priority/promised'
 import { port } from '@kiruna/win-iocp/iocp'
 import { Close, createFile, nothing, OpenFile, widePath } from '@kiruna/win-iocp/open-file'
@@ -36,7 +37,9 @@ export function open(path: PathLike, caller: Caller, options?: OpenOptions): Pro
     const { flags = 'r', mode = 0o666 } = ownOptions(options)
     const name = checkPath(path)
     const permissions = checkInteger(mode, 'mode', 0, 2 ** 32 - 1)
-    return opening(name, parseFlags(flags), permissions, false, caller, resolve, reject).run()
+    const openFlags = parseFlags(flags)
+    checkAllowedToOpen(name, openFlags)
+    return opening(name, openFlags, permissions, false, caller, resolve, reject).run()
   })
 }
 
@@ -110,7 +113,9 @@ function opening(
 }
 
 const readUpTo: ReadUpTo = (maxBytes, path, caller, resolve, reject) => {
-  return new ReadAll(checkPath(path), maxBytes, caller, resolve, reject).begin(maxPieceBytes)
+  const name = checkPath(path)
+  checkAllowed('fs.read', name)
+  return new ReadAll(name, maxBytes, caller, resolve, reject).begin(maxPieceBytes)
 }
 
 /**

@@ -13,6 +13,7 @@ import type { Listener } from '@kiruna/net-socket/listener'
 import type { UdpSocket } from '@kiruna/net-socket/udp-socket'
 import * as libuv from '@kiruna/node-socket'
 import type { Caller } from '@kiruna/priority'
+import { checkNetAllowed } from '@kiruna/priority/permission'
 import { port } from '@kiruna/win-iocp/iocp'
 import { IocpConnecting } from './connect.ts'
 import { listenAt } from './listener.ts'
@@ -30,6 +31,7 @@ export type * from '@kiruna/net-socket'
 export async function connect(target: ConnectTarget, caller: Caller): Promise<Connection> {
   const checked = checkConnect(target, caller)
   if (isPipe(checked.path)) return libuv.connect(target, caller)
+  checkNetAllowed()
   check()
   return new Promise((resolve, reject) => new IocpConnecting(checked, resolve, reject).begin())
 }
@@ -47,6 +49,7 @@ export async function listen(
   const checked = checkListen(target, caller, options)
   const { path } = checked
   if (isPipe(path)) return libuv.listen(target, caller, options)
+  checkNetAllowed()
   check()
   if (path !== undefined) return listenAt({ family: 'Unix', path }, checked)
   return openAtAddress(checked, at => listenAt(at, checked))
@@ -59,6 +62,7 @@ export async function listen(
  */
 export async function bind(target: BindOptions, caller: Caller): Promise<UdpSocket> {
   const checked = checkBind(target, caller)
+  checkNetAllowed()
   check()
   return openAtAddress(checked, at => bindAt(at, checked))
 }

@@ -14,6 +14,7 @@ import { type ReadState, StreamRead, StreamWrite, type WriteState } from './tran
 
 export type * from '@kiruna/fs-stream'
 
+import { checkAllowed, checkAllowedToOpen } from '@kiruna/priority/permission'
 import { clearTimeout, setTimeout } from '@kiruna/priority/timers'
 
 const EBUSY = errnoOf('EBUSY')
@@ -66,6 +67,7 @@ async function openSource(
     const source = borrow(from)
     return reading({ source, handle: undefined, position: 0 }, chunkBytes, () => {})
   }
+  checkAllowed('fs.read', from)
   const handle = await open(from, constants.O_RDONLY, asker)
   const isOnDisk = port().native.isDisk(handle)
   const kind = { isFile: () => isOnDisk, isBlockDevice: () => false, isDirectory: () => false }
@@ -87,6 +89,7 @@ async function openSink(to: string | Buffer | number, flags: number, asker: Aske
     const state = { fd: to, handle: -1, path: undefined, isOnDisk: isOnDisk(borrowSink(to)), position: 0 }
     return writing(state, async () => {})
   }
+  checkAllowedToOpen(to, flags)
   const handle = await open(to, flags, asker)
   const close = () => new Promise<void>((resolve, reject) => new Close(handle, to, resolve, reject))
   const state = { fd: undefined, handle, path: to, isOnDisk: port().native.isDisk(handle), position: 0 }
