@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module'
+import { isMainThread } from 'node:worker_threads'
 import type { Seek } from '@kiruna/fs-seek'
 import type { Stream } from '@kiruna/fs-stream'
 import type { Net } from '@kiruna/net-socket'
@@ -115,8 +116,19 @@ function ownOrNode(personality: Personality): Selected {
     io.check()
     return { io, implementation: { name: own.name } }
   } catch (error) {
-    return fallBack(personality, reasonOf(error))
+    const reason = reasonOf(error)
+    if (!isMainThread && /^(ENOMEM|EMFILE|ENFILE|EAGAIN):/.test(reason)) warnOfFallback(reason)
+    return fallBack(personality, reason)
   }
+}
+
+let hasWarned = false
+
+/** The system is short of something, so only this worker falls back, and nobody asks a worker for its reason. */
+function warnOfFallback(reason: string): void {
+  if (hasWarned) return
+  hasWarned = true
+  process.emitWarning(`The I/O of this worker is by libuv: ${reason}`, { code: 'KIRUNA_FALLBACK' })
 }
 
 function fallBack(personality: Personality, reason: string): Selected {
@@ -125,8 +137,8 @@ function fallBack(personality: Personality, reason: string): Selected {
 
 /** A package that is missing, refused or broken is a reason, never an import that fails. */
 function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error)
-  const { code, message } = error as NodeJS.ErrnoException
+  const { code, message } = (error ?? {}) as NodeJS.ErrnoException
+  if (typeof message !== 'string') return String(error)
   const isMissing = code === 'MODULE_NOT_FOUND' || code === 'ERR_MODULE_NOT_FOUND'
   const missing = isMissing ? /'(@kiruna\/[\w-]+)/.exec(message)?.[1] : undefined
   return missing === undefined ? message.split('\n')[0]! : `${missing} is not installed`

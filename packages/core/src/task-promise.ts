@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { type Priority, trusted } from '@kiruna/priority'
 import type { Task } from './task.ts'
 
@@ -12,7 +13,7 @@ export interface Raisable extends Promise<unknown> {
 }
 
 export function isRaisable(value: unknown): value is Raisable {
-  return value instanceof Promise && 'boost' in value
+  return types.isPromise(value) && 'boost' in value
 }
 
 /**

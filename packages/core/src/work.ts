@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { type Rank, rankOf, trusted } from '@kiruna/priority'
 import { checkSignal, ownOptions } from '@kiruna/priority/arguments'
 import { coded, invalidType } from '@kiruna/priority/error'
@@ -332,12 +333,12 @@ const resolved = Promise.resolve()
 const nothing = () => {}
 
 function isAbortError(error: unknown): boolean {
-  return error instanceof Error && error.name === 'AbortError'
+  return (error as Error | null | undefined)?.name === 'AbortError'
 }
 
 /** An unhandled rejection prints its error, and so the task's name too. */
 function nameTask(error: unknown, name: string): void {
-  if (error instanceof Error && Object.isExtensible(error) && !('task' in error)) {
+  if (types.isNativeError(error) && Object.isExtensible(error) && !('task' in error)) {
     Object.assign(error, { task: name })
   }
 }

@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import type { Caller } from '@kiruna/priority'
 import { checkInteger, checkPath, ownOptions, type PathLike } from '@kiruna/priority/arguments'
 import { coded, invalidType, invalidValue } from '@kiruna/priority/error'
@@ -156,7 +157,7 @@ export class Mapping {
    * @see pwrite(2)
    */
   write(offsetBytes: number, bytes: Uint8Array): void {
-    if (!(bytes instanceof Uint8Array)) throw invalidType('bytes', 'a Buffer or a Uint8Array', bytes)
+    if (!types.isUint8Array(bytes)) throw invalidType('bytes', 'a Buffer or a Uint8Array', bytes)
     const mapped = this.#mapped
     mapped.checkOpen('write')
     this.#checkWritable('write')
@@ -272,7 +273,7 @@ export class Mapping {
 
 /** The first `lengthBytes` of `into`. */
 function bufferOf(into: Uint8Array, lengthBytes: number): Buffer {
-  if (!(into instanceof Uint8Array)) throw invalidType('into', 'a Buffer or a Uint8Array', into)
+  if (!types.isUint8Array(into)) throw invalidType('into', 'a Buffer or a Uint8Array', into)
   if (into.byteLength === lengthBytes && Buffer.isBuffer(into)) return into
   checkInteger(lengthBytes, 'lengthBytes', 0, into.byteLength)
   return Buffer.from(into.buffer, into.byteOffset, lengthBytes)

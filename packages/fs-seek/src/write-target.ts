@@ -94,7 +94,7 @@ export async function withErrorPath<T>(
 }
 
 export function isSystemError(error: unknown): error is ErrnoException {
-  return error instanceof Error && 'errno' in error && 'syscall' in error
+  return typeof error === 'object' && error !== null && 'errno' in error && 'syscall' in error
 }
 
 /**

@@ -64,6 +64,7 @@ export function loadNative(): Native {
 }
 
 const EPERM = -1
+const ENOMEM = -12
 const EINVAL = -22
 const EOPNOTSUPP = -95
 
@@ -102,6 +103,8 @@ function hint(errno: number, syscall: string): string {
   if (errno === EPERM) return ` (${whoForbids()})`
   if (errno === EOPNOTSUPP)
     return ` (Linux before 6.5, this is ${release()}, needs external buffers, and they are forbidden here)`
+  if (errno === ENOMEM)
+    return ' (each thread has a ring, and RLIMIT_MEMLOCK may allow no more memory: see `ulimit -l`)'
   if (errno === EINVAL && syscall !== 'mmap') return ` (Linux 6.0 or later is needed, this is ${release()})`
   return ''
 }

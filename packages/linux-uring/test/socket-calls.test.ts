@@ -69,20 +69,19 @@ async function listening(): Promise<{ fd: number; port: number }> {
   return { fd, port: sockaddr.readUInt16BE(2) }
 }
 
-test('one accept completes for each connection, with IORING_CQE_F_MORE, until it is cancelled', async () => {
+test('an accept completes with one connection, and can be cancelled', async () => {
   const { fd, port } = await listening()
-  const accepts = new Completions()
-  submit(fd, accepts, (at, to) => sqe.prepAccept(to, at), true)
-  const clients = [0, 1, 2].map(() => connect(port, '127.0.0.1'))
-  const fds = [...(await accepts.first(3))]
-  expect(fds.every(one => one > 2)).toBe(true)
-  expect(accepts.slot).not.toBe(-1)
-  ring().cancel(accepts)
-  expect((await accepts.first(4))[3]).toBe(ECANCELED)
-  expect(accepts.flags.map(flags => flags & IORING_CQE_F_MORE)).toEqual([2, 2, 2, 0])
-  expect(accepts.slot).toBe(-1)
-  for (const client of clients) client.destroy()
-  for (const one of [fd, ...fds]) expect(await close(one)).toBe(0)
+  const [first, second] = [new Completions(), new Completions()]
+  for (const accept of [first, second]) submit(fd, accept, (at, to) => sqe.prepAccept(to, at), true)
+  const client = connect(port, '127.0.0.1')
+  const [accepted] = await first.first(1)
+  expect(accepted).toBeGreaterThan(2)
+  expect(second.slot).not.toBe(-1)
+  ring().cancel(second)
+  expect(await second.first(1)).toEqual([ECANCELED])
+  expect([...first.flags, ...second.flags].map(flags => flags & IORING_CQE_F_MORE)).toEqual([0, 0])
+  client.destroy()
+  for (const one of [fd, accepted!]) expect(await close(one)).toBe(0)
 })
 
 test('a socket connects, sends, receives, and ends its half', async () => {

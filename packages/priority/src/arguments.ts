@@ -1,4 +1,5 @@
 import { fileURLToPath } from 'node:url'
+import { types } from 'node:util'
 import { coded, invalidType, invalidValue, outOfRange } from './error.ts'
 
 /** The name of a file, as in node:fs. */
@@ -9,12 +10,17 @@ export type PathLike = string | URL | Buffer
  * @throws TypeError ERR_INVALID_ARG_TYPE; ERR_INVALID_ARG_VALUE: a zero byte; ERR_INVALID_URL_SCHEME: not a file: URL
  */
 export function checkPath(path: PathLike): string | Buffer {
-  const given = path instanceof URL ? fileURLToPath(path) : path
+  const given = isURL(path) ? fileURLToPath(path.href) : path
   if (typeof given !== 'string' && !Buffer.isBuffer(given)) {
     throw invalidType('path', 'a string, a Buffer or a file: URL', path)
   }
   if (given.includes('\0')) throw invalidValue('path', 'must be without null bytes', path)
   return typeof given === 'string' ? given : Buffer.from(given)
+}
+
+/** Also one of another realm. */
+function isURL(path: PathLike): path is URL {
+  return typeof path === 'object' && path !== null && 'href' in path && 'protocol' in path
 }
 
 /**
@@ -36,7 +42,10 @@ export function checkSignal(signal: AbortSignal | undefined, name: string): void
 export function isAbortSignal(value: unknown): value is AbortSignal {
   return (
     value instanceof AbortSignal ||
-    (value instanceof EventTarget && typeof (value as { aborted?: unknown }).aborted === 'boolean')
+    (typeof value === 'object' &&
+      value !== null &&
+      typeof (value as AbortSignal).aborted === 'boolean' &&
+      typeof (value as AbortSignal).addEventListener === 'function')
   )
 }
 
@@ -61,7 +70,7 @@ export function checkBuffer(buffer: NodeJS.ArrayBufferView): void {
   if (!ArrayBuffer.isView(buffer)) throw invalidType('buffer', 'a Buffer, a TypedArray or a DataView', buffer)
   const memory = buffer.buffer
   if (buffer.byteLength === 0 && isDetached(memory)) throw detached()
-  if (memory instanceof SharedArrayBuffer ? memory.growable : memory.resizable) {
+  if ((memory as ArrayBuffer).resizable || (memory as SharedArrayBuffer).growable) {
     throw invalidValue('buffer', 'must not be resizable: its memory may go away under the operation', buffer)
   }
   // A WebAssembly memory is a multiple of 64 KiB: only such buffers are looked at more closely.
@@ -79,7 +88,7 @@ export function detached(): TypeError {
 }
 
 function isDetached(memory: ArrayBufferLike): boolean {
-  if (memory.byteLength > 0 || memory instanceof SharedArrayBuffer) return false
+  if (memory.byteLength > 0 || types.isSharedArrayBuffer(memory)) return false
   if ('detached' in memory) return memory.detached
   try {
     new Uint8Array(memory) // Node 20 has no `detached`, but a detached buffer takes no view
@@ -112,7 +121,7 @@ function isWebAssemblyMemory({ buffer: memory, byteLength }: NodeJS.ArrayBufferV
     if (realm[key]!.has(memory)) return false
     // Of shared buffers, only WebAssembly's are frozen (its JavaScript interface, "create a fixed length memory
     // buffer").
-    answer = memory instanceof SharedArrayBuffer ? Object.isFrozen(memory) : !isDetachable(memory)
+    answer = types.isSharedArrayBuffer(memory) ? Object.isFrozen(memory) : !isDetachable(memory)
     isWebAssembly.set(memory, answer)
   }
   return answer

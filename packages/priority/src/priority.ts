@@ -1,6 +1,7 @@
 import { checkSignal, isAbortSignal, ownOptions } from './arguments.ts'
 import { type Asker, type Caller, type Fault, trusted } from './asker.ts'
 import { invalidType } from './error.ts'
+import { follow } from './follow-signal.ts'
 import { GuardedAsker, GuardedDeliverer } from './guarded-asker.ts'
 import { oneOf, type Priority, priorities, type Rank, rankOf } from './rank.ts'
 
@@ -159,7 +160,16 @@ class LimitedAsker implements Asker {
 
 function bothOf(one: AbortSignal | undefined, other: AbortSignal | undefined): AbortSignal | undefined {
   if (one === undefined || other === undefined) return one ?? other
-  return AbortSignal.any([one, other])
+  return AbortSignal.any([ofThisRealm(one), ofThisRealm(other)])
+}
+
+/** `AbortSignal.any` takes no signals of others. */
+function ofThisRealm(signal: AbortSignal): AbortSignal {
+  if ((signal as unknown) instanceof AbortSignal) return signal
+  const controller = new AbortController()
+  if (signal.aborted) controller.abort(signal.reason)
+  else follow(signal, controller)
+  return controller.signal
 }
 
 type PrioritySignal = AbortSignal & { readonly priority: Priority }

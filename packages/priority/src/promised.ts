@@ -1,3 +1,5 @@
+import { types } from 'node:util'
+
 /** Something that knows the promise that it settles. */
 export interface Promised<T> {
   promise: Promise<T> | undefined
@@ -30,7 +32,7 @@ export function rejectLocated(
   reject: (reason: unknown) => void,
   error: unknown,
 ): void {
-  if (!(error instanceof Error) || typeof Error.captureStackTrace !== 'function') {
+  if (!types.isNativeError(error) || typeof Error.captureStackTrace !== 'function') {
     reject(error)
     return
   }
