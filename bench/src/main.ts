@@ -19,6 +19,7 @@ import { smallFiles } from './small-files/small-files.ts'
 import { sockets } from './sockets/sockets.ts'
 import { type Column, printTable, type Table } from './table.ts'
 import { throughput } from './throughput.ts'
+import { ticks } from './ticks.ts'
 
 /** One question, and the rivals that answer it. */
 export interface Bench {
@@ -55,6 +56,7 @@ export interface Row {
 const benches: Bench[] = [
   post,
   throughput,
+  ticks,
   ...lateness,
   ...reads,
   smallFiles,

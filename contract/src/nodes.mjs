@@ -1,3 +1,4 @@
+// @ts-nocheck: it runs as it is on the oldest Node.js, which strips no types.
 // For `npm run test:nodes`: what has to be the same on every version of Node.js, as a user would write it. It prints
 // `right`, or what is wrong.
 import assert from 'node:assert/strict'
