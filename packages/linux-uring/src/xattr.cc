@@ -15,7 +15,8 @@ constexpr char kAccessList[] = "system.posix_acl_access";
 
 // Not ours to copy: the kernel keeps it up to date itself, or only it may write it.
 bool is_for_kernel(const char* name) {
-  return strcmp(name, "security.ima") == 0 || strcmp(name, "security.evm") == 0 || strncmp(name, "system.nfs4", 11) == 0;
+  return strcmp(name, "security.ima") == 0 || strcmp(name, "security.evm") == 0 ||
+         strncmp(name, "system.nfs4", 11) == 0;
 }
 
 int copy_all(int from, int to, char* names, char* value) {

@@ -142,8 +142,7 @@ struct Teardown {
     if (teardown == nullptr || napi_create_external(env, teardown, nullptr, nullptr, &held) != napi_ok) return nullptr;
     napi_type_tag_object(env, held, &kTag);
     // Neither enumerable nor writable: only we use it.
-    napi_property_descriptor property = {nullptr, symbol,       nullptr, nullptr, nullptr,
-                                         held,    napi_default, nullptr};
+    napi_property_descriptor property = {nullptr, symbol, nullptr, nullptr, nullptr, held, napi_default, nullptr};
     napi_define_properties(env, global, 1, &property);
     return static_cast<Teardown*>(teardown);
   }
