@@ -41,6 +41,32 @@ function openSockets(): number {
 
 export const trust: NetContract[] = [
   {
+    name: 'an error names the functions that await it',
+    async run(net) {
+      const listener = await net.listen({ port: 0, host: '127.0.0.1' }, 'user-visible')
+      const socket = await net.bind({ host: '127.0.0.1' }, 'user-visible')
+      const { port } = listener.address as { port: number }
+      const calls = [
+        () => net.listen({ port, host: '127.0.0.1' }, 'user-visible'),
+        () => net.bind({ port: socket.localAddress.port, host: '127.0.0.1' }, 'user-visible'),
+        () => net.connect({ port, host: '127.0.0.1' }, 'user-visible'),
+        () => net.connect({ path: '/nowhere/at all' }, 'user-visible'),
+      ]
+      for (const [index, call] of calls.entries()) {
+        if (index === 2) await listener.close()
+        async function opensServer() {
+          return await call()
+        }
+        async function startsProgram() {
+          return await opensServer()
+        }
+        const { stack } = await rejection(startsProgram())
+        assert.match(stack!, /at (async )?opensServer .*\n.*at (async )?startsProgram /, String(call))
+      }
+      await socket.close()
+    },
+  },
+  {
     name: 'what is received is its reader’s alone: it can be transferred',
     async run(net, test) {
       const pairs = [await pair(net, test), await pair(net, test)]

@@ -13,6 +13,7 @@ import type { Listener } from '@kiruna/net-socket/listener'
 import type { UdpSocket } from '@kiruna/net-socket/udp-socket'
 import type { Caller } from '@kiruna/priority'
 import { checkNetAllowed } from '@kiruna/priority/permission'
+import { promised } from '@kiruna/priority/promised'
 import { DispatchConnecting } from './connect.ts'
 import { dispatcher } from './dispatcher.ts'
 import { listenAt } from './listener.ts'
@@ -29,7 +30,7 @@ export async function connect(target: ConnectTarget, caller: Caller): Promise<Co
   const checked = checkConnect(target, caller)
   checkNetAllowed()
   check()
-  return new Promise((resolve, reject) => new DispatchConnecting(checked, resolve, reject).begin())
+  return promised<Connection>((resolve, reject) => new DispatchConnecting(checked, resolve, reject).begin())
 }
 
 /**

@@ -21,7 +21,7 @@ export type ReadUpTo = (
   caller: Caller,
   resolve: (bytes: Buffer) => void,
   reject: (reason: unknown) => void,
-) => Promised<Buffer>
+) => Promised
 
 /** Enough to keep an NVMe device busy; below user-blocking the lane admits fewer. */
 const readsAtOnce = 64

@@ -211,7 +211,13 @@ class WriteAll<File extends Closable> {
       try {
         const isProtected = await this.#closing(file, async () => {
           asker.signal?.throwIfAborted()
-          if (old !== undefined && !(await this.#protect(file, old, status!, isRequired))) return false
+          if (old !== undefined) {
+            const isProtected = await this.#protect(file, old, status!, isRequired)
+            const closed = old.close()
+            old = undefined // Windows replaces no file that is open
+            await closed
+            if (!isProtected) return false
+          }
           await this.#write(file, 0, true)
           // Even if it is not to be durable: otherwise the rename may reach the disk before the content.
           await this.#call(calls.fsync(file, asker))

@@ -255,6 +255,11 @@ class ReadAll extends RingOperation<Buffer> {
     this.enter(bytes)
   }
 
+  /** A close is never cancelled. */
+  protected override stop(): void {
+    if (this.#step !== 'close') super.stop()
+  }
+
   #finish(): void {
     this.leave()
     this.end()

@@ -1,6 +1,6 @@
 import { type LookupAddress, lookup } from 'node:dns'
 import { unlink } from 'node:fs/promises'
-import { isIP } from 'node:net'
+import { isIP, type LookupFunction } from 'node:net'
 import type { Asker } from '@kiruna/priority'
 import { lane } from '@kiruna/priority/lane'
 import { Operation } from '@kiruna/priority/operation'
@@ -36,6 +36,18 @@ export async function addressesOf(
     new LookUp(host, family, asker, resolve, reject).begin(0),
   )
   return alternating(found.map(({ address }) => internetAddress(address, port)))
+}
+
+/** node:net's look-up on behalf of a caller. */
+export function lookUpFor(asker: Asker): LookupFunction {
+  return (host, { all, family }, callback) => {
+    const found = (addresses: LookupAddress[]) => {
+      if (all) callback(null, addresses)
+      else callback(null, addresses[0]!.address, addresses[0]!.family)
+    }
+    const failed = (error: unknown) => callback(error as Error, '')
+    new LookUp(host, family === 4 || family === 6 ? family : 0, asker, found, failed).begin(0)
+  }
 }
 
 function alternating(addresses: InternetAddress[]): InternetAddress[] {

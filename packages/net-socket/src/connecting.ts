@@ -53,8 +53,9 @@ export abstract class Connecting implements Owner {
 
   rankChanged(): void {}
 
-  begin(): void {
+  begin(): Waiting<Connection> {
     if (this.#waiting.begin()) void this.#run()
+    return this.#waiting
   }
 
   /** Rejects at once. A connection that succeeds all the same is closed. */

@@ -1,6 +1,7 @@
 import { type Asker, deliver, type Rank, rankOf } from '@kiruna/priority'
 import { reportUncaught } from '@kiruna/priority/error'
 import { type Abortable, follow, unfollow } from '@kiruna/priority/follow-signal'
+import { rejectLocated } from '@kiruna/priority/promised'
 
 /** A connection, a listener or a UDP socket, for the calls on it that wait. */
 export interface Owner {
@@ -20,6 +21,8 @@ export interface Owner {
 export class Waiting<T> implements Abortable {
   /** @internal for the ring: the rank of the batch that it was delivered with, −1 for none */
   deliveredRank: Rank | -1 = -1
+  /** What `promised` gave to the caller, for a call whose errors are made for it alone; undefined for all others. */
+  promise: Promise<unknown> | undefined = undefined
   readonly #owner: Owner
   readonly #asker: Asker | undefined
   readonly #resolve: (value: T) => void
@@ -100,7 +103,9 @@ export class Waiting<T> implements Abortable {
     this.#state = 'settled'
     if (fault !== undefined) reportUncaught(fault.error) // what the call has done cannot be undone
     if (isValue) this.#resolve(this.settleWith(this.#outcome as T) as T)
-    else this.#reject(this.#outcome)
+    else if (this.promise === undefined || this.#outcome === this.asker.signal?.reason)
+      this.#reject(this.#outcome)
+    else rejectLocated(this.promise, this.#reject, this.#outcome)
     this.#owner.delivered(this as Waiting<never>)
   }
 

@@ -1,4 +1,5 @@
 import { createConnection, createServer } from 'node:net'
+import { lookUpFor } from '@kiruna/net-socket/address'
 import { openAtAddress } from '@kiruna/net-socket/any-address'
 import {
   type BindOptions,
@@ -14,6 +15,7 @@ import type { Listener } from '@kiruna/net-socket/listener'
 import type { UdpSocket } from '@kiruna/net-socket/udp-socket'
 import { type Owner, Waiting } from '@kiruna/net-socket/waiting'
 import { askerOf, type Caller } from '@kiruna/priority'
+import { promised } from '@kiruna/priority/promised'
 import { handOver } from './batch.ts'
 import { LibuvConnection, pieceBytes } from './connection.ts'
 import { LibuvListener } from './listener.ts'
@@ -26,11 +28,11 @@ export type * from '@kiruna/net-socket'
  * @see connect(2)
  */
 export function connect(target: ConnectTarget, caller: Caller): Promise<Connection> {
-  return new Promise((resolve, reject) => {
+  return promised((resolve, reject) => {
     const checked = checkConnect(target, caller)
     const { asker, path } = checked
     const opening = new Opening<Connection>(opener, asker, resolve, reject)
-    if (!opening.begin()) return
+    if (!opening.begin()) return opening
     const options = { allowHalfOpen: true, readableHighWaterMark: pieceBytes }
     const socket =
       path === undefined
@@ -38,6 +40,7 @@ export function connect(target: ConnectTarget, caller: Caller): Promise<Connecti
             ...options,
             port: checked.port,
             host: checked.host ?? 'localhost',
+            lookup: lookUpFor(asker),
             noDelay: true,
           })
         : createConnection({ ...options, path })
@@ -50,6 +53,7 @@ export function connect(target: ConnectTarget, caller: Caller): Promise<Connecti
         path === undefined ? [] : ['', path].map(path => ({ family: 'Unix', path }) as const)
       opening.succeed(new LibuvConnection(socket, asker, local, remote))
     })
+    return opening
   })
 }
 
@@ -58,10 +62,10 @@ export function connect(target: ConnectTarget, caller: Caller): Promise<Connecti
  * @see listen(2)
  */
 export function listen(target: ListenTarget, caller: Caller, options?: ListenOptions): Promise<Listener> {
-  return new Promise((resolve, reject) => {
+  return promised((resolve, reject) => {
     const checked = checkListen(target, caller, options)
     const opening = new Opening<Listener>(opener, checked.asker, resolve, reject)
-    if (!opening.begin()) return
+    if (!opening.begin()) return opening
     const server = createServer({
       allowHalfOpen: true,
       pauseOnConnect: true,
@@ -77,6 +81,7 @@ export function listen(target: ListenTarget, caller: Caller, options?: ListenOpt
       server.removeAllListeners('error')
       opening.succeed(new LibuvListener(server, checked))
     })
+    return opening
   })
 }
 
@@ -85,10 +90,10 @@ export function listen(target: ListenTarget, caller: Caller, options?: ListenOpt
  * @see bind(2)
  */
 export function bind(target: BindOptions, caller: Caller): Promise<UdpSocket> {
-  return new Promise((resolve, reject) => {
+  return promised((resolve, reject) => {
     const checked = checkBind(target, caller)
     const opening = new Opening<UdpSocket>(opener, checked.asker, resolve, reject)
-    if (!opening.begin()) return
+    if (!opening.begin()) return opening
     openAtAddress(checked, at => bindSocket(at, checked)).then(
       socket => {
         if (opening.hasOutcome) socket.close()
@@ -96,6 +101,7 @@ export function bind(target: BindOptions, caller: Caller): Promise<UdpSocket> {
       },
       error => opening.fail(error),
     )
+    return opening
   })
 }
 

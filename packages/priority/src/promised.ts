@@ -1,8 +1,8 @@
 import { types } from 'node:util'
 
 /** Something that knows the promise that it settles. */
-export interface Promised<T> {
-  promise: Promise<T> | undefined
+export interface Promised {
+  promise: Promise<unknown> | undefined
 }
 
 /**
@@ -10,9 +10,9 @@ export interface Promised<T> {
  * @param begin throws what is wrong with the arguments: the promise rejects with it
  */
 export function promised<T>(
-  begin: (resolve: (value: T) => void, reject: (reason: unknown) => void) => Promised<T>,
+  begin: (resolve: (value: T) => void, reject: (reason: unknown) => void) => Promised,
 ): Promise<T> {
-  let begun: Promised<T> | undefined
+  let begun: Promised | undefined
   const promise = new Promise<T>((resolve, reject) => {
     begun = begin(resolve, reject)
   })
@@ -42,10 +42,12 @@ export function rejectLocated(
     return promise
   }
   const located = Promise.resolve().then(function locate() {
-    const { stack = '' } = error
-    Error.captureStackTrace(error, locate)
-    const frames = error.stack?.indexOf(firstFrame) ?? -1
-    error.stack = frames === -1 ? stack : stack.split(firstFrame, 1)[0] + error.stack!.slice(frames)
+    try {
+      const { stack = '' } = error
+      Error.captureStackTrace(error, locate)
+      const frames = error.stack?.indexOf(firstFrame) ?? -1
+      error.stack = frames === -1 ? stack : stack.split(firstFrame, 1)[0] + error.stack!.slice(frames)
+    } catch {} // a frozen one stays as it is
     throw error
   })
   located.constructor = { [Symbol.species]: Derived } as unknown as PromiseConstructor

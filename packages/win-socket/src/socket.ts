@@ -14,6 +14,7 @@ import type { UdpSocket } from '@kiruna/net-socket/udp-socket'
 import * as libuv from '@kiruna/node-socket'
 import type { Caller } from '@kiruna/priority'
 import { checkNetAllowed } from '@kiruna/priority/permission'
+import { promised } from '@kiruna/priority/promised'
 import { port } from '@kiruna/win-iocp/iocp'
 import { IocpConnecting } from './connect.ts'
 import { listenAt } from './listener.ts'
@@ -33,7 +34,7 @@ export async function connect(target: ConnectTarget, caller: Caller): Promise<Co
   if (isPipe(checked.path)) return libuv.connect(target, caller)
   checkNetAllowed()
   check()
-  return new Promise((resolve, reject) => new IocpConnecting(checked, resolve, reject).begin())
+  return promised<Connection>((resolve, reject) => new IocpConnecting(checked, resolve, reject).begin())
 }
 
 /**
