@@ -30,9 +30,9 @@ export class File implements SeekFile {
   readonly #file: OpenFile
 
   /** @internal */
-  constructor(fd: number, path: string | Buffer, direct: boolean) {
+  constructor(fd: number, path: string | Buffer, direct: boolean, hasAccount: boolean) {
     this.fd = fd
-    const device = ring().native.device(fd)
+    const device = hasAccount ? ring().native.device(fd) : -1
     const inUse = new InUse(path, device < 0 ? undefined : lane.disk(device))
     this.#file = { fd, path, direct, inUse, scans: 0, readsAhead: true }
   }

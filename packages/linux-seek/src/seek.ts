@@ -41,7 +41,7 @@ export function open(path: PathLike, caller: Caller, options?: OpenOptions): Pro
     const permissions = checkInteger(mode, 'mode', 0, 2 ** 32 - 1)
     const openFlags = parseFlags(flags)
     checkAllowedToOpen(name, openFlags)
-    return new Open(name, openFlags, permissions, false, caller, resolve, reject).begin(0)
+    return new Open(name, openFlags, permissions, 'disk', caller, resolve, reject).begin(0)
   })
 }
 
@@ -91,15 +91,20 @@ class Open extends RingOperation<File> {
   readonly #path: string | Buffer
   readonly #flags: number
   readonly #mode: number
+  readonly #account: string
   #name: Buffer | undefined = undefined // held until the kernel has read it
   #mayWait = false
 
-  /** @param keeps an abort that comes too late still resolves with the file: it has been made, or emptied */
+  /**
+   * @param account in the lane: of its disk, or of the calls by path, as all of a writeAll is, since otherwise many
+   *   would have begun before one is done. Made: an abort that comes too late still resolves with the file, which has
+   *   been made or emptied
+   */
   constructor(
     path: string | Buffer,
     flags: number,
     mode: number,
-    keeps: boolean,
+    account: 'disk' | 'paths' | 'paths, made',
     caller: Caller,
     resolve: (file: File) => void,
     reject: (reason: unknown) => void,
@@ -108,7 +113,8 @@ class Open extends RingOperation<File> {
     this.#path = path
     this.#flags = flags
     this.#mode = mode
-    this.ownsBuffer = !keeps
+    this.#account = account
+    this.ownsBuffer = account !== 'paths, made'
   }
 
   start(): void {
@@ -130,7 +136,10 @@ class Open extends RingOperation<File> {
     } else if (result < 0) {
       if (!this.retry(result, () => this.enter(0))) this.fail(systemError(result, 'open', this.#path))
     } else if (this.aborted && this.ownsBuffer) this.ring.close(result)
-    else this.commit(new File(result, this.#path, (this.#flags & fs.constants.O_DIRECT) !== 0))
+    else {
+      const isDirect = (this.#flags & fs.constants.O_DIRECT) !== 0
+      this.commit(new File(result, this.#path, isDirect, this.#account === 'disk'))
+    }
   }
 
   end(): void {}
@@ -292,9 +301,11 @@ const changes = { path: '', changes: true }
 
 const calls: WriteCalls<File> = {
   open: (path, flags, mode, asker) =>
-    new Promise((resolve, reject) => new Open(path, flags, mode, false, asker, resolve, reject).begin(0)),
+    new Promise((resolve, reject) => new Open(path, flags, mode, 'paths', asker, resolve, reject).begin(0)),
   create: (path, flags, mode, asker) =>
-    new Promise((resolve, reject) => new Open(path, flags, mode, true, asker, resolve, reject).begin(0)),
+    new Promise((resolve, reject) =>
+      new Open(path, flags, mode, 'paths, made', asker, resolve, reject).begin(0),
+    ),
   lstat: (path, asker) =>
     new Promise((resolve, reject) => statx('lstat', AT_FDCWD, path, asker, resolve, reject).run()),
   stat: (path, asker) =>

@@ -220,7 +220,7 @@ describe('ERR_KIRUNA_UNAVAILABLE says why', () => {
   test.each([
     ['EPERM', 1, 'io_uring_setup', setup, / \(a seccomp filter forbids it, .*\)/],
     ['ENOSYS', 38, 'io_uring_setup', setup, ''],
-    ['ENOMEM', 12, 'io_uring_setup', setup, ''],
+    ['ENOMEM', 12, 'io_uring_setup', setup, / \(each thread has a ring, .* `ulimit -l`\)/],
     ['EPERM', 1, 'io_uring_register', register, / \(a seccomp filter forbids it, .*\)/],
     ['ENOSYS', 38, 'io_uring_register', register, ''],
   ])('%s (%i) from %s', async (name, errno, callName, call, hint) => {
