@@ -10,7 +10,7 @@ import type { Caller } from '@kiruna/priority'
 import { checkBuffer, checkInteger, detached } from '@kiruna/priority/arguments'
 import { systemError } from '@kiruna/priority/error'
 import { maxPieceBytes } from '@kiruna/priority/lane'
-import { promised } from '@kiruna/priority/promised'
+import { promised } from '@kiruna/priority/operation'
 
 /** An open file. `@kiruna/fs-seek` says what its functions promise. */
 export class File implements SeekFile {

@@ -31,8 +31,8 @@ import { checkInteger, checkPath, ownOptions, type PathLike } from '@kiruna/prio
 import { largestFileBytes, systemError } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
 import { maxPieceBytes } from '@kiruna/priority/lane'
+import { promised } from '@kiruna/priority/operation'
 import { checkAllowed, checkAllowedToOpen } from '@kiruna/priority/permission'
-import { promised } from '@kiruna/priority/promised'
 import { File, Write } from './file.ts'
 
 export type * from '@kiruna/fs-seek'

@@ -12,8 +12,8 @@ import type { Connection } from '@kiruna/net-socket/connection'
 import type { Listener } from '@kiruna/net-socket/listener'
 import type { UdpSocket } from '@kiruna/net-socket/udp-socket'
 import type { Caller } from '@kiruna/priority'
+import { promised } from '@kiruna/priority/operation'
 import { checkNetAllowed } from '@kiruna/priority/permission'
-import { promised } from '@kiruna/priority/promised'
 import { DispatchConnecting } from './connect.ts'
 import { dispatcher } from './dispatcher.ts'
 import { listenAt } from './listener.ts'
@@ -30,7 +30,9 @@ export async function connect(target: ConnectTarget, caller: Caller): Promise<Co
   const checked = checkConnect(target, caller)
   checkNetAllowed()
   check()
-  return promised<Connection>((resolve, reject) => new DispatchConnecting(checked, resolve, reject).begin())
+  return await promised<Connection>((resolve, reject) =>
+    new DispatchConnecting(checked, resolve, reject).begin(),
+  )
 }
 
 /**
@@ -46,8 +48,8 @@ export async function listen(
   const checked = checkListen(target, caller, options)
   checkNetAllowed()
   check()
-  if (checked.path !== undefined) return listenAt({ family: 'Unix', path: checked.path }, checked)
-  return openAtAddress(checked, at => listenAt(at, checked))
+  if (checked.path !== undefined) return await listenAt({ family: 'Unix', path: checked.path }, checked)
+  return await openAtAddress(checked, at => listenAt(at, checked))
 }
 
 /**
@@ -59,7 +61,7 @@ export async function bind(target: BindOptions, caller: Caller): Promise<UdpSock
   const checked = checkBind(target, caller)
   checkNetAllowed()
   check()
-  return openAtAddress(checked, at => bindAt(at, checked))
+  return await openAtAddress(checked, at => bindAt(at, checked))
 }
 
 /** @throws ERR_KIRUNA_UNAVAILABLE with the reason: not macOS, or no addon */

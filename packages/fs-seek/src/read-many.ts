@@ -1,7 +1,7 @@
 import { type Asker, askerOf, type Caller, limit } from '@kiruna/priority'
 import { checkInteger, ownOptions, type PathLike } from '@kiruna/priority/arguments'
 import { type ErrnoException, invalidType, largestFileBytes } from '@kiruna/priority/error'
-import type { Promised } from '@kiruna/priority/promised'
+import type { Promised } from '@kiruna/priority/operation'
 
 export interface ReadManyOptions {
   /** About how many bytes may be in flight or read and not yet taken; 16 MiB by default. One file may be larger. */

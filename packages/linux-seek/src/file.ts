@@ -18,8 +18,7 @@ import type { Caller, Rank } from '@kiruna/priority'
 import { checkBuffer, checkInteger, detached } from '@kiruna/priority/arguments'
 import { systemError } from '@kiruna/priority/error'
 import { lane, maxPieceBytes } from '@kiruna/priority/lane'
-import { InUse } from '@kiruna/priority/operation'
-import { promised } from '@kiruna/priority/promised'
+import { InUse, promised } from '@kiruna/priority/operation'
 
 /** A read of this size needs no readahead. */
 export const scanBytes = 128 * 1024

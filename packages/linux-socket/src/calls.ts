@@ -1,5 +1,6 @@
 import { ring } from '@kiruna/linux-uring/ring'
-import { EINTR, prepSocket } from '@kiruna/linux-uring/sqe'
+import { prepSocket } from '@kiruna/linux-uring/socket-sqe'
+import { EINTR } from '@kiruna/linux-uring/sqe'
 import type { SocketAddress } from '@kiruna/net-socket/address'
 import { Call } from '@kiruna/net-socket/call'
 import { socketError } from '@kiruna/net-socket/socket-error'

@@ -1,5 +1,5 @@
 import { ring } from '@kiruna/linux-uring/ring'
-import { prepConnect } from '@kiruna/linux-uring/sqe'
+import { prepConnect } from '@kiruna/linux-uring/socket-sqe'
 import type { SocketAddress } from '@kiruna/net-socket/address'
 import { Call } from '@kiruna/net-socket/call'
 import { Connecting } from '@kiruna/net-socket/connecting'

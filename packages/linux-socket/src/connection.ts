@@ -1,16 +1,7 @@
 import { constants } from 'node:os'
 import { type Ring, ring } from '@kiruna/linux-uring/ring'
-import {
-  type Completion,
-  EAGAIN,
-  EINTR,
-  IORING_CQE_F_SOCK_NONEMPTY,
-  prepPoll,
-  prepRecv,
-  prepSend,
-  prepSendmsg,
-  prepShutdown,
-} from '@kiruna/linux-uring/sqe'
+import { prepRecv, prepSend, prepSendmsg, prepShutdown } from '@kiruna/linux-uring/socket-sqe'
+import { type Completion, EAGAIN, EINTR, IORING_CQE_F_SOCK_NONEMPTY, prepPoll } from '@kiruna/linux-uring/sqe'
 import type { SocketAddress } from '@kiruna/net-socket/address'
 import { Connection } from '@kiruna/net-socket/connection'
 import type { Transfer } from '@kiruna/net-socket/ready-lane'

@@ -1,5 +1,6 @@
 import { ring } from '@kiruna/linux-uring/ring'
-import { type Completion, prepAccept } from '@kiruna/linux-uring/sqe'
+import { prepAccept } from '@kiruna/linux-uring/socket-sqe'
+import type { Completion } from '@kiruna/linux-uring/sqe'
 import { exhausted, passing } from '@kiruna/net-socket/accept-errors'
 import { removePath, type SocketAddress } from '@kiruna/net-socket/address'
 import type { CheckedListen } from '@kiruna/net-socket/arguments'

@@ -1,5 +1,6 @@
 import { type Ring, ring } from '@kiruna/linux-uring/ring'
-import { type Completion, EAGAIN, EINTR, prepPoll, prepRecvmsg, prepSendmsg } from '@kiruna/linux-uring/sqe'
+import { prepRecvmsg, prepSendmsg } from '@kiruna/linux-uring/socket-sqe'
+import { type Completion, EAGAIN, EINTR, prepPoll } from '@kiruna/linux-uring/sqe'
 import type { InternetAddress } from '@kiruna/net-socket/address'
 import type { CheckedBind } from '@kiruna/net-socket/arguments'
 import { claim, giveBack, largeBytes, type Memory, takeMemory } from '@kiruna/net-socket/receive-memory'

@@ -5,8 +5,18 @@ import { Batch, type Deliverable } from '@kiruna/priority/batch'
 import { reportUncaught, systemError } from '@kiruna/priority/error'
 import { nextTick, nowMs, setImmediate } from '@kiruna/priority/timers'
 import { fuseDevices, loadNative, type Native, type NativeRing, setUp } from './native.ts'
-import { type Completion, EAGAIN, EINTR, IORING_CQE_F_MORE, prepCancel, prepClose } from './sqe.ts'
-import { maxInlineBytes, noSlot, Staged, sqEntries } from './staged.ts'
+import {
+  type Completion,
+  EAGAIN,
+  EINTR,
+  IORING_CQE_F_MORE,
+  maxInlineBytes,
+  noSlot,
+  prepCancel,
+  prepClose,
+  Staged,
+  sqEntries,
+} from './sqe.ts'
 
 interface RingDeliverable extends Deliverable {
   /** @internal the rank of the batch that it was delivered with, −1 for none */

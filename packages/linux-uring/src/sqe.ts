@@ -1,24 +1,21 @@
 // What liburing's io_uring_prep_… functions do: each fills one submission. `sqe` is where it begins in `words`, as
 // `ring.sqe()` returns it: cleared, except for its fd and its user_data.
+import type { NativeRing } from './native.ts'
 
 // struct io_uring_sqe in words of 32 bits, linux/io_uring.h. OPCODE also holds the flags in its second byte and ioprio
 // in its upper half.
-const OPCODE = 0
-const OFF = 2
+export const OPCODE = 0
+export const OFF = 2
 const ADDR = 4
-const LEN = 6
-const OP_FLAGS = 7
+export const LEN = 6
+export const OP_FLAGS = 7
 const USER_DATA_HIGH = 9
 
 // linux/io_uring.h
 const IORING_OP_FSYNC = 3
 const IORING_OP_POLL_ADD = 6
 const IORING_OP_SYNC_FILE_RANGE = 8
-const IORING_OP_SENDMSG = 9
-const IORING_OP_RECVMSG = 10
-const IORING_OP_ACCEPT = 13
 const IORING_OP_ASYNC_CANCEL = 14
-const IORING_OP_CONNECT = 16
 const IORING_OP_FALLOCATE = 17
 const IORING_OP_OPENAT = 18
 const IORING_OP_CLOSE = 19
@@ -26,15 +23,10 @@ const IORING_OP_STATX = 21
 const IORING_OP_READ = 22
 const IORING_OP_WRITE = 23
 const IORING_OP_FADVISE = 24
-const IORING_OP_SEND = 26
-const IORING_OP_RECV = 27
-const IORING_OP_SHUTDOWN = 34
 const IORING_OP_RENAMEAT = 35
 const IORING_OP_UNLINKAT = 36
-const IORING_OP_SOCKET = 45
 const IORING_OP_FTRUNCATE = 55
 const IOSQE_ASYNC = 1 << 4
-const IORING_RECVSEND_POLL_FIRST = 1
 
 /** The submission stays: more completions follow. */
 export const IORING_CQE_F_MORE = 2
@@ -46,7 +38,6 @@ export const AT_FDCWD = -100
 const AT_SYMLINK_NOFOLLOW = 0x100
 const AT_EMPTY_PATH = 0x1000
 const O_CLOEXEC = 0o2000000
-const SOCK_CLOEXEC = 0o2000000
 const POSIX_FADV_NORMAL = 0
 const POSIX_FADV_RANDOM = 1
 const SYNC_FILE_RANGE_WRITE_AND_WAIT = 7
@@ -91,7 +82,7 @@ function set64(words: Uint32Array, at: number, value: number): void {
   words[at + 1] = value < 0 ? value : value / 2 ** 32
 }
 
-function prepMemory(
+export function prepMemory(
   { words }: Submissions,
   sqe: number,
   opcode: number,
@@ -111,7 +102,7 @@ export function punt({ words }: Submissions, sqe: number): void {
 }
 
 /** How much a read or a write may copy on this thread, within enter. */
-export function inlineBytesOf({ words }: Submissions, sqe: number): number {
+function inlineBytesOf({ words }: Submissions, sqe: number): number {
   const opcode = words[sqe + OPCODE]
   return opcode === IORING_OP_READ || opcode === IORING_OP_WRITE ? words[sqe + LEN]! : 0
 }
@@ -253,73 +244,96 @@ export function prepClose({ words }: Submissions, sqe: number, fd: number): void
   words[sqe + USER_DATA_HIGH] = closesFd | fd
 }
 
-/** Completes with a new fd, close-on-exec. `sqe` has the family in place of an fd. @see io_uring_prep_socket(3) */
-export function prepSocket({ words }: Submissions, sqe: number, type: number): void {
-  words[sqe + OPCODE] = IORING_OP_SOCKET
-  words[sqe + OFF] = type | SOCK_CLOEXEC
-}
-
-/** @see io_uring_prep_connect(3), connect(2) */
-export function prepConnect(to: Submissions, sqe: number, sockaddr: Buffer): void {
-  prepMemory(to, sqe, IORING_OP_CONNECT, to.addressOf(sockaddr), 0)
-  to.words[sqe + OFF] = sockaddr.length
-}
-
-/** Completes with a new fd, close-on-exec. @see io_uring_prep_accept(3), accept4(2) */
-export function prepAccept({ words }: Submissions, sqe: number): void {
-  words[sqe + OPCODE] = IORING_OP_ACCEPT
-  words[sqe + OP_FLAGS] = SOCK_CLOEXEC
-}
-
-/**
- * Completes with the bytes received; 0 is the end.
- * @param flags MSG_DONTWAIT: EAGAIN instead of waiting
- * @param pollFirst nothing is expected yet: the kernel polls before it tries
- * @see io_uring_prep_recv(3), recv(2)
- */
-export function prepRecv(
-  to: Submissions,
-  sqe: number,
-  address: number,
-  bytes: number,
-  flags: number,
-  pollFirst: boolean,
-): void {
-  prepMemory(to, sqe, IORING_OP_RECV | (pollFirst ? IORING_RECVSEND_POLL_FIRST << 16 : 0), address, bytes)
-  to.words[sqe + OP_FLAGS] = flags
-}
-
-/**
- * Completes with the bytes that the kernel has taken.
- * @param flags MSG_DONTWAIT: EAGAIN instead of waiting
- * @see io_uring_prep_send(3), send(2)
- */
-export function prepSend(to: Submissions, sqe: number, address: number, bytes: number, flags: number): void {
-  prepMemory(to, sqe, IORING_OP_SEND, address, bytes)
-  to.words[sqe + OP_FLAGS] = flags
-}
-
-/** @param msghdr its address; the kernel reads it when it takes the submission @see io_uring_prep_sendmsg(3) */
-export function prepSendmsg(to: Submissions, sqe: number, msghdr: number, flags: number): void {
-  prepMemory(to, sqe, IORING_OP_SENDMSG, msghdr, 1)
-  to.words[sqe + OP_FLAGS] = flags
-}
-
-/** @param msghdr its address; the kernel writes to the struct as well @see io_uring_prep_recvmsg(3), recvmsg(2) */
-export function prepRecvmsg(to: Submissions, sqe: number, msghdr: number, flags: number): void {
-  prepMemory(to, sqe, IORING_OP_RECVMSG, msghdr, 1)
-  to.words[sqe + OP_FLAGS] = flags
-}
-
-/** @param how SHUT_RD, SHUT_WR, SHUT_RDWR @see io_uring_prep_shutdown(3), shutdown(2) */
-export function prepShutdown({ words }: Submissions, sqe: number, how: number): void {
-  words[sqe + OPCODE] = IORING_OP_SHUTDOWN
-  words[sqe + LEN] = how
-}
-
 /** A path as the kernel takes it: a C string. */
 export function cString(path: string | Buffer): Buffer {
   return typeof path === 'string' ? Buffer.from(`${path}\0`) : Buffer.concat([path, emptyPath])
 }
 
 const emptyPath = Buffer.from('\0')
+
+// The same as in ring.h.
+export const sqEntries = 64
+const sqeWords = 16
+
+/**
+ * What hits the page cache is copied on this thread, within enter: at most this much in one call. Large reads are left
+ * to the kernel's threads. That costs a turn of the event loop, so the first urgent ones of a batch are not.
+ */
+export const maxInlineBytes = 256 * 1024
+
+/** In the upper word of user_data: the result is a new fd. uring.cc closes it if this thread has ended by then. */
+const newFd = 0x8000_0000
+/** Marks completions that nobody waits for. */
+export const noSlot = 0xffff_ffff
+const generations = 0x3fff_ffff
+
+/** The submissions that the kernel has not been given yet, and who takes their results. */
+export abstract class Staged implements Submissions {
+  words = new Uint32Array(sqEntries * sqeWords)
+  protected stagedFirst = 0
+  protected stagedCount = 0
+  protected readonly completions: (Completion | undefined)[] = []
+  /** The upper word of user_data, by slot. Its generation protects the slot's next user from a late cancel. */
+  protected readonly userHigh: number[] = []
+  protected readonly freeSlots: number[] = []
+  /** How many keep the process alive. */
+  protected inFlight = 0
+  /** The kernel takes nothing any more, and why. */
+  protected lost: Error | undefined = undefined
+
+  abstract addressOf(buffer: NodeJS.ArrayBufferView): number
+
+  /**
+   * Stages a cleared submission for `fd`.
+   * @param completion takes the result; held until then, and its buffer with it
+   * @param makesFd the result is a new fd, which uring.cc closes if this thread has ended by then
+   * @returns where it begins in `words`
+   * @throws Error ERR_KIRUNA_UNAVAILABLE with the reason: the ring is lost
+   * @see io_uring_get_sqe(3)
+   */
+  sqe(fd: number, completion: Completion | undefined, makesFd = false): number {
+    if (this.lost !== undefined) throw this.lost
+    if ((this.stagedFirst + this.stagedCount) * sqeWords === this.words.length) this.#makeRoom()
+    const words = this.words
+    const sqe = (this.stagedFirst + this.stagedCount++) * sqeWords
+    let slot = noSlot
+    let high = 0
+    if (completion !== undefined) {
+      slot = this.freeSlots.pop() ?? this.completions.length
+      high = (((this.userHigh[slot] ?? 0) + 1) & generations) | (makesFd ? newFd : 0)
+      this.completions[slot] = completion
+      this.userHigh[slot] = high
+      completion.slot = slot
+      if (completion.isUnref !== true) this.inFlight++
+    }
+    words[sqe] = 0
+    words[sqe + 1] = fd
+    for (let word = sqe + 2; word < sqe + 8; word++) words[word] = 0 // a call of fill costs more
+    words[sqe + 8] = slot
+    words[sqe + 9] = high
+    for (let word = sqe + 10; word < sqe + sqeWords; word++) words[word] = 0
+    return sqe
+  }
+
+  #makeRoom(): void {
+    const { length } = this.words
+    const staged = this.words.subarray(this.stagedFirst * sqeWords)
+    if (staged.length > length / 2) this.words = new Uint32Array(length * 2)
+    this.words.set(staged)
+    this.stagedFirst = 0
+  }
+
+  /** Copies staged submissions into the submission queue, as many as one enter may do. Returns how many. */
+  protected fill({ submissions: queue }: NativeRing): number {
+    const most = Math.min(this.stagedCount, sqEntries)
+    const { words } = this
+    let [copiedBytes, count] = [0, 0]
+    for (let sqe = this.stagedFirst * sqeWords; count < most; count++, sqe += sqeWords) {
+      copiedBytes += inlineBytesOf(this, sqe)
+      if (copiedBytes > maxInlineBytes && count > 0) break
+      const at = count * sqeWords
+      for (let word = 0; word < sqeWords; word++) queue[at + word] = words[sqe + word]!
+    }
+    return count
+  }
+}

@@ -2,6 +2,7 @@ import { closeSync, openSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { expect, test } from 'vitest'
 import { type Ring, ring } from '../src/ring.ts'
+import * as socketSqe from '../src/socket-sqe.ts'
 import * as sqe from '../src/sqe.ts'
 import { type Completion, IORING_CQE_F_MORE } from '../src/sqe.ts'
 
@@ -48,7 +49,7 @@ function submit(
   ring().submitWithTurn(1)
 }
 
-const socket = () => once(AF_INET, (at, to) => sqe.prepSocket(to, at, SOCK_STREAM), true)
+const socket = () => once(AF_INET, (at, to) => socketSqe.prepSocket(to, at, SOCK_STREAM), true)
 const close = (fd: number) => once(fd, (at, to) => sqe.prepClose(to, at, fd))
 
 function loopback(port: number): Buffer {
@@ -72,7 +73,7 @@ async function listening(): Promise<{ fd: number; port: number }> {
 test('an accept completes with one connection, and can be cancelled', async () => {
   const { fd, port } = await listening()
   const [first, second] = [new Completions(), new Completions()]
-  for (const accept of [first, second]) submit(fd, accept, (at, to) => sqe.prepAccept(to, at), true)
+  for (const accept of [first, second]) submit(fd, accept, (at, to) => socketSqe.prepAccept(to, at), true)
   const client = connect(port, '127.0.0.1')
   const [accepted] = await first.first(1)
   expect(accepted).toBeGreaterThan(2)
@@ -89,18 +90,18 @@ test('a socket connects, sends, receives, and ends its half', async () => {
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as { port: number }
   const fd = await socket()
-  expect(await once(fd, (at, to) => sqe.prepConnect(to, at, loopback(port)))).toBe(0)
+  expect(await once(fd, (at, to) => socketSqe.prepConnect(to, at, loopback(port)))).toBe(0)
   const sockaddr = Buffer.alloc(128)
   expect(ring().native.getsockname(fd, sockaddr, true)).toBe(16)
   expect(sockaddr.readUInt16BE(2)).toBe(port)
 
   const [bytes, memory] = [Buffer.from('there and back'), Buffer.alloc(64)]
   const [from, to] = [ring().addressOf(bytes), ring().addressOf(memory)]
-  expect(await once(fd, (at, ring) => sqe.prepSend(ring, at, from, bytes.length, 0))).toBe(bytes.length)
-  expect(await once(fd, (at, ring) => sqe.prepRecv(ring, at, to, 64, 0, true))).toBe(bytes.length)
+  expect(await once(fd, (at, ring) => socketSqe.prepSend(ring, at, from, bytes.length, 0))).toBe(bytes.length)
+  expect(await once(fd, (at, ring) => socketSqe.prepRecv(ring, at, to, 64, 0, true))).toBe(bytes.length)
   expect(String(memory.subarray(0, bytes.length))).toBe('there and back')
-  expect(await once(fd, (at, to) => sqe.prepShutdown(to, at, 1))).toBe(0)
-  expect(await once(fd, (at, ring) => sqe.prepRecv(ring, at, to, 64, 0, false))).toBe(0)
+  expect(await once(fd, (at, to) => socketSqe.prepShutdown(to, at, 1))).toBe(0)
+  expect(await once(fd, (at, ring) => socketSqe.prepRecv(ring, at, to, 64, 0, false))).toBe(0)
   expect(await close(fd)).toBe(0)
   await new Promise(resolve => server.close(resolve))
 })

@@ -25,12 +25,12 @@ export async function openAtAddress<T>(
   if (host !== undefined) {
     const [first] = await addressesOf(host, port, asker)
     asker.signal?.throwIfAborted()
-    return open(first!)
+    return await open(first!)
   }
   try {
     return await open({ family: 'IPv6', address: '::', port })
   } catch (error) {
     if (ipv6Only || !withoutIPv6.includes((error as SocketError).code)) throw error
-    return open({ family: 'IPv4', address: '0.0.0.0', port })
+    return await open({ family: 'IPv4', address: '0.0.0.0', port })
   }
 }

@@ -1,5 +1,12 @@
-import { type Asker, askerOf, type Caller, priorities, type Rank, rankOf } from '@kiruna/priority'
-import { GuardedAsker } from '@kiruna/priority/guarded-asker'
+import {
+  type Asker,
+  askerOf,
+  type Caller,
+  GuardedAsker,
+  priorities,
+  type Rank,
+  rankOf,
+} from '@kiruna/priority'
 import { type Link, LinkedList } from '@kiruna/priority/linked-list'
 import { type Owner, Waiting } from './waiting.ts'
 

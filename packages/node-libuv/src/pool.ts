@@ -2,8 +2,7 @@ import * as fs from 'node:fs'
 import type { Caller } from '@kiruna/priority'
 import { Batch } from '@kiruna/priority/batch'
 import { systemError } from '@kiruna/priority/error'
-import { type InUse, Operation } from '@kiruna/priority/operation'
-import { promised } from '@kiruna/priority/promised'
+import { type InUse, Operation, promised } from '@kiruna/priority/operation'
 import { setImmediate } from '@kiruna/priority/timers'
 
 export type Failure = NodeJS.ErrnoException | null

@@ -7,8 +7,7 @@ import { close, type Done, PoolCall, withPath } from '@kiruna/node-libuv/pool'
 import { type OpenFile, Transfer, Write } from '@kiruna/node-libuv/transfer'
 import type { Caller } from '@kiruna/priority'
 import { checkBuffer, checkInteger, detached } from '@kiruna/priority/arguments'
-import { InUse } from '@kiruna/priority/operation'
-import { promised } from '@kiruna/priority/promised'
+import { InUse, promised } from '@kiruna/priority/operation'
 
 /** An open file, read and written at offsets: any number of operations at once. */
 export class File implements SeekFile {

@@ -11,7 +11,7 @@ import { checkInteger, checkPath, ownOptions } from '@kiruna/priority/arguments'
 import { errnoOf, largestFileBytes } from '@kiruna/priority/error'
 import { parseFlags } from '@kiruna/priority/flags'
 import { maxPieceBytes } from '@kiruna/priority/lane'
-import { promised } from '@kiruna/priority/promised'
+import { promised } from '@kiruna/priority/operation'
 import { File } from './file.ts'
 
 export type * from '@kiruna/fs-seek'

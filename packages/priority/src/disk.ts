@@ -1,6 +1,6 @@
 import { Climb, shallowDepth } from './climb.ts'
 import { LinkedList } from './linked-list.ts'
-import type { Rank } from './rank.ts'
+import type { Rank } from './priority.ts'
 
 /**
  * The lane's account of one disk: a dead mount holds up no other. Calls by path have one account together, since only

@@ -1,12 +1,11 @@
-import type { Asker, Caller } from './asker.ts'
 import type { Disk } from './disk.ts'
 import { errnoOf, fileClosed, reportUncaught } from './error.ts'
 import { type Abortable, follow, unfollow } from './follow-signal.ts'
 import { LaneEntry, lane, maxPieceBytes, maxUrgentPieceBytes } from './lane.ts'
 import type { Link } from './linked-list.ts'
-import { askerOf, deliver } from './priority.ts'
+import type { Asker, Caller } from './priority.ts'
+import { askerOf, deliver, rankOf } from './priority.ts'
 import { rejectLocated } from './promised.ts'
-import { rankOf } from './rank.ts'
 import { setTimeout } from './timers.ts'
 
 const EAGAIN = errnoOf('EAGAIN')
@@ -249,4 +248,24 @@ export class InUse {
 
 function settle(operation: { settle(): void }): void {
   operation.settle()
+}
+
+/** Something that knows the promise that it settles. */
+export interface Promised {
+  promise: Promise<unknown> | undefined
+}
+
+/**
+ * A promise of what `begin` begins. An error of the OS names who awaits it: see `rejectLocated`.
+ * @param begin throws what is wrong with the arguments: the promise rejects with it
+ */
+export function promised<T>(
+  begin: (resolve: (value: T) => void, reject: (reason: unknown) => void) => Promised,
+): Promise<T> {
+  let begun: Promised | undefined
+  const promise = new Promise<T>((resolve, reject) => {
+    begun = begin(resolve, reject)
+  })
+  if (begun !== undefined) begun.promise = promise
+  return promise
 }

@@ -1,12 +1,69 @@
 import { checkSignal, isAbortSignal, ownOptions } from './arguments.ts'
-import { type Asker, type Caller, type Fault, trusted } from './asker.ts'
-import { invalidType } from './error.ts'
+import { invalidType, invalidValue, reportUncaught } from './error.ts'
 import { follow } from './follow-signal.ts'
-import { GuardedAsker, GuardedDeliverer } from './guarded-asker.ts'
-import { oneOf, type Priority, priorities, type Rank, rankOf } from './rank.ts'
 
-export type { Asker, Caller, Fault }
-export { type Priority, priorities, type Rank, rankOf, trusted }
+/** How urgent something is, most urgent first. The last three are the web standard's names; `realtime` is ours. */
+export type Priority = 'realtime' | 'user-blocking' | 'user-visible' | 'background'
+
+/** The four priorities, most urgent first: an index into this is a rank. */
+export const priorities: readonly Priority[] = ['realtime', 'user-blocking', 'user-visible', 'background']
+
+/** A priority as a number: 0 is realtime, 3 is background. */
+export type Rank = 0 | 1 | 2 | 3
+
+/** The four as an error lists them. */
+const oneOf = priorities.map(priority => `'${priority}'`).join(', ')
+
+/**
+ * @returns 0 for realtime to 3 for background
+ * @throws TypeError ERR_INVALID_ARG_VALUE: not one of the four
+ */
+export function rankOf(priority: Priority): Rank {
+  switch (priority) {
+    case 'realtime':
+      return 0
+    case 'user-blocking':
+      return 1
+    case 'user-visible':
+      return 2
+    case 'background':
+      return 3
+    default:
+      throw invalidValue('priority', `must be one of ${oneOf}`, priority)
+  }
+}
+
+/** On whose behalf an I/O call is made: it says how urgent the call is now, when to stop, and when to resume. */
+export interface Asker {
+  /** Read when it is needed, never cached: raising it moves what waits. */
+  readonly priority: Priority
+  /** Cancels what has not completed. */
+  readonly signal?: AbortSignal | undefined
+  /** Runs a completion when this caller's turn comes. Absent: when the turn of its bare priority comes. */
+  deliver?(job: () => void): void
+  /** Calls the listener when `priority` changes. Returns the unsubscribing; held only while an operation waits. */
+  onPriorityChange?(listener: () => void): () => void
+  /** @internal its calls are steps of an operation that has begun: in the lane they go before what has not */
+  readonly isContinuation?: boolean
+  /** @internal what its own code has thrown: the call rejects with it */
+  readonly fault?: Fault | undefined
+  /** @internal whose memory the bytes are that wait to be delivered; absent: its own */
+  readonly owner?: object
+}
+
+/** What a caller's own code has thrown. */
+export interface Fault {
+  readonly error: unknown
+}
+
+/** What every I/O function takes: a priority, a task, a scope, or a web `TaskSignal`. */
+export type Caller = Priority | Asker | (AbortSignal & { readonly priority: Priority })
+
+/**
+ * On the prototype of an asker that throws nothing and always has one of the four priorities: ours, a task, a scope, a
+ * `TaskSignal` of core. All others are guarded.
+ */
+export const trusted = Symbol.for('@kiruna/priority/trusted')
 
 /**
  * What all copies of this package in a thread share, in any version of this major: the four bare askers, core's hook
@@ -90,6 +147,86 @@ export function deliver<Context>(asker: Asker, job: (context: Context) => void, 
   const hook = shared.deliver
   if (hook === undefined) job(context as Context)
   else hook(rank as Rank, job, context)
+}
+
+/**
+ * A caller that somebody else has written. What its code throws, or a priority that becomes none of the four, costs its
+ * own call and nobody else's: the last priority that was one stands, the call rejects with the fault, and what can
+ * reject nothing any more is an uncaught exception.
+ */
+export class GuardedAsker implements Asker {
+  readonly signal: AbortSignal | undefined
+  /** The caller itself: there is a guard for each call. */
+  readonly owner: object
+  fault: Fault | undefined = undefined
+  /** Who has been given. */
+  readonly caller: Asker
+  #priority: Priority
+
+  /** @param priority the caller's, which has been checked */
+  constructor(caller: Asker, priority: Priority, signal: AbortSignal | undefined) {
+    this.caller = caller
+    this.owner = caller.owner ?? caller
+    this.#priority = priority
+    this.signal = signal
+  }
+
+  get [trusted](): true {
+    return true
+  }
+
+  get priority(): Priority {
+    if (this.fault !== undefined) return this.#priority
+    try {
+      const { priority } = this.caller
+      rankOf(priority)
+      this.#priority = priority
+    } catch (error) {
+      this.fault = { error }
+    }
+    return this.#priority
+  }
+
+  get isContinuation(): boolean {
+    return this.caller.isContinuation === true
+  }
+
+  onPriorityChange(listener: () => void): () => void {
+    try {
+      const unsubscribe = this.caller.onPriorityChange?.(listener)
+      return unsubscribe === undefined ? nothing : () => this.#call(unsubscribe)
+    } catch (error) {
+      this.fault ??= { error }
+      return nothing
+    }
+  }
+
+  #call(unsubscribe: () => void): void {
+    try {
+      unsubscribe()
+    } catch (error) {
+      this.fault ??= { error }
+    }
+  }
+}
+
+/** One that has a `deliver` of its own. */
+export class GuardedDeliverer extends GuardedAsker {
+  /** The outcome is known by now: what `deliver` throws is an uncaught exception, and the job runs all the same, once. */
+  deliver(job: () => void): void {
+    let hasRun = false
+    const once = (): void => {
+      if (hasRun) return
+      hasRun = true
+      job()
+    }
+    try {
+      this.caller.deliver!(once)
+    } catch (error) {
+      reportUncaught(error)
+      once()
+    }
+  }
 }
 
 /**

@@ -1,25 +1,5 @@
 import { types } from 'node:util'
 
-/** Something that knows the promise that it settles. */
-export interface Promised {
-  promise: Promise<unknown> | undefined
-}
-
-/**
- * A promise of what `begin` begins. An error of the OS names who awaits it: see `rejectLocated`.
- * @param begin throws what is wrong with the arguments: the promise rejects with it
- */
-export function promised<T>(
-  begin: (resolve: (value: T) => void, reject: (reason: unknown) => void) => Promised,
-): Promise<T> {
-  let begun: Promised | undefined
-  const promise = new Promise<T>((resolve, reject) => {
-    begun = begin(resolve, reject)
-  })
-  if (begun !== undefined) begun.promise = promise
-  return promise
-}
-
 /**
  * Rejects a promise with an error that was made for it alone, once the error's stack tells which functions await it. V8
  * knows them while it runs a reaction whose promise, or whose promise's only reaction's, is that one. So this derives

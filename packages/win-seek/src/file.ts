@@ -7,7 +7,7 @@ import type { Caller } from '@kiruna/priority'
 import { checkBuffer, checkInteger, detached } from '@kiruna/priority/arguments'
 import { errnoOf, systemError } from '@kiruna/priority/error'
 import { maxPieceBytes } from '@kiruna/priority/lane'
-import { promised } from '@kiruna/priority/promised'
+import { promised } from '@kiruna/priority/operation'
 import { nothing, type OpenFile } from '@kiruna/win-iocp/open-file'
 import { bytesAt, PortCall, PortOperation } from '@kiruna/win-iocp/operation'
 

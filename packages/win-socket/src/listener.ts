@@ -24,7 +24,7 @@ import { IocpConnection } from './connection.ts'
 const mostPosted = 8
 
 /** Errors of a peer that has left before it was accepted: no error of the listener. */
-const gone = new Set(['ECONNRESET', 'ECONNABORTED', 'ECANCELED'].map(errnoOf))
+const gone = new Set(['ECONNRESET', 'ECONNABORTED', 'ECANCELED', 'ENOTCONN'].map(errnoOf))
 
 /**
  * Accepts with sockets that are made in advance.

@@ -13,8 +13,8 @@ import type { Listener } from '@kiruna/net-socket/listener'
 import type { UdpSocket } from '@kiruna/net-socket/udp-socket'
 import * as libuv from '@kiruna/node-socket'
 import type { Caller } from '@kiruna/priority'
+import { promised } from '@kiruna/priority/operation'
 import { checkNetAllowed } from '@kiruna/priority/permission'
-import { promised } from '@kiruna/priority/promised'
 import { port } from '@kiruna/win-iocp/iocp'
 import { IocpConnecting } from './connect.ts'
 import { listenAt } from './listener.ts'
@@ -34,7 +34,7 @@ export async function connect(target: ConnectTarget, caller: Caller): Promise<Co
   if (isPipe(checked.path)) return libuv.connect(target, caller)
   checkNetAllowed()
   check()
-  return promised<Connection>((resolve, reject) => new IocpConnecting(checked, resolve, reject).begin())
+  return await promised<Connection>((resolve, reject) => new IocpConnecting(checked, resolve, reject).begin())
 }
 
 /**
@@ -53,7 +53,7 @@ export async function listen(
   checkNetAllowed()
   check()
   if (path !== undefined) return listenAt({ family: 'Unix', path }, checked)
-  return openAtAddress(checked, at => listenAt(at, checked))
+  return await openAtAddress(checked, at => listenAt(at, checked))
 }
 
 /**
@@ -65,7 +65,7 @@ export async function bind(target: BindOptions, caller: Caller): Promise<UdpSock
   const checked = checkBind(target, caller)
   checkNetAllowed()
   check()
-  return openAtAddress(checked, at => bindAt(at, checked))
+  return await openAtAddress(checked, at => bindAt(at, checked))
 }
 
 /** @throws ERR_KIRUNA_UNAVAILABLE with the reason: not Windows, no addon */
