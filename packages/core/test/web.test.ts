@@ -528,3 +528,16 @@ describe('interfaces', () => {
     }
   })
 })
+
+test('TaskSignal.any reads the iterator of its signals once', () => {
+  let reads = 0
+  const signals = [new AbortController().signal]
+  const given = {
+    get [Symbol.iterator]() {
+      reads++
+      return () => signals[Symbol.iterator]()
+    },
+  }
+  expect(TaskSignal.any(given as never).aborted).toBe(false)
+  expect(reads).toBe(1)
+})

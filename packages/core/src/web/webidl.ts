@@ -60,11 +60,12 @@ export function toAbortSignal(value: unknown, name: string): AbortSignal {
  * @see https://webidl.spec.whatwg.org/#js-sequence
  */
 export function toAbortSignals(value: unknown, name: string): AbortSignal[] {
-  const iterable = (typeof value === 'object' && value !== null) || typeof value === 'function'
-  if (!iterable || typeof (value as Iterable<unknown>)[Symbol.iterator] !== 'function') {
-    throw new TypeError(`${name} is not a sequence`)
-  }
-  return Array.from(value as Iterable<unknown>, (one, i) => toAbortSignal(one, `${name}[${i}]`))
+  const isObject = (typeof value === 'object' && value !== null) || typeof value === 'function'
+  // Read once, as the standard says: it may be a getter.
+  const method = isObject ? (value as Iterable<unknown>)[Symbol.iterator] : undefined
+  if (typeof method !== 'function') throw new TypeError(`${name} is not a sequence`)
+  const iterable = { [Symbol.iterator]: () => Reflect.apply(method, value, []) as Iterator<unknown> }
+  return Array.from(iterable, (one, i) => toAbortSignal(one, `${name}[${i}]`))
 }
 
 /**
