@@ -270,27 +270,34 @@ export class RunLoop {
         return false
       }
     }
-    let ready = this.#ready & ranks
-    for (; ready !== 0; ) {
-      const rank = this.#agingMs === Number.POSITIVE_INFINITY ? mostUrgent(ready) : this.#pickWithAging(ready)
-      if (this.#run(rank)) return true
-      ready &= ~(1 << rank) // it is held for a tick; what is less urgent may be short enough
-    }
-    return false
-  }
-
-  /** Runs the next job of a rank. Returns false if the guard holds it. */
-  #run(rank: Rank): boolean {
+    const ready = this.#ready & ranks
+    if (ready === 0) return false
+    const rank = this.tickers.length === 0 ? this.#pick(ready) : this.#pickForTick(ready)
+    if (rank === undefined) return false
     const queue = this.queues[rank]!
     const context = (this.current = queue.nextContext())
     const cost = costOf(context, queue)
-    if (this.tickers.length > 0 && this.#guard?.holds(rank, cost, this.tickers[0]!.dueMs - this.#lastClockMs))
-      return false
     const job = queue.take(this.#lastClockMs)
     if (queue.length === 0) this.#ready &= ~(1 << rank)
     this.#begin(cost, rank)
     job(context as never)
     return true
+  }
+
+  #pick(ready: number): Rank {
+    return this.#agingMs === Number.POSITIVE_INFINITY ? mostUrgent(ready) : this.#pickWithAging(ready)
+  }
+
+  /** The guard may hold a job for the next tick; what is less urgent may be short enough. */
+  #pickForTick(ready: number): Rank | undefined {
+    const leftMs = this.tickers[0]!.dueMs - this.#lastClockMs
+    for (let left = ready; left !== 0; ) {
+      const rank = this.#pick(left)
+      const queue = this.queues[rank]!
+      if (!this.#guard?.holds(rank, costOf(queue.nextContext(), queue), leftMs)) return rank
+      left &= ~(1 << rank)
+    }
+    return undefined
   }
 
   /** The priority whose first job has waited longest, if that is too long; else the most urgent. */
